@@ -1,0 +1,35 @@
+// CPU code generation through the LLVM C API: planned graph -> LLVM module -> JIT or object.
+#pragma once
+#include "ir/ir.h"
+#include "runtime/abi.h"
+
+typedef struct sq_target {
+  const char *triple;   // "x86_64-linux-gnu", "aarch64-linux-gnu"
+  const char *cpu;      // LLVM's name: "native" is resolved to the host's
+  const char *features; // LLVM feature string
+  uint32_t vector_bytes, vector_registers;
+  bool fma, fp16, bf16;
+  uint32_t l1_bytes, l2_bytes;
+} sq_target;
+// name: native | x86-64-v2 | x86-64-v3 | x86-64-v4 | aarch64. SQ_EUSAGE for another.
+sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char **message);
+
+// The descriptor of a planned graph, in the graph's arena, with `code` NULL everywhere.
+sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t);
+
+// A JIT over a planned graph: entries are compiled when first asked for, with an on-disk object
+// cache in `cache_dir` (NULL: none). The graph must outlive it.
+typedef struct sq_jit sq_jit;
+sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_jit **jit,
+                     const char **message);
+sq_abi_hooks sq_jit_hooks(sq_jit *jit);
+void sq_jit_free(sq_jit *jit);
+
+// Ahead of time: one object with the code of all entries and the symbol `seqm_model`.
+sq_status sq_codegen_object(sq_graph *g, const sq_target *t, const char *path,
+                            const char **message);
+// Text of the module ("llvm") or its assembly ("asm"), of one entry or all (NULL).
+sq_status sq_codegen_text(sq_graph *g, const sq_target *t, const char *entry, bool assembly,
+                          sq_text *out, const char **message);
+// The typed C header of a model.
+void sq_codegen_header(const sq_abi_model *m, const char *guard, sq_text *out);

@@ -1,0 +1,150 @@
+// What compiled code and the runtime share. A compiled model is one `sq_abi_model`: static data in a
+// shared object made ahead of time (symbol `seqm_model`), or made in memory by the JIT.
+// Plain C, no pointers but to its own data; version SQ_ABI_VERSION is tested on load.
+#pragma once
+#include <stdint.h>
+
+#define SQ_ABI_VERSION 1u
+
+// A size expression in postfix: operands are pushed, the one value left is the result. Arithmetic
+// that overflows, divides by zero or meets an unbound symbol makes the expression invalid.
+enum {
+  SQ_X_CONST, // followed by the value
+  SQ_X_SYM,   // followed by the symbol's number; number 0 is the count of workers
+  SQ_X_ADD,
+  SQ_X_MUL,
+  SQ_X_FLOORDIV,
+  SQ_X_MOD,
+  SQ_X_MIN,
+  SQ_X_MAX,
+};
+typedef struct sq_abi_expr {
+  const int64_t *code;
+  uint32_t n; // words
+} sq_abi_expr;
+
+typedef struct sq_abi_tensor {
+  const char *name;
+  uint32_t dtype; // sq_dtype number: order of ir/dtypes.def, also SEQM_F64 ... in seqm.h
+  uint32_t rank;
+  const sq_abi_expr *dim;
+  // Inputs: an integer scalar that binds a size symbol has its number here; else 0.
+  uint32_t binds;
+} sq_abi_tensor;
+
+typedef struct sq_abi_site {
+  const char *file;
+  uint32_t line, column;
+  const char *message;
+  const char *source; // the source line
+} sq_abi_site;
+
+typedef struct sq_abi_require {
+  sq_abi_expr a, b;
+  uint32_t equal; // 1: a == b, 0: a <= b
+  uint32_t site;
+} sq_abi_require;
+
+// One instance of a growing or fixed state, as compiled code sees it.
+typedef struct sq_abi_cell {
+  char *data;
+} sq_abi_cell;
+
+typedef struct sq_call sq_call;
+typedef void (*sq_task)(void *closure, int64_t task, int64_t worker);
+
+// What a compiled entry is called with. Compiled code reads it by these offsets; append only.
+struct sq_call {
+  int64_t *sym;          // values of symbols by number ([0]: workers); live symbols are written here
+  void *const *in;       // data of the inputs, dense row-major
+  void *const *out;      // buffers for the outputs, storage size (live extents at their limit)
+  char *arena;           // entry->arena bytes, 64-byte aligned
+  void *const *param;    // data by row: model->param[p].row + instance
+  sq_abi_cell *cell;     // by row: model->state[s].row + instance
+  void *pool;            // first argument of `parallel`
+  // Runs fn(closure, t, worker) for t = 0 .. n_tasks-1 in any order, 0 <= worker < sym[0]; returns
+  // when all are done. Task boundaries never depend on the number of workers.
+  void (*parallel)(void *pool, int64_t n_tasks, sq_task fn, void *closure);
+  // Makes the growing axis of every instance of `state` at least n long; nonzero: no memory.
+  // May move cell[].data and changes sym[grow symbol].
+  int32_t (*reserve)(sq_call *c, uint32_t state, int64_t n);
+  int32_t (*reset)(sq_call *c); // all states that are neither kept nor derived
+  // The error word: (site + 1) of the lowest failing site, 0 for none; kernels lower it atomically.
+  // `error_value` is the offending index or value of some failure at that site.
+  uint64_t error;
+  int64_t error_value;
+  void *const *packed;   // packed weights by number, made at load
+  // Whole write of a growing state: sets the extent of `state` to n (may move), content undefined.
+  int32_t (*resize)(sq_call *c, uint32_t state, int64_t n);
+};
+
+// Returns 0, or nonzero when c->error is set or a hook failed.
+typedef int32_t (*sq_entry_code)(sq_call *c);
+
+typedef struct sq_abi_entry {
+  const char *name;
+  uint32_t n_in, n_out;
+  const sq_abi_tensor *in;
+  const sq_abi_tensor *out;
+  uint32_t n_require;
+  const sq_abi_require *require;
+  sq_abi_expr arena; // bytes
+  uint32_t n_param, n_state; // what it reads or writes, itself and through calls
+  const uint32_t *param;
+  const uint32_t *state;
+  uint32_t writes; // 1: has effects on state or parameters
+  sq_entry_code code; // NULL in a JIT model until first called: see sq_abi_hooks
+} sq_abi_entry;
+
+typedef struct sq_abi_param {
+  const char *name;
+  uint32_t dtype, rank;
+  const int64_t *dim;
+  uint32_t count, n_alt;
+  const char *const *names; // [count * n_alt]
+  uint32_t row;             // first row of sq_call.param
+  uint32_t written;         // 1: some entry writes it: the runtime owns a copy
+  uint32_t frozen;
+} sq_abi_param;
+
+typedef struct sq_abi_state {
+  const char *name;
+  uint32_t dtype, rank;
+  const int64_t *dim;  // a growing axis has -1
+  uint32_t count;
+  const char *const *names; // [count]
+  uint32_t row;
+  int32_t grow_axis; // -1: none
+  uint32_t grow_sym; // symbol of its extent
+  uint32_t kept, derived;
+  // Called as an entry: input 0 is the instance (i32 scalar) when has_instances; output 0 is the
+  // value (a growing axis has extent 1: the row that new rows hold). Index into model->init.
+  uint32_t init;
+  uint32_t has_instances;
+} sq_abi_state;
+
+typedef struct sq_abi_model {
+  uint32_t version;
+  const char *name;
+  uint32_t float_dtype;
+  uint32_t n_sym; // symbols are 1 .. n_sym
+  const char *const *sym_names;
+  uint32_t n_entry, n_init, n_param, n_state, n_site;
+  const sq_abi_entry *entry;
+  const sq_abi_entry *init;
+  const sq_abi_param *param;
+  const sq_abi_state *state;
+  const sq_abi_site *site;
+  const char *config;  // "d=384 heads=12 ...", for messages
+  const char *cpu;     // what the code needs, "x86-64-v3", for a clear error on a lesser machine
+  uint32_t n_feature;  // required CPU features, as in /proc/cpuinfo flags
+  const char *const *feature;
+} sq_abi_model;
+
+// How the runtime asks a JIT for code. `compile` returns the code of entry (is_init 0) or init
+// number k, or NULL after setting *message.
+typedef struct sq_abi_hooks {
+  void *user;
+  sq_entry_code (*compile)(void *user, int is_init, uint32_t k, const char **message);
+  void (*release)(void *user); // with the model
+} sq_abi_hooks;

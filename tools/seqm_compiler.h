@@ -1,0 +1,30 @@
+// seqm compiler: `.seqm` files to running models in a host program (JIT), or to objects.
+// Links libseqm (which needs LLVM); everything else is in seqm.h.
+#pragma once
+#include "seqm.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct seqm_compile_options {
+  const char *preset;          // NULL: none
+  const char *const *defines;  // "name=value"
+  size_t n_defines;
+  seqm_dtype float_type;       // SEQM_F32 when `set_float` is 0
+  int set_float;
+  const char *target_cpu;      // NULL: native
+  const char *cache_dir;       // NULL: $XDG_CACHE_HOME/seqm; "": no cache
+  const char *std_path;        // NULL: found beside the library or in its install prefix
+} seqm_compile_options;
+
+// Compiles a model file; entries are compiled when first called. Diagnostics are the message.
+int seqm_compile(seqm_context *ctx, const char *path, const seqm_compile_options *o,
+                 seqm_model **m);
+int seqm_compile_text(seqm_context *ctx, const char *name, const char *text, size_t size,
+                      const seqm_compile_options *o, seqm_model **m);
+// Ahead of time: a shared object (path ends in .so) or an object (.o), and a header when not NULL.
+int seqm_compile_to(seqm_context *ctx, const char *path, const seqm_compile_options *o,
+                    const char *output, const char *header);
+#ifdef __cplusplus
+}
+#endif
