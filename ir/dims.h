@@ -76,6 +76,9 @@ bool sq_dim_is_const(const sq_dims *ds, sq_dim d, int64_t *v); // v may be NULL
 // Facts: `a <= b` or `a == b` known to hold (from checks and config); used by the provers.
 void sq_fact_le(sq_dims *ds, sq_dim a, sq_dim b);
 void sq_fact_eq(sq_dims *ds, sq_dim a, sq_dim b);
+// Facts in the order in which they were stated; true: `a == b`.
+uint32_t sq_fact_count(const sq_dims *ds);
+bool sq_fact_at(const sq_dims *ds, uint32_t i, sq_dim *a, sq_dim *b);
 // Three-valued: +1 proved, -1 disproved (for every value of the symbols), 0 unknown.
 int sq_prove_eq(const sq_dims *ds, sq_dim a, sq_dim b);
 int sq_prove_le(const sq_dims *ds, sq_dim a, sq_dim b);
