@@ -7,14 +7,14 @@ extern "C" {
 #endif
 
 typedef struct seqm_compile_options {
-  const char *preset;          // NULL: none
-  const char *const *defines;  // "name=value"
+  const char *preset;         // NULL: none
+  const char *const *defines; // "name=value"
   size_t n_defines;
-  seqm_dtype float_type;       // SEQM_F32 when `set_float` is 0
+  seqm_dtype float_type; // SEQM_F32 when `set_float` is 0
   int set_float;
-  const char *target_cpu;      // NULL: native
-  const char *cache_dir;       // NULL: $XDG_CACHE_HOME/seqm; "": no cache
-  const char *std_path;        // NULL: found beside the library or in its install prefix
+  const char *target_cpu; // NULL: native
+  const char *cache_dir;  // NULL: $XDG_CACHE_HOME/seqm; "": no cache
+  const char *std_path;   // NULL: found beside the library or in its install prefix
 } seqm_compile_options;
 
 // Compiles a model file; entries are compiled when first called. Diagnostics are the message.

@@ -1,0 +1,95 @@
+// From a model file to a graph, checked or planned.
+#define _GNU_SOURCE // dladdr
+#include "tools/build.h"
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+sq_status sq_build_float(const char *name, sq_dtype *t) {
+  static const sq_dtype allowed[] = {SQ_F32, SQ_BF16, SQ_F64};
+  *t = SQ_F32;
+  if (!name) return SQ_OK;
+  for (unsigned k = 0; k < sizeof allowed / sizeof *allowed; k++)
+    if (!strcmp(name, sq_dtype_table[allowed[k]].name)) {
+      *t = allowed[k];
+      return SQ_OK;
+    }
+  return SQ_EUSAGE;
+}
+
+static const char *folder_of_this(sq_ctx *ctx) {
+  Dl_info info;
+  if (!dladdr((void *)(uintptr_t)&sq_build_std_path, &info) || !info.dli_fname) return NULL;
+  char *path = realpath(info.dli_fname, NULL);
+  if (!path) { // the command itself may be known by its name alone
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return NULL;
+    self[n] = 0;
+    char *cut = strrchr(self, '/');
+    return cut ? sq_arena_str(&ctx->arena, self, (size_t)(cut - self)) : NULL;
+  }
+  char copy[4096];
+  snprintf(copy, sizeof copy, "%s", path);
+  free(path);
+  char *slash = strrchr(copy, '/');
+  return slash ? sq_arena_str(&ctx->arena, copy, (size_t)(slash - copy)) : NULL;
+}
+
+const char *sq_build_std_path(sq_ctx *ctx) {
+  static const char *const places[] = {
+      "lang", "../lang", "../share/seqm", "../../share/seqm", "../../../share/seqm", "../../lang"};
+  const char *here = folder_of_this(ctx);
+  if (!here) return NULL;
+  for (unsigned k = 0; k < sizeof places / sizeof *places; k++) {
+    const char *dir = sq_arena_fmt(&ctx->arena, "%s/%s", here, places[k]);
+    if (!access(sq_arena_fmt(&ctx->arena, "%s/std/nn.seqm", dir), R_OK)) return dir;
+  }
+  return NULL;
+}
+
+const char *sq_build_cache_dir(sq_ctx *ctx) {
+  const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  if (xdg && *xdg == '/') return sq_arena_fmt(&ctx->arena, "%s/seqm", xdg);
+  if (home && *home == '/') return sq_arena_fmt(&ctx->arena, "%s/.cache/seqm", home);
+  return NULL;
+}
+
+static sq_status finish(sq_ctx *ctx, sq_graph *g, const char **message) {
+  if (g && !ctx->diags.errors) return SQ_OK;
+  *message = sq_diags_render(&ctx->diags);
+  if (!**message) *message = "the model could not be read";
+  return SQ_EMODEL;
+}
+
+static sq_front_options options(sq_ctx *ctx, const sq_build *b) {
+  sq_front_options o = b->front;
+  if (!o.std_path) o.std_path = sq_build_std_path(ctx);
+  return o;
+}
+
+sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_graph **g,
+                         sq_front_info *info, const char **message) {
+  if (access(path, R_OK)) {
+    char *text;
+    size_t size;
+    return sq_file_read(&ctx->arena, path, &text, &size, message) ? SQ_EWORLD : SQ_OK;
+  }
+  sq_front_options o = options(ctx, b);
+  *g = sq_front_compile(ctx, path, &o, info);
+  return finish(ctx, *g, message);
+}
+
+sq_status sq_build_text(sq_ctx *ctx, const char *name, const char *text, size_t size,
+                        const sq_build *b, sq_graph **g, const char **message) {
+  sq_front_options o = options(ctx, b);
+  *g = sq_front_compile_text(ctx, name, text, size, &o, NULL);
+  return finish(ctx, *g, message);
+}
+
+sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message) {
+  SQ_TRY(sq_target_find(g->ctx, b->cpu ? b->cpu : "native", target, message));
+  sq_pass_options o = b->pass;
+  o.vector_bytes = target->vector_bytes;
+  return sq_passes_run(g, sq_pipeline_cpu, &o, message);
+}

@@ -1,0 +1,12 @@
+// `seqm compile`: a model file to a shared object (or an object) and a C header.
+#include "tools/model.h"
+#include "tools/object.h"
+
+sq_status sq_cmd_compile(sq_cli *cli) {
+  sq_build b;
+  const char *message = "";
+  SQ_TRY(sq_cli_build(cli, &b));
+  if (!cli->output) return sq_fail(SQ_EUSAGE, "`seqm compile` needs -o out.so (or out.o)");
+  sq_status s = sq_build_object(cli->ctx, cli->model, &b, cli->output, cli->header, &message);
+  return s ? sq_print_failure(s, message) : SQ_OK;
+}

@@ -1,0 +1,89 @@
+// `seqm run`: calls entries in order on one instance of the model.
+#include "tools/model.h"
+#include "tools/trace.h"
+
+static const sq_bind *bound(const sq_bind *v, uint32_t n, const char *name) {
+  const sq_bind *found = NULL;
+  for (uint32_t k = 0; k < n; k++)
+    if (!strcmp(v[k].name, name)) found = &v[k];
+  return found;
+}
+
+static sq_status names_known(const sq_bind *v, uint32_t n, const sq_slot_info *slot,
+                             uint32_t n_slot, const char *entry, const char *what) {
+  for (uint32_t k = 0; k < n; k++) {
+    const char *names[64];
+    uint32_t j = 0;
+    for (; j < n_slot && j < 64 && strcmp(slot[j].name, v[k].name); j++) names[j] = slot[j].name;
+    if (j < n_slot && j < 64) continue;
+    const char *near = sq_nearest(v[k].name, names, j);
+    sq_fail(SQ_EUSAGE, "`%s` has no %s `%s`%s%s%s", entry, what, v[k].name,
+            near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+    fprintf(stderr, "its %ss are:", what);
+    for (j = 0; j < n_slot; j++) fprintf(stderr, " %s", slot[j].name);
+    fprintf(stderr, n_slot ? "\n" : " none\n");
+    return SQ_EUSAGE;
+  }
+  return SQ_OK;
+}
+
+static sq_status gather_inputs(sq_cli *cli, sq_model *m, const sq_cli_call *c,
+                               const sq_entry_info *e, seqm_tensor *in) {
+  SQ_TRY(names_known(c->in.v, c->in.n, e->in, e->n_in, e->name, "input"));
+  for (uint32_t k = 0; k < e->n_in; k++) {
+    const sq_bind *b = bound(c->in.v, c->in.n, e->in[k].name);
+    if (!b) {
+      return sq_fail(SQ_EUSAGE, "`%s` needs the input `%s` (%s, %u %s): --in %s=...", e->name,
+                     e->in[k].name, sq_dtype_table[e->in[k].dtype].name, e->in[k].rank,
+                     e->in[k].rank == 1 ? "axis" : "axes", e->in[k].name);
+    }
+    const char *message = "an input is too large";
+    sq_status s =
+        sq_value_parse(cli->ctx, sq_model_runtime(m), b->value, &e->in[k], &in[k], &message);
+    if (s) return sq_print_failure(s, message);
+  }
+  return SQ_OK;
+}
+
+static sq_status give_outputs(sq_model *m, const sq_cli_call *c, const sq_entry_info *e,
+                              const seqm_tensor *out) {
+  for (uint32_t k = 0; k < e->n_out; k++) {
+    const sq_bind *b = bound(c->out.v, c->out.n, e->out[k].name);
+    if (!b) {
+      sq_value_print(stdout, e->out[k].name, &out[k]);
+      continue;
+    }
+    int s = seqm_npy_write(sq_model_runtime(m), b->value, &out[k]);
+    if (s) return sq_print_failure((sq_status)s, seqm_message(sq_model_runtime(m)));
+  }
+  return SQ_OK;
+}
+
+static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {
+  sq_entry_info e;
+  SQ_TRY(sq_model_entry(m, c->entry ? c->entry : "forward", &e));
+  SQ_TRY(names_known(c->out.v, c->out.n, e.out, e.n_out, e.name, "output"));
+  seqm_tensor *in = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, e.n_in + 1);
+  seqm_tensor *out = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, e.n_out + 1);
+  SQ_TRY(gather_inputs(cli, m, c, &e, in));
+  double begin = sq_clock();
+  SQ_TRY(sq_model_call(m, &e, in, out));
+  if (cli->verbose) fprintf(stderr, "seqm: %s took %.6f s\n", e.name, sq_clock() - begin);
+  return give_outputs(m, c, &e, out);
+}
+
+static sq_status run_all(sq_cli *cli, sq_model *m) {
+  if (cli->load_state) SQ_TRY(sq_model_load(m, cli->load_state));
+  if (!cli->calls.n) sq_push(&cli->ctx->arena, &cli->calls, (sq_cli_call){0});
+  for (uint32_t k = 0; k < cli->calls.n; k++) SQ_TRY(run_call(cli, m, &cli->calls.v[k]));
+  return cli->save_state ? sq_model_save(m, cli->save_state) : SQ_OK;
+}
+
+sq_status sq_cmd_run(sq_cli *cli) {
+  sq_model *m;
+  SQ_TRY(sq_model_open(cli, &m));
+  sq_status s = run_all(cli, m);
+  if (!s && cli->profile) s = sq_trace_write(cli->ctx, cli->profile);
+  sq_model_close(m);
+  return s;
+}

@@ -1,0 +1,35 @@
+// What subcommands share: build options from the command line, and a model that can be called,
+// compiled or interpreted.
+#pragma once
+#include "tools/build.h"
+#include "tools/cli.h"
+#include "tools/values.h"
+
+// Options of a compilation as the command line asks; tests targets that are not built yet.
+sq_status sq_cli_build(sq_cli *cli, sq_build *b);
+// Prints rendered diagnostics, or `seqm: message`, and gives the status back.
+sq_status sq_print_failure(sq_status s, const char *message);
+
+// A model to call, however it runs.
+typedef struct sq_model sq_model;
+// Opens cli->model: compiles a .seqm (JIT or interpreter), loads a shared object; reads weights.
+sq_status sq_model_open(sq_cli *cli, sq_model **m);
+void sq_model_close(sq_model *m);
+seqm_context *sq_model_runtime(sq_model *m);
+// The graph as the frontend made it (NULL for a shared object).
+sq_graph *sq_model_graph(sq_model *m);
+
+typedef struct sq_entry_info {
+  const char *name;
+  uint32_t n_in, n_out;
+  sq_slot_info *in, *out;
+  uint32_t at; // number among the model's entries
+} sq_entry_info;
+// SQ_EUSAGE, with the list of entries printed, when there is none of that name.
+sq_status sq_model_entry(sq_model *m, const char *name, sq_entry_info *e);
+// Outputs live until the next call.
+sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
+                        seqm_tensor *out);
+sq_status sq_model_reset(sq_model *m);
+sq_status sq_model_save(sq_model *m, const char *path);
+sq_status sq_model_load(sq_model *m, const char *path);

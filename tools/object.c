@@ -1,0 +1,44 @@
+// Ahead of time: model file -> object or shared object, and header.
+#include "tools/object.h"
+#include <ctype.h>
+#include <unistd.h>
+
+static bool ends_in(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n > m && !strcmp(s + n - m, end);
+}
+
+// MINILM_H from "out/minilm.h".
+static const char *guard_of(sq_ctx *ctx, const char *header) {
+  const char *base = strrchr(header, '/');
+  char *g = sq_arena_fmt(&ctx->arena, "SEQM_%s", base ? base + 1 : header);
+  for (char *s = g; *s; s++)
+    *s = isalnum((unsigned char)*s) ? (char)toupper((unsigned char)*s) : '_';
+  return g;
+}
+
+sq_status sq_build_object(sq_ctx *ctx, const char *path, const sq_build *b, const char *output,
+                          const char *header, const char **message) {
+  bool shared = ends_in(output, ".so");
+  if (!shared && !ends_in(output, ".o")) {
+    *message = sq_arena_fmt(&ctx->arena, "the output must end in .so or .o, not `%s`", output);
+    return SQ_EUSAGE;
+  }
+  sq_graph *g;
+  sq_target target;
+  SQ_TRY(sq_target_find(ctx, b->cpu ? b->cpu : "native", &target, message)); // before the long work
+  SQ_TRY(sq_build_graph(ctx, path, b, &g, NULL, message));
+  SQ_TRY(sq_build_plan(g, b, &target, message));
+  const char *object =
+      shared ? sq_arena_fmt(&ctx->arena, "%s.%ld.o", output, (long)getpid()) : output;
+  SQ_TRY(sq_codegen_object(g, &target, object, message));
+  if (shared) {
+    sq_status s = sq_codegen_link(ctx, &target, object, output, message);
+    unlink(object);
+    SQ_TRY(s);
+  }
+  if (!header) return SQ_OK;
+  sq_text t = {.arena = &ctx->arena};
+  sq_codegen_header(sq_codegen_describe(g, &target), guard_of(ctx, header), &t);
+  return sq_file_write(&ctx->arena, header, t.v, t.n, message);
+}
