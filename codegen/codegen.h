@@ -18,7 +18,9 @@ sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char
 sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t);
 
 // A JIT over a planned graph: entries are compiled when first asked for, with an on-disk object
-// cache in `cache_dir` (NULL: none). The graph must outlive it.
+// cache in `cache_dir` (NULL: none). The graph must outlive it. `*jit` is set before anything can
+// fail; sq_jit_free takes one that failed, too, and NULL. One thread at a time uses a graph and its
+// JIT; different graphs are independent.
 typedef struct sq_jit sq_jit;
 sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_jit **jit,
                      const char **message);
@@ -31,5 +33,12 @@ sq_status sq_codegen_object(sq_graph *g, const sq_target *t, const char *path,
 // Text of the module ("llvm") or its assembly ("asm"), of one entry or all (NULL).
 sq_status sq_codegen_text(sq_graph *g, const sq_target *t, const char *entry, bool assembly,
                           sq_text *out, const char **message);
-// The typed C header of a model.
+// Links an object and the runtime's static library into a self-contained shared object, which exports
+// `seqm_model` and the functions of seqm.h. Uses the system's C compiler driver, else LLVM's linker;
+// SQ_EWORLD with what the linker said, or when there is none. `output` appears only when complete.
+sq_status sq_codegen_link(sq_ctx *ctx, const sq_target *t, const char *object,
+                          const char *runtime_library, const char *output, const char **message);
+// The typed C header of a model: one documented static inline function an entry, valid C and C++.
+//   static inline int minilm_forward(seqm_model *m, const int32_t *ids, int64_t B, int64_t N,
+//                                    const int32_t *mask, float *emb);
 void sq_codegen_header(const sq_abi_model *m, const char *guard, sq_text *out);

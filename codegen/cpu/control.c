@@ -1,0 +1,280 @@
+// Control flow and effects as compiled code. In: the operations of a block, in order. Out: basic
+// blocks of the entry; kernels are emitted by sq_kernel_emit, all else here, one function an
+// operation (the table at the end).
+//
+//   while (carried) limit L            turn = 0
+//     cond  -> bool              ->    loop: error? stop; turn < L?; cond; !bool? done
+//     body  -> carried                       body; carried moved; turn++; again
+//
+// The error word is tested at every loop's head and before every write that outlives the call, so a
+// failing call stops early and never turns forever on garbage.
+#include "codegen/cpu/driver.h"
+#include <stddef.h>
+
+// ---- errors -------------------------------------------------------------------------------------
+// Goes on in a new block where `ok` holds, leaves the entry otherwise.
+static void go_on_if(sq_cg *cg, LLVMValueRef ok) {
+  LLVMBasicBlockRef next = sq_cg_block(cg, "go");
+  LLVMBuildCondBr(cg->builder, ok, next, sq_cg_driver(cg)->stop);
+  LLVMPositionBuilderAtEnd(cg->builder, next);
+}
+
+void sq_control_test(sq_cg *cg) {
+  LLVMValueRef error = sq_cg_field(cg, offsetof(sq_call, error), sq_cg_type_i64(cg), "error");
+  go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, error, sq_cg_i64(cg, 0), ""));
+}
+
+// Records (site, value) where `bad` holds; the lowest site wins.
+static void fail_where(sq_cg *cg, LLVMValueRef bad, uint32_t site, LLVMValueRef value) {
+  LLVMBuilderRef b = cg->builder;
+  LLVMBasicBlockRef failing = sq_cg_block(cg, "failing"), next = sq_cg_block(cg, "checked");
+  LLVMBuildCondBr(b, bad, failing, next);
+  LLVMPositionBuilderAtEnd(b, failing);
+  LLVMValueRef at = sq_cg_field_at(cg, offsetof(sq_call, error));
+  LLVMValueRef value_at = sq_cg_field_at(cg, offsetof(sq_call, error_value));
+  LLVMTypeRef i64 = sq_cg_type_i64(cg);
+  LLVMValueRef old = LLVMBuildLoad2(b, i64, at, ""), mine = sq_cg_i64(cg, (int64_t)site + 1);
+  // 0, no error, is made the largest by the subtraction.
+  LLVMValueRef one = sq_cg_i64(cg, 1);
+  LLVMValueRef wins = LLVMBuildICmp(b, LLVMIntULT, LLVMBuildSub(b, mine, one, ""),
+                                    LLVMBuildSub(b, old, one, ""), "wins");
+  LLVMBuildStore(b, LLVMBuildSelect(b, wins, mine, old, ""), at);
+  LLVMValueRef old_value = LLVMBuildLoad2(b, i64, value_at, "");
+  LLVMBuildStore(b, LLVMBuildSelect(b, wins, value, old_value, ""), value_at);
+  LLVMBuildBr(b, next);
+  LLVMPositionBuilderAtEnd(b, next);
+}
+
+static void emit_check(sq_cg *cg, sq_node *n) {
+  LLVMValueRef holds = sq_cg_bool(cg, n->in[0]);
+  fail_where(cg, LLVMBuildNot(cg->builder, holds, ""), n->site, sq_cg_i64(cg, 0));
+  sq_control_test(cg);
+}
+
+static void emit_live(sq_cg *cg, sq_node *n) {
+  LLVMBuilderRef b = cg->builder;
+  const sq_sym_info *info = sq_sym_at(cg->graph->dims, n->sym);
+  LLVMValueRef v = sq_cg_integer(cg, n->in[0]), limit = sq_cg_dim(cg, info->limit);
+  fail_where(cg, LLVMBuildICmp(b, LLVMIntUGT, v, limit, ""), n->site, v);
+  // A value outside is not used: loops run to what the storage holds.
+  LLVMValueRef zero = sq_cg_i64(cg, 0);
+  LLVMValueRef low = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, v, zero, ""), zero, v, "");
+  low = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, low, limit, ""), limit, low, "");
+  LLVMValueRef table = sq_cg_field(cg, offsetof(sq_call, sym), sq_cg_type_ptr(cg), "sym");
+  LLVMValueRef k = sq_cg_i64(cg, n->sym.i);
+  LLVMBuildStore(b, low, LLVMBuildGEP2(b, sq_cg_type_i64(cg), table, &k, 1, info->name));
+}
+
+// ---- states -------------------------------------------------------------------------------------
+// c->hook(c, [state, n]); leaves the entry when it fails.
+static void call_hook(sq_cg *cg, size_t hook, LLVMValueRef state, LLVMValueRef n) {
+  LLVMTypeRef i32 = LLVMInt32TypeInContext(cg->ctx), ptr = sq_cg_type_ptr(cg);
+  LLVMTypeRef types[] = {ptr, i32, sq_cg_type_i64(cg)};
+  LLVMValueRef args[] = {cg->call, state, n};
+  unsigned count = state ? 3 : 1;
+  LLVMTypeRef type = LLVMFunctionType(i32, types, count, 0);
+  LLVMValueRef status =
+      LLVMBuildCall2(cg->builder, type, sq_cg_field(cg, hook, ptr, "hook"), args, count, "");
+  go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, status, sq_cg_i32(cg, 0), ""));
+}
+
+static void emit_reserve(sq_cg *cg, sq_node *n) {
+  sq_control_test(cg);
+  LLVMValueRef rows = sq_cg_integer(cg, n->in[0]);
+  call_hook(cg, offsetof(sq_call, reserve), sq_cg_i32(cg, (int32_t)n->ref), rows);
+}
+
+static void emit_reset(sq_cg *cg, sq_node *n) {
+  (void)n;
+  sq_control_test(cg);
+  call_hook(cg, offsetof(sq_call, reset), NULL, NULL);
+}
+
+// The whole of a growing state is written: its extent becomes that of the write, while sizes in the
+// operation still mean the extent from before.
+static void emit_write(sq_cg *cg, sq_node *n) {
+  sq_driver *dr = sq_cg_driver(cg);
+  sq_control_test(cg);
+  const sq_state *s = n->op == SQ_OP_STATE_WRITE ? &cg->graph->state.v[n->ref] : NULL;
+  if (!s || !s->grow.i || n->g->pos) {
+    sq_kernel_emit(cg, n);
+    return;
+  }
+  LLVMValueRef before = sq_cg_dim(cg, sq_dim_sym(cg->graph->dims, s->grow));
+  LLVMValueRef rows = sq_cg_dim(cg, n->g->axis[s->grow_axis].extent);
+  call_hook(cg, offsetof(sq_call, resize), sq_cg_i32(cg, (int32_t)n->ref), rows);
+  dr->frozen = s->grow;
+  dr->frozen_value = before;
+  sq_kernel_emit(cg, n);
+  dr->frozen = (sq_sym){0};
+}
+
+// ---- regions ------------------------------------------------------------------------------------
+// A loop under construction: index from `first` while index < last.
+typedef struct loop {
+  LLVMBasicBlockRef head, done;
+  LLVMValueRef index;
+} loop;
+
+static loop loop_open(sq_cg *cg, LLVMValueRef first, LLVMValueRef last, const char *name) {
+  LLVMBuilderRef b = cg->builder;
+  LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
+  loop l = {sq_cg_block(cg, name), sq_cg_block(cg, "done"), NULL};
+  LLVMBasicBlockRef turn = sq_cg_block(cg, "turn");
+  LLVMBuildBr(b, l.head);
+  LLVMPositionBuilderAtEnd(b, l.head);
+  l.index = LLVMBuildPhi(b, sq_cg_type_i64(cg), "");
+  LLVMAddIncoming(l.index, &first, &from, 1);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, l.index, last, ""), turn, l.done);
+  LLVMPositionBuilderAtEnd(b, turn);
+  return l;
+}
+
+static void loop_close(sq_cg *cg, const loop *l) {
+  LLVMBuilderRef b = cg->builder;
+  LLVMValueRef next = LLVMBuildNSWAdd(b, l->index, sq_cg_i64(cg, 1), "");
+  LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
+  LLVMAddIncoming(l->index, &next, &from, 1);
+  LLVMBuildBr(b, l->head);
+  LLVMPositionBuilderAtEnd(b, l->done);
+}
+
+static void move_all(sq_cg *cg, sq_value *const *to, sq_value *const *from, uint32_t n) {
+  for (uint32_t k = 0; k < n; k++) sq_cg_move(cg, to[k], NULL, from[k]);
+}
+
+static void emit_repeat(sq_cg *cg, sq_node *n) {
+  sq_block *body = n->region[0];
+  sq_value **carried = body->args.v + 1;
+  uint32_t count = n->n_in - 2;
+  move_all(cg, carried, n->in + 2, count);
+  LLVMValueRef lo = sq_cg_integer(cg, n->in[0]), hi = sq_cg_integer(cg, n->in[1]);
+  loop l = loop_open(cg, lo, hi, "repeat");
+  sq_control_test(cg);
+  sq_cg_set_integer(cg, body->args.v[0], l.index);
+  sq_control_block(cg, body);
+  move_all(cg, carried, sq_block_end(body)->in, count);
+  loop_close(cg, &l);
+  move_all(cg, n->out, carried, count);
+}
+
+static void emit_while(sq_cg *cg, sq_node *n) {
+  LLVMBuilderRef b = cg->builder;
+  sq_block *cond = n->region[0], *body = n->region[1];
+  uint32_t count = n->n_in;
+  move_all(cg, cond->args.v, n->in, count);
+  LLVMValueRef limit =
+      n->extent.i ? sq_cg_dim(cg, n->extent) : sq_cg_i64(cg, INT64_MAX);
+  loop l = loop_open(cg, sq_cg_i64(cg, 0), limit, "while");
+  sq_control_test(cg);
+  sq_control_block(cg, cond);
+  sq_control_test(cg);
+  LLVMBasicBlockRef inside = sq_cg_block(cg, "holds");
+  LLVMBuildCondBr(b, sq_cg_bool(cg, sq_block_end(cond)->in[0]), inside, l.done);
+  LLVMPositionBuilderAtEnd(b, inside);
+  move_all(cg, body->args.v, cond->args.v, count);
+  sq_control_block(cg, body);
+  move_all(cg, cond->args.v, sq_block_end(body)->in, count);
+  loop_close(cg, &l);
+  move_all(cg, n->out, cond->args.v, count);
+}
+
+static void emit_if(sq_cg *cg, sq_node *n) {
+  LLVMBuilderRef b = cg->builder;
+  LLVMBasicBlockRef side[2] = {sq_cg_block(cg, "then"), sq_cg_block(cg, "else")};
+  LLVMBasicBlockRef done = sq_cg_block(cg, "endif");
+  LLVMBuildCondBr(b, sq_cg_bool(cg, n->in[0]), side[0], side[1]);
+  for (int k = 0; k < 2; k++) {
+    LLVMPositionBuilderAtEnd(b, side[k]);
+    sq_control_block(cg, n->region[k]);
+    move_all(cg, n->out, sq_block_end(n->region[k])->in, n->n_out);
+    LLVMBuildBr(b, done);
+  }
+  LLVMPositionBuilderAtEnd(b, done);
+}
+
+// A row of `to`, whose leading axes are those of a region, receives an element.
+static void move_row(sq_cg *cg, const sq_value *to, LLVMValueRef row, const sq_value *from) {
+  LLVMValueRef bytes = LLVMBuildMul(cg->builder, row, sq_cg_bytes(cg, from), "");
+  sq_cg_move(cg, to, sq_cg_add_bytes(cg, sq_cg_pointer(cg, to), bytes), from);
+}
+
+static void emit_scan(sq_cg *cg, sq_node *n) {
+  LLVMBuilderRef b = cg->builder;
+  sq_block *body = n->region[0];
+  sq_value **carried = body->args.v + 1;
+  uint32_t count = n->n_carried;
+  move_all(cg, carried, n->in, count);
+  LLVMValueRef extent = sq_cg_dim(cg, n->extent);
+  loop l = loop_open(cg, sq_cg_i64(cg, 0), extent, "scan");
+  sq_control_test(cg);
+  LLVMValueRef t = l.index;
+  if (n->flag & 1)
+    t = LLVMBuildSub(b, LLVMBuildSub(b, extent, sq_cg_i64(cg, 1), ""), l.index, "t");
+  sq_cg_set_integer(cg, body->args.v[0], t);
+  sq_control_block(cg, body);
+  sq_value **yields = sq_block_end(body)->in;
+  for (uint32_t k = count; k < n->n_out; k++) move_row(cg, n->out[k], t, yields[k]);
+  move_all(cg, carried, yields, count);
+  loop_close(cg, &l);
+  move_all(cg, n->out, carried, count);
+}
+
+static void emit_map(sq_cg *cg, sq_node *n) {
+  sq_dims *ds = cg->graph->dims;
+  sq_block *body = n->region[0];
+  loop l[SQ_MAX_RANK];
+  LLVMValueRef row = sq_cg_i64(cg, 0);
+  for (uint32_t k = 0; k < n->g->n_par; k++) {
+    sq_dim extent = n->g->axis[k].extent;
+    l[k] = loop_open(cg, sq_cg_i64(cg, 0), sq_cg_dim(cg, extent), "map");
+    LLVMValueRef stride = sq_cg_dim(cg, sq_dim_storage(ds, extent));
+    row = LLVMBuildAdd(cg->builder, LLVMBuildMul(cg->builder, row, stride, ""), l[k].index, "row");
+    sq_cg_set_integer(cg, body->args.v[k], l[k].index);
+  }
+  sq_control_test(cg);
+  sq_control_block(cg, body);
+  for (uint32_t k = 0; k < n->n_out; k++)
+    move_row(cg, n->out[k], row, sq_block_end(body)->in[k]);
+  for (uint32_t k = n->g->n_par; k-- > 0;) loop_close(cg, &l[k]);
+}
+
+// ---- dispatch -----------------------------------------------------------------------------------
+static void emit_nothing(sq_cg *cg, sq_node *n) {
+  (void)cg;
+  (void)n;
+}
+
+typedef void (*emitter)(sq_cg *cg, sq_node *n);
+static const emitter emitters[SQ_OP_COUNT] = {
+    [SQ_OP_GENERIC] = sq_kernel_emit,
+    [SQ_OP_UPDATE] = sq_kernel_emit,
+    [SQ_OP_CUMULATE] = sq_kernel_emit,
+    [SQ_OP_SORT] = sq_kernel_emit,
+    [SQ_OP_ARGSORT] = sq_kernel_emit,
+    [SQ_OP_TOPK] = sq_kernel_emit,
+    [SQ_OP_RANDOM] = sq_kernel_emit,
+    [SQ_OP_GROUP] = sq_kernel_emit,
+    [SQ_OP_PARAM] = emit_nothing,
+    [SQ_OP_STATE_READ] = emit_nothing,
+    [SQ_OP_PARAM_WRITE] = emit_write,
+    [SQ_OP_STATE_WRITE] = emit_write,
+    [SQ_OP_RESERVE] = emit_reserve,
+    [SQ_OP_RESET] = emit_reset,
+    [SQ_OP_LIVE] = emit_live,
+    [SQ_OP_CHECK] = emit_check,
+    [SQ_OP_REPEAT] = emit_repeat,
+    [SQ_OP_WHILE] = emit_while,
+    [SQ_OP_IF] = emit_if,
+    [SQ_OP_SCAN] = emit_scan,
+    [SQ_OP_MAP] = emit_map,
+    [SQ_OP_YIELD] = emit_nothing,
+};
+
+void sq_control_block(sq_cg *cg, sq_block *b) {
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    SQ_ASSERT(emitters[n->op], "no code for operation %s", sq_op_table[n->op].name);
+    emitters[n->op](cg, n);
+  }
+}

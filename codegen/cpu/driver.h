@@ -1,0 +1,144 @@
+// Inside the CPU driver: what entry.c, control.c, dims.c, target.c, object.c, jit.c, describe.c share.
+//
+//   sq_graph (planned) --unit: entry.c, control.c, dims.c, kernel_*.c--> LLVM module
+//                      --object.c--> object code --jit.c | sq_codegen_object--> memory | file
+//                      --describe.c--> sq_abi_model, the static data beside the code
+#pragma once
+#include "codegen/cpu/kernels.h"
+#include <llvm-c/TargetMachine.h>
+
+// ---- arena layout (dims.c) ----------------------------------------------------------------------
+// An entry's arena is a row of segments, each aligned to 64 bytes. Segments whose size mentions the
+// extent of a growing state come last: the offsets of the others never change within a call.
+typedef enum sq_segment_kind {
+  SQ_SEG_SLOT,    // func->slot[index]
+  SQ_SEG_INNER,   // func->scratch[index], per worker
+  SQ_SEG_SHARED,  // scratch that kernels asked for
+  SQ_SEG_PRIVATE, // the same, per worker
+} sq_segment_kind;
+typedef struct sq_segment {
+  sq_segment_kind kind;
+  uint32_t index;
+  sq_dim size; // bytes, a multiple of 64; per worker where per_worker
+  bool per_worker;
+  bool grows;
+} sq_segment;
+typedef struct sq_layout {
+  uint32_t n;
+  sq_segment *seg;
+} sq_layout;
+sq_layout sq_layout_make(sq_graph *g, const sq_target *t, sq_func *f, sq_arena *a);
+// Index of the segment; it must be there.
+uint32_t sq_layout_find(const sq_layout *l, sq_segment_kind kind, uint32_t index);
+bool sq_dim_grows(const sq_dims *ds, sq_dim d); // mentions the extent of a growing state
+bool sq_dim_fixed(const sq_dims *ds, sq_dim d); // mentions neither that nor a live symbol
+
+// Size expressions as postfix programs.
+sq_abi_expr sq_expr_make(const sq_dims *ds, sq_dim d, sq_arena *a);
+sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a);
+
+// ---- one compilation (object.c) -----------------------------------------------------------------
+// Owns the LLVM objects of one compilation. `sq_unit_do` runs the work under a guard of its own, so
+// that they are released when an allocation fails.
+typedef struct sq_unit {
+  sq_graph *graph;
+  const sq_target *target;
+  sq_arena scratch;
+  sq_guard saved;
+  LLVMContextRef ctx;
+  LLVMModuleRef module;
+  LLVMBuilderRef builder, head;
+  LLVMTargetMachineRef machine;
+  LLVMMemoryBufferRef buffer; // the object, or the assembly
+  const char *message;        // why the work failed, in the graph's arena
+} sq_unit;
+typedef sq_status (*sq_unit_work)(sq_unit *u, void *arg);
+// rethrow: a failed allocation goes on to the context's guard; otherwise it is SQ_EWORLD and
+// u->message is set. Whatever happens, the unit's LLVM objects are gone afterwards.
+sq_status sq_unit_do(sq_unit *u, sq_graph *g, const sq_target *t, sq_unit_work work, void *arg,
+                     bool rethrow);
+// A module named `name` for the target; what follows fills it.
+sq_status sq_unit_begin(sq_unit *u, const char *name);
+// The module verified, optimised, and as object code or assembly in u->buffer.
+sq_status sq_unit_optimise(sq_unit *u);
+sq_status sq_unit_code(sq_unit *u, LLVMCodeGenFileType type);
+// The pipeline and options of sq_unit_optimise, as text: part of the cache's key.
+const char *sq_unit_recipe(void);
+// A message of LLVM moved into the graph's arena.
+const char *sq_unit_take(sq_unit *u, char *llvm_message);
+
+// ---- functions (entry.c) ------------------------------------------------------------------------
+// The code of one planned function, as an external or internal function `symbol`.
+LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool external);
+// "minilm.forward", "minilm.init.block.ck": no name of C, so never one of a library.
+const char *sq_entry_symbol(sq_graph *g, const sq_func *f);
+
+// The driver's part of an sq_cg.
+typedef struct sq_driver {
+  sq_unit *unit;
+  LLVMBuilderRef head;     // stands before the end of the function's first block
+  LLVMBasicBlockRef stop;  // returns 1
+  sq_layout layout;
+  LLVMValueRef *offset;    // of each fixed segment
+  LLVMValueRef grow_base;  // offset of the first growing segment
+  LLVMValueRef arena;      // its base when it cannot move, else NULL
+  LLVMValueRef workers;
+  LLVMValueRef *local;     // by value id: memory of a scalar without a store
+  SQ_VEC(LLVMValueRef) fixed; // by dim id: values known since the start
+  const uint32_t *param_row, *state_row;
+  sq_sym frozen; // a growing extent that stands for `frozen_value` while its state is rewritten
+  LLVMValueRef frozen_value;
+} sq_driver;
+static inline sq_driver *sq_cg_driver(sq_cg *cg) { return cg->driver; }
+
+// Rows of the tables in sq_call: param_row[count of params], state_row[count of states].
+uint32_t *sq_rows_param(const sq_graph *g, sq_arena *a);
+uint32_t *sq_rows_state(const sq_graph *g, sq_arena *a);
+
+LLVMValueRef sq_cg_i64(sq_cg *cg, int64_t v);
+LLVMValueRef sq_cg_i32(sq_cg *cg, int32_t v);
+LLVMTypeRef sq_cg_type_i64(sq_cg *cg);
+LLVMTypeRef sq_cg_type_ptr(sq_cg *cg);
+LLVMBasicBlockRef sq_cg_block(sq_cg *cg, const char *name); // appended to the entry
+LLVMValueRef sq_cg_add_bytes(sq_cg *cg, LLVMValueRef p, LLVMValueRef bytes);
+// Field of the sq_call at byte `offset`, loaded; and its address.
+LLVMValueRef sq_cg_field(sq_cg *cg, size_t offset, LLVMTypeRef type, const char *name);
+LLVMValueRef sq_cg_field_at(sq_cg *cg, size_t offset);
+// The scalar at a value's memory: integers as i64 (sign- or zero-extended), bool as i1.
+LLVMValueRef sq_cg_integer(sq_cg *cg, const sq_value *v);
+LLVMValueRef sq_cg_bool(sq_cg *cg, const sq_value *v);
+// An i64 stored at an integer value's memory in its type.
+void sq_cg_set_integer(sq_cg *cg, const sq_value *v, LLVMValueRef i);
+// Bytes of a value's storage.
+LLVMValueRef sq_cg_bytes(sq_cg *cg, const sq_value *v);
+// Does moving `from` to `to` need no code?
+bool sq_cg_same_place(const sq_value *to, const sq_value *from);
+// Copies the storage of `from` to the memory of `to`, or to `at` when that is not NULL.
+void sq_cg_move(sq_cg *cg, const sq_value *to, LLVMValueRef at, const sq_value *from);
+
+// ---- operations (control.c) ---------------------------------------------------------------------
+// All nodes of a block but its yield.
+void sq_control_block(sq_cg *cg, sq_block *b);
+// Leaves the entry when the error word is set.
+void sq_control_test(sq_cg *cg);
+
+// ---- targets (target.c) -------------------------------------------------------------------------
+void sq_target_init(void); // LLVM's targets, once a process
+// NULL, with *message (LLVM's, to be disposed), when LLVM does not know it.
+LLVMTargetMachineRef sq_target_machine(const sq_target *t, char **message);
+// What the target's code needs of a machine, as in /proc/cpuinfo; in the arena.
+const char *const *sq_target_needs(const sq_target *t, sq_arena *a, uint32_t *n);
+
+// ---- names in C (header.c) ----------------------------------------------------------------------
+// `name` as an identifier of C and C++: other characters become `_`, a keyword gets one behind it.
+const char *sq_c_name(sq_arena *a, const char *name);
+
+// ---- the object cache (cache.c) -----------------------------------------------------------------
+typedef struct sq_cache_key {
+  uint64_t low, high;
+} sq_cache_key;
+sq_cache_key sq_cache_hash(const void *data, size_t size, const sq_target *t);
+// The object stored under `key`, or NULL (none, or one that is not as it was written).
+LLVMMemoryBufferRef sq_cache_load(const char *dir, sq_cache_key key);
+// Stores it; false when it cannot be written, with the reason's errno in *why.
+bool sq_cache_store(const char *dir, sq_cache_key key, const void *data, size_t size, int *why);
