@@ -62,7 +62,7 @@ static void slots_grow(sq_dims *ds) {
   }
 }
 
-static sq_dim no_value(sq_dims *ds);
+static sq_dim no_value(sq_dims *ds) { return ds->none; }
 
 // The interned node; arrays are copied. Too deep or heavy: `no_value`.
 static sq_dim intern(sq_dims *ds, sq_dim_node n) {
@@ -110,6 +110,8 @@ sq_dims *sq_dims_new(sq_arena *a) {
   ds->sym_slot = SQ_ARRAY(a, uint32_t, ds->sym_cap);
   sq_push(a, &ds->rec, NULL);
   sq_push(a, &ds->sym, NULL);
+  sq_dim one = sq_dim_const(ds, 1), zero = sq_dim_const(ds, 0);
+  ds->none = intern(ds, (sq_dim_node){.kind = SQ_DIM_FLOORDIV, .a = one, .b = zero});
   return ds;
 }
 
@@ -204,7 +206,7 @@ typedef struct form {
 
 static void form_of(const sq_dims *ds, sq_dim d, form *f) {
   const sq_dim_node *n = sq_dim_at(ds, d);
-  f->k = 0, f->n = 0, f->bad = false;
+  f->k = 0, f->n = 0, f->bad = d.i == ds->none.i;
   if (n->kind == SQ_DIM_CONST) {
     f->k = n->value;
   } else if (n->kind == SQ_DIM_SUM) {
@@ -229,6 +231,7 @@ static int64_t mul_const(int64_t a, int64_t b) {
 }
 
 static void form_add_term(const sq_dims *ds, form *f, int64_t coef, sq_dim prod) {
+  f->bad |= prod.i == ds->none.i;
   uint32_t lo = 0, hi = f->n;
   while (lo < hi) {
     uint32_t mid = (lo + hi) / 2;
@@ -254,8 +257,8 @@ static void form_add_term(const sq_dims *ds, form *f, int64_t coef, sq_dim prod)
 }
 
 static sq_dim form_done(sq_dims *ds, const form *f) {
-  if (dim_is_infinite(f->k)) return sq_dim_const(ds, f->k);
   if (f->bad) return no_value(ds);
+  if (dim_is_infinite(f->k)) return sq_dim_const(ds, f->k);
   if (f->n == 0) return sq_dim_const(ds, f->k);
   if (f->n == 1 && f->k == 0 && f->t[0].coef == 1) return f->t[0].prod;
   return intern(ds, (sq_dim_node){.kind = SQ_DIM_SUM, .value = f->k, .n = f->n, .term = f->t});
@@ -291,7 +294,8 @@ sq_dim sq_dim_add(sq_dims *ds, sq_dim a, sq_dim b) {
 }
 
 sq_dim sq_dim_sub(sq_dims *ds, sq_dim a, sq_dim b) {
-  if (a.i == b.i && !dim_is_infinite(sq_dim_at(ds, a)->value)) return sq_dim_const(ds, 0);
+  if (a.i == b.i && a.i != ds->none.i && !dim_is_infinite(sq_dim_at(ds, a)->value))
+    return sq_dim_const(ds, 0);
   form f;
   form_of(ds, a, &f);
   form_add(ds, &f, b, -1);
@@ -327,6 +331,7 @@ sq_dim sq_dim_mul(sq_dims *ds, sq_dim a, sq_dim b) {
   form x, y, f = {.k = 0};
   form_of(ds, a, &x);
   form_of(ds, b, &y);
+  if (x.bad || y.bad) return no_value(ds);
   if ((uint64_t)(x.n + 1) * (y.n + 1) > 4 * DIM_MAX_TERMS) return no_value(ds);
   f.k = mul_const(x.k, y.k);
   if (!dim_is_infinite(f.k) && (dim_is_infinite(x.k) || dim_is_infinite(y.k)) && (x.n || y.n))
@@ -366,10 +371,6 @@ static bool prod_divide(sq_dims *ds, sq_dim p, sq_dim by, sq_dim *rest) {
 
 static sq_dim atom2(sq_dims *ds, sq_dim_kind kind, sq_dim a, sq_dim b) {
   return intern(ds, (sq_dim_node){.kind = kind, .a = a, .b = b});
-}
-
-static sq_dim no_value(sq_dims *ds) {
-  return atom2(ds, SQ_DIM_FLOORDIV, sq_dim_const(ds, 1), sq_dim_const(ds, 0));
 }
 
 static int64_t gcd(int64_t a, int64_t b) {
@@ -447,6 +448,7 @@ static sq_dim floordiv_const(sq_dims *ds, sq_dim a, int64_t c) {
 }
 
 sq_dim sq_dim_floordiv(sq_dims *ds, sq_dim a, sq_dim b) {
+  if (a.i == ds->none.i || b.i == ds->none.i) return no_value(ds);
   int64_t x, y;
   bool ca = sq_dim_is_const(ds, a, &x), cb = sq_dim_is_const(ds, b, &y);
   if ((ca && dim_is_infinite(x)) || (cb && dim_is_infinite(y))) return no_value(ds);
@@ -491,6 +493,7 @@ static sq_dim mod_const(sq_dims *ds, sq_dim a, int64_t c) {
 }
 
 sq_dim sq_dim_mod(sq_dims *ds, sq_dim a, sq_dim b) {
+  if (a.i == ds->none.i || b.i == ds->none.i) return no_value(ds);
   int64_t x, y;
   bool ca = sq_dim_is_const(ds, a, &x), cb = sq_dim_is_const(ds, b, &y);
   if ((ca && dim_is_infinite(x)) || (cb && dim_is_infinite(y))) return no_value(ds);
@@ -542,6 +545,7 @@ static void args_add(sq_dims *ds, args *l, sq_dim_kind kind, sq_dim d) {
 
 static sq_dim extremum(sq_dims *ds, sq_dim_kind kind, sq_dim a, sq_dim b) {
   int64_t v;
+  if (a.i == ds->none.i || b.i == ds->none.i) return no_value(ds);
   if ((sq_dim_is_const(ds, a, &v) && dim_is_infinite(v)) ||
       (sq_dim_is_const(ds, b, &v) && dim_is_infinite(v)))
     return no_value(ds);
@@ -639,6 +643,26 @@ static bool mentions_live(const sq_dims *ds, sq_dim d) {
   return false;
 }
 
+static sq_dim bound_live(sq_dims *ds, sq_dim d, bool up, uint32_t nest);
+
+// One factor of unknown sign is bounded towards its own side of 0; of two nothing is known.
+static sq_dim bound_product(sq_dims *ds, const sq_dim_node *n, bool up, uint32_t nest) {
+  sq_dim prod = sq_dim_const(ds, 1), zero = sq_dim_const(ds, 0);
+  uint32_t unknown = 0;
+  for (uint32_t i = 0; i < n->n; i++) unknown += sq_dim_low(ds, n->factor[i]) < 0;
+  if (unknown > 1) return no_value(ds);
+  for (uint32_t i = 0; i < n->n; i++) {
+    bool is_unknown = sq_dim_low(ds, n->factor[i]) < 0;
+    sq_dim f = bound_live(ds, n->factor[i], up || (unknown && !is_unknown), nest + 1);
+    if (is_unknown)
+      f = up ? sq_dim_max(ds, f, zero) : sq_dim_min(ds, f, zero);
+    else if (!up && !unknown && mentions_live(ds, n->factor[i]))
+      f = sq_dim_max(ds, f, zero);
+    prod = sq_dim_mul(ds, prod, f);
+  }
+  return prod;
+}
+
 // An expression without live symbols that is never below d (up) or never above it (not up).
 static sq_dim bound_live(sq_dims *ds, sq_dim d, bool up, uint32_t nest) {
   if (!mentions_live(ds, d)) return d;
@@ -657,24 +681,18 @@ static sq_dim bound_live(sq_dims *ds, sq_dim d, bool up, uint32_t nest) {
     }
     return sum;
   }
-  if (n->kind == SQ_DIM_PROD) {
-    sq_dim prod = sq_dim_const(ds, 1);
-    uint32_t unknown = 0; // one factor of unknown sign keeps the direction, two do not
-    for (uint32_t i = 0; i < n->n; i++) {
-      unknown += sq_dim_low(ds, n->factor[i]) < 0;
-      prod = sq_dim_mul(ds, prod, bound_live(ds, n->factor[i], up, nest + 1));
-    }
-    return unknown > 1 ? no_value(ds) : prod;
-  }
+  if (n->kind == SQ_DIM_PROD) return bound_product(ds, n, up, nest);
+  sq_dim zero = sq_dim_const(ds, 0);
+  if ((n->kind == SQ_DIM_MOD || n->kind == SQ_DIM_FLOORDIV) && sq_dim_low(ds, n->b) < 0)
+    return no_value(ds);
   if (n->kind == SQ_DIM_MOD)
-    return up ? sq_dim_sub(ds, bound_live(ds, n->b, true, nest + 1), sq_dim_const(ds, 1))
-              : sq_dim_const(ds, 0);
+    return up ? sq_dim_sub(ds, bound_live(ds, n->b, true, nest + 1), sq_dim_const(ds, 1)) : zero;
   sq_dim a = bound_live(ds, n->a, up, nest + 1);
   if (n->kind != SQ_DIM_FLOORDIV)
     return combine_of(n->kind)(ds, a, bound_live(ds, n->b, up, nest + 1));
   if (!mentions_live(ds, n->b)) return sq_dim_floordiv(ds, a, n->b);
-  if (up) return a; // the divisor is at least 1
-  return sq_dim_floordiv(ds, a, bound_live(ds, n->b, true, nest + 1));
+  if (up) return sq_dim_max(ds, a, zero); // the divisor is at least 1
+  return sq_dim_min(ds, a, sq_dim_floordiv(ds, a, bound_live(ds, n->b, true, nest + 1)));
 }
 
 sq_dim sq_dim_storage(sq_dims *ds, sq_dim d) { return d.i ? bound_live(ds, d, true, 0) : d; }

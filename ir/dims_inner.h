@@ -3,7 +3,8 @@
 #include "ir/dims.h"
 
 // Limits on one expression. What would be larger becomes `floordiv(1, 0)`: it has no value, no
-// bounds and is proved to be nothing, so a hostile size ends as a failed call, not as a hang.
+// bounds, absorbs all arithmetic and is proved to be nothing, so a hostile size ends as a failed
+// call, not as a hang.
 enum { DIM_MAX_TERMS = 256, DIM_MAX_FACTORS = 16, DIM_MAX_DEPTH = 48, DIM_MAX_WEIGHT = 3000 };
 
 typedef struct dim_rec {
@@ -25,6 +26,7 @@ struct sq_dims {
   SQ_VEC(sq_sym_info *) sym; // [0] unused
   uint32_t *sym_slot, sym_cap;
   SQ_VEC(dim_fact) fact;
+  sq_dim none; // floordiv(1, 0): absorbs all arithmetic
 };
 
 // An interval; INT64_MIN and INT64_MAX are "no bound".

@@ -231,6 +231,7 @@ static void lin_add(const sq_dims *ds, lin *l, sq_dim d, int64_t scale) {
     for (uint32_t i = 0; n->kind == SQ_DIM_SUM && i < n->n && !l->bad; i++)
       lin_add_term(l, mul_bound(n->term[i].coef, scale), n->term[i].prod);
   } else {
+    l->bad |= d.i == ds->none.i;
     lin_add_term(l, scale, d);
   }
 }
@@ -442,7 +443,7 @@ static bool never_zero(const lin *l) { // by divisibility: 2 N - 2 M + 1
 
 int sq_prove_eq(const sq_dims *ds, sq_dim a, sq_dim b) {
   if (!a.i || !b.i) return 0;
-  if (a.i == b.i) return 1;
+  if (a.i == b.i) return a.i != ds->none.i;
   lin l = lin_diff(ds, b, a);
   if (l.bad) return 0;
   if (lin_is_zero(ds, &l, 2)) return 1;
@@ -457,7 +458,7 @@ int sq_prove_eq(const sq_dims *ds, sq_dim a, sq_dim b) {
 
 int sq_prove_le(const sq_dims *ds, sq_dim a, sq_dim b) {
   if (!a.i || !b.i) return 0;
-  if (a.i == b.i) return 1;
+  if (a.i == b.i) return a.i != ds->none.i;
   lin l = lin_diff(ds, b, a);
   if (l.bad) return 0;
   if (lin_nonneg(ds, &l)) return 1;
