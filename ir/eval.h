@@ -12,6 +12,9 @@ typedef struct sq_tensor64 {
   int64_t *i; // otherwise
 } sq_tensor64;
 int64_t sq_tensor64_count(const sq_tensor64 *t);
+// x rounded to the values of float type t: nearest, ties to even, subnormals kept, inf beyond. What a
+// cast to t does.
+double sq_round_float(sq_dtype t, double x);
 
 typedef struct sq_eval sq_eval;
 // `load(user, param, instance, out)` fills the parameter's data (out->f / out->i are allocated). It
@@ -30,3 +33,6 @@ sq_status sq_eval_reset(sq_eval *e);
 // Saved state: visit every state instance (name, tensor; may be filled in place on load).
 typedef sq_status (*sq_eval_visit)(void *user, const char *name, sq_tensor64 *t);
 sq_status sq_eval_states(sq_eval *e, sq_eval_visit visit, void *user);
+// Sets the rows of a growing state (of every instance) to exactly n, new ones as its init: before
+// saved state of another extent is loaded.
+sq_status sq_eval_grow(sq_eval *e, uint32_t state, int64_t n);
