@@ -66,7 +66,9 @@ struct sq_call {
   // when all are done. Task boundaries never depend on the number of workers.
   void (*parallel)(void *pool, int64_t n_tasks, sq_task fn, void *closure);
   // Makes the growing axis of every instance of `state` at least n long; nonzero: no memory.
-  // May move cell[].data and changes sym[grow symbol].
+  // May move cell[].data and changes sym[grow symbol]. Afterwards the arena holds what entry->arena
+  // says for the new extents (never less than before); it may move, its content is kept. So do
+  // `reset` and `resize`.
   int32_t (*reserve)(sq_call *c, uint32_t state, int64_t n);
   int32_t (*reset)(sq_call *c); // all states that are neither kept nor derived
   // The error word: (site + 1) of the lowest failing site, 0 for none; kernels lower it atomically.
@@ -76,6 +78,9 @@ struct sq_call {
   void *const *packed;   // packed weights by number, made at load
   // Whole write of a growing state: sets the extent of `state` to n (may move), content undefined.
   int32_t (*resize)(sq_call *c, uint32_t state, int64_t n);
+  // The runtime sets error_value to INT64_MIN (no value to show) and error_limit to -1 (none); a
+  // kernel that knows the bound which error_value broke may store it: "70000 is not below 50257".
+  int64_t error_limit;
 };
 
 // Returns 0, or nonzero when c->error is set or a hook failed.
@@ -115,7 +120,7 @@ typedef struct sq_abi_state {
   const char *const *names; // [count]
   uint32_t row;
   int32_t grow_axis; // -1: none
-  uint32_t grow_sym; // symbol of its extent
+  uint32_t grow_sym; // symbol of its extent; instances share it
   uint32_t kept, derived;
   // Called as an entry: input 0 is the instance (i32 scalar) when has_instances; output 0 is the
   // value (a growing axis has extent 1: the row that new rows hold). Index into model->init.

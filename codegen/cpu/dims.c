@@ -2,7 +2,7 @@
 // place, postfix programs for the descriptor, and the layout of an entry's arena.
 //
 //   4 * N * d + 8   ->   %0 = mul i64 %N, 1536; %1 = add i64 %0, 8
-//                   ->   CONST 8, CONST 1536, SYM 1, MUL, ADD
+//                   ->   SYM 1, CONST 1536, MUL, CONST 8, ADD
 //
 // Expressions of sizes alone are computed once, in the function's first block; those that mention a
 // live symbol or a growing extent are computed where they are asked for.
@@ -143,14 +143,17 @@ static void put_dim(const sq_dims *ds, sq_dim d, sq_arena *a, program *p) {
     put(a, p, n->sym.i);
     return;
   case SQ_DIM_SUM:
-    put_const(a, p, n->value);
     for (uint32_t k = 0; k < n->n; k++) {
       put_dim(ds, n->term[k].prod, a, p);
       if (n->term[k].coef != 1) {
         put_const(a, p, n->term[k].coef);
         put(a, p, SQ_X_MUL);
       }
-      put(a, p, SQ_X_ADD);
+      if (k) put(a, p, SQ_X_ADD);
+    }
+    if (n->n == 0 || n->value != 0) {
+      put_const(a, p, n->value);
+      if (n->n) put(a, p, SQ_X_ADD);
     }
     return;
   case SQ_DIM_PROD:
@@ -183,7 +186,7 @@ sq_abi_expr sq_expr_make(const sq_dims *ds, sq_dim d, sq_arena *a) {
 
 sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a) {
   program p = {0};
-  put_const(a, &p, 0);
+  if (l->n == 0) put_const(a, &p, 0);
   for (uint32_t k = 0; k < l->n; k++) {
     put_dim(ds, l->seg[k].size, a, &p);
     if (l->seg[k].per_worker) {
@@ -191,7 +194,7 @@ sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a) {
       put(a, &p, 0);
       put(a, &p, SQ_X_MUL);
     }
-    put(a, &p, SQ_X_ADD);
+    if (k) put(a, &p, SQ_X_ADD);
   }
   return (sq_abi_expr){p.v, p.n};
 }

@@ -84,9 +84,8 @@ static const char *expression(writer *w, const sq_abi_expr *x, bool plain) {
       stack[n++] = name;
     } else {
       const char *r = stack[--n], *l = stack[--n];
-      // Sums and products as sq_expr_make leaves them begin with 0 and hold factors of 1.
       if (op == SQ_X_ADD)
-        stack[n++] = strcmp(l, "0") == 0 ? r : sq_arena_fmt(w->a, "(%s + %s)", l, r);
+        stack[n++] = sq_arena_fmt(w->a, "(%s + %s)", l, r);
       else if (op == SQ_X_MUL)
         stack[n++] = sq_arena_fmt(w->a, "%s * %s", l, r);
       else
