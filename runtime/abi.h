@@ -57,7 +57,9 @@ typedef void (*sq_task)(void *closure, int64_t task, int64_t worker);
 struct sq_call {
   int64_t *sym;          // values of symbols by number ([0]: workers); live symbols are written here
   void *const *in;       // data of the inputs, dense row-major
-  void *const *out;      // buffers for the outputs, storage size (live extents at their limit)
+  // Buffers for the outputs, storage size (live extents at their limit). One whose shape mentions the
+  // extent of a growing state follows it: `reserve`, `reset`, `resize` may change out[k].
+  void *const *out;
   char *arena;           // entry->arena bytes, 64-byte aligned
   void *const *param;    // data by row: model->param[p].row + instance
   sq_abi_cell *cell;     // by row: model->state[s].row + instance

@@ -12,7 +12,9 @@ typedef struct describer {
 // ---- tensors and entries ------------------------------------------------------------------------
 static sq_abi_tensor tensor(const describer *d, const char *name, sq_type t, uint32_t binds) {
   sq_abi_expr *dim = SQ_ARRAY(d->a, sq_abi_expr, t.rank + 1);
-  for (uint32_t k = 0; k < t.rank; k++) dim[k] = sq_expr_make(d->g->dims, t.dim[k], d->a);
+  // Live extents are not known when buffers are made: an output has its storage's shape.
+  for (uint32_t k = 0; k < t.rank; k++)
+    dim[k] = sq_expr_make(d->g->dims, sq_dim_storage(d->g->dims, t.dim[k]), d->a);
   return (sq_abi_tensor){
       .name = name ? name : "", .dtype = t.dtype, .rank = t.rank, .dim = dim, .binds = binds};
 }

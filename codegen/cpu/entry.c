@@ -235,15 +235,29 @@ static void emit_start(sq_cg *cg, sq_func *f) {
   cg->builder = body;
 }
 
+// Beyond a live extent an output is 0.
+static void clear_outputs(sq_cg *cg, sq_func *f) {
+  const sq_node *end = sq_block_end(f->body);
+  LLVMValueRef zero = LLVMConstNull(LLVMInt8TypeInContext(cg->ctx));
+  for (uint32_t k = 0; end && k < end->n_in; k++) {
+    const sq_value *v = end->in[k];
+    bool live = false;
+    for (uint32_t j = 0; j < v->type.rank; j++)
+      live = live || !sq_dim_same(v->type.dim[j], sq_dim_storage(cg->graph->dims, v->type.dim[j]));
+    if (!live) continue;
+    LLVMValueRef out = table_row(cg, offsetof(sq_call, out), sizeof(void *), sq_cg_i64(cg, k));
+    LLVMBuildMemSet(cg->builder, out, zero, sq_cg_bytes(cg, v), 1);
+  }
+}
+
 static void emit_end(sq_cg *cg, sq_func *f) {
   const sq_node *end = sq_block_end(f->body);
-  LLVMTypeRef ptr = sq_cg_type_ptr(cg), i64 = sq_cg_type_i64(cg);
+  LLVMTypeRef i64 = sq_cg_type_i64(cg);
   for (uint32_t k = 0; end && k < end->n_in; k++) {
     const sq_value *v = end->in[k];
     if (v->store == SQ_STORE_OUTPUT && v->store_index == k) continue;
-    LLVMValueRef out = sq_cg_field(cg, offsetof(sq_call, out), ptr, "out");
-    LLVMValueRef row = sq_cg_add_bytes(cg, out, sq_cg_i64(cg, (int64_t)(k * sizeof(void *))));
-    sq_cg_move(cg, v, LLVMBuildLoad2(cg->builder, ptr, row, ""), v);
+    LLVMValueRef out = table_row(cg, offsetof(sq_call, out), sizeof(void *), sq_cg_i64(cg, k));
+    sq_cg_move(cg, v, out, v);
   }
   LLVMValueRef error = sq_cg_field(cg, offsetof(sq_call, error), i64, "error");
   LLVMValueRef failed =
@@ -288,6 +302,7 @@ LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool exte
   LLVMBuildRet(cg.builder, sq_cg_i32(&cg, 1));
   LLVMPositionBuilderAtEnd(cg.builder, body);
   emit_start(&cg, f);
+  clear_outputs(&cg, f);
   sq_control_block(&cg, f->body);
   emit_end(&cg, f);
   return cg.entry;
