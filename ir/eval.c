@@ -1,9 +1,11 @@
 // The interpreter: its memory, its tensors, how it fails, and calling an entry.
-// In: a verified graph, a loader of parameters, inputs. Out: outputs, or a status, a message, a place.
+// In: a verified graph, a loader of parameters, inputs. Out: outputs, or a status, a message, a
+// place.
 #include "ir/eval_impl.h"
 #include <stdarg.h>
 
-// ---- failing and memory --------------------------------------------------------------------------
+// ---- failing and memory
+// --------------------------------------------------------------------------
 
 static void set_message(sq_eval *e, sq_status s, sq_span where, const char *fmt, va_list ap) {
   e->status = s;
@@ -78,7 +80,8 @@ void sq_eval_work_reset(sq_eval *e) {
   e->work_at = e->work;
 }
 
-// ---- tensors -------------------------------------------------------------------------------------
+// ---- tensors
+// -------------------------------------------------------------------------------------
 
 int64_t sq_tensor64_count(const sq_tensor64 *t) {
   int64_t n = 1;
@@ -188,7 +191,8 @@ static void sweep(sq_eval *e) {
   }
 }
 
-// ---- sizes and values ----------------------------------------------------------------------------
+// ---- sizes and values
+// ----------------------------------------------------------------------------
 
 static const char *dim_text(sq_eval *e, sq_dim d) {
   sq_text t = {.arena = &e->text};
@@ -207,8 +211,7 @@ int64_t sq_eval_dim(sq_eval *e, sq_dim d, sq_span where) {
 
 int64_t sq_eval_extent(sq_eval *e, sq_dim d, sq_span where) {
   int64_t v = sq_eval_dim(e, d, where);
-  if (v < 0)
-    sq_eval_fail(e, SQ_EMODEL, where, "the size %s is %lld", dim_text(e, d), (long long)v);
+  if (v < 0) sq_eval_fail(e, SQ_EMODEL, where, "the size %s is %lld", dim_text(e, d), (long long)v);
   return v;
 }
 
@@ -239,7 +242,8 @@ void sq_eval_push(sq_eval *e, sq_ten *t) {
   e->stack[e->n_stack++] = t;
 }
 
-// ---- tables --------------------------------------------------------------------------------------
+// ---- tables
+// --------------------------------------------------------------------------------------
 
 static void last_uses(sq_block *b, uint32_t *last) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
@@ -261,12 +265,12 @@ static void grow_tables(sq_eval *e) {
   sq_graph *g = e->g;
   if (e->n_val != g->n_values || e->n_node != g->n_nodes || !e->die_first) {
     uint32_t nv = g->n_values, nn = g->n_nodes;
+    e->n_val = 0;
+    e->n_node = UINT32_MAX; // until all are made
     e->val = sq_eval_mem(e, e->val, (nv + 1) * sizeof *e->val);
-    e->n_val = nv;
     memset(e->val, 0, (nv + 1) * sizeof *e->val);
     e->die_first = sq_eval_mem(e, e->die_first, (nn + 1) * sizeof *e->die_first);
     e->die_next = sq_eval_mem(e, e->die_next, (nv + 1) * sizeof *e->die_next);
-    e->n_node = nn;
     sq_eval_work_reset(e);
     uint32_t *last = sq_eval_take(e, nv + 1, sizeof *last);
     memset(last, 0xff, (nv + 1) * sizeof *last);
@@ -277,6 +281,8 @@ static void grow_tables(sq_eval *e) {
         e->die_next[v] = e->die_first[last[v]];
         e->die_first[last[v]] = v;
       }
+    e->n_val = nv;
+    e->n_node = nn;
   }
   uint32_t syms = sq_sym_count(g->dims);
   if (e->n_sym < syms || !e->sym) {
@@ -337,8 +343,8 @@ void sq_eval_free(sq_eval *e) {
   }
   for (uint32_t k = 0; k < e->n_param; k++) release(e, e->param[k].value);
   for (uint32_t k = 0; k < e->n_state; k++) release(e, e->state[k].value);
-  void *const tables[] = {e->val, e->die_first, e->die_next, e->stack,    e->saved,
-                          e->sym, e->param,     e->state,    e->out, e->out_held};
+  void *const tables[] = {e->val, e->die_first, e->die_next, e->stack, e->saved,
+                          e->sym, e->param,     e->state,    e->out,   e->out_held};
   for (size_t k = 0; k < sizeof tables / sizeof *tables; k++) release(e, tables[k]);
   sq_arena_free(&e->text);
   e->alloc.fn(e->alloc.user, e, 0);
@@ -347,7 +353,8 @@ void sq_eval_free(sq_eval *e) {
 const char *sq_eval_message(const sq_eval *e) { return e->message; }
 sq_span sq_eval_where(const sq_eval *e) { return e->where; }
 
-// ---- parameters ----------------------------------------------------------------------------------
+// ---- parameters
+// ----------------------------------------------------------------------------------
 
 sq_ten **sq_eval_param_slot(sq_eval *e, uint32_t param, int64_t instance, sq_span where) {
   const sq_param *p = &e->g->param.v[param];
@@ -368,7 +375,8 @@ sq_ten **sq_eval_param_slot(sq_eval *e, uint32_t param, int64_t instance, sq_spa
   return slot;
 }
 
-// ---- calling -------------------------------------------------------------------------------------
+// ---- calling
+// -------------------------------------------------------------------------------------
 
 static void save_symbol(sq_eval *e, sq_sym s) {
   if (e->n_saved + 2 > e->cap_saved) {
@@ -411,8 +419,9 @@ static void bind_symbol(sq_eval *e, sq_func *f, uint32_t k, sq_sym s, int64_t va
     sq_eval_fail(e, SQ_EMODEL, f->span, "input `%s` of `%s` makes %s = %lld, another makes it %lld",
                  in_name(f, k), f->name, info->name, (long long)value, (long long)e->sym[s.i]);
   if (value < info->low)
-    sq_eval_fail(e, SQ_EMODEL, f->span, "input `%s` of `%s` makes %s = %lld, at least %lld is needed",
-                 in_name(f, k), f->name, info->name, (long long)value, (long long)info->low);
+    sq_eval_fail(e, SQ_EMODEL, f->span,
+                 "input `%s` of `%s` makes %s = %lld, at least %lld is needed", in_name(f, k),
+                 f->name, info->name, (long long)value, (long long)info->low);
   e->sym[s.i] = value;
 }
 
@@ -490,8 +499,7 @@ static void compute_derived(sq_node *n, void *user) {
     w->depth--;
   }
   if (n->op != SQ_OP_STATE_READ || !e->g->state.v[n->ref].derived) return;
-  for (uint32_t k = 0; k < e->state[n->ref].count; k++)
-    sq_eval_state_slot(e, n->ref, k, n->span);
+  for (uint32_t k = 0; k < e->state[n->ref].count; k++) sq_eval_state_slot(e, n->ref, k, n->span);
 }
 
 static bool derived_missing(const sq_eval *e) {

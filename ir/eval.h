@@ -12,8 +12,8 @@ typedef struct sq_tensor64 {
   int64_t *i; // otherwise
 } sq_tensor64;
 int64_t sq_tensor64_count(const sq_tensor64 *t);
-// x rounded to the values of float type t: nearest, ties to even, subnormals kept, inf beyond. What a
-// cast to t does.
+// x rounded to the values of float type t: nearest, ties to even, subnormals kept, inf beyond. What
+// a cast to t does.
 double sq_round_float(sq_dtype t, double x);
 
 typedef struct sq_eval sq_eval;

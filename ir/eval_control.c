@@ -1,6 +1,6 @@
 // Which node runs when: blocks, regions and calls of the interpreter.
-// Values that pass between blocks (arguments, carried values, results) lie on sq_eval.stack; a value
-// dies after the last node that uses it, so that a write to a sole owner needs no copy.
+// Values that pass between blocks (arguments, carried values, results) lie on sq_eval.stack; a
+// value dies after the last node that uses it, so that a write to a sole owner needs no copy.
 #include "ir/eval_impl.h"
 
 #define MAX_DEPTH 2000
@@ -36,8 +36,7 @@ static void give_index(sq_eval *e, const sq_block *b, uint32_t arg, int64_t valu
 static void give_results(sq_eval *e, const sq_node *n, uint32_t out, uint32_t first,
                          uint32_t count) {
   if (out + count > n->n_out)
-    sq_eval_fail(e, SQ_EMODEL, n->span, "%s: more results than it names",
-                 sq_op_table[n->op].name);
+    sq_eval_fail(e, SQ_EMODEL, n->span, "%s: more results than it names", sq_op_table[n->op].name);
   for (uint32_t k = 0; k < count; k++) {
     sq_ten *t = e->stack[first + k];
     e->stack[first + k] = NULL;
@@ -67,7 +66,8 @@ static void expect(sq_eval *e, const sq_node *n, uint32_t have, uint32_t want) {
                  sq_op_table[n->op].name, have, want);
 }
 
-// ---- regions -------------------------------------------------------------------------------------
+// ---- regions
+// -------------------------------------------------------------------------------------
 
 static void run_repeat(sq_eval *e, const sq_node *n) {
   int64_t lo = sq_eval_int(e, n->in[0], n->span), hi = sq_eval_int(e, n->in[1], n->span);
@@ -111,7 +111,8 @@ static void run_group(sq_eval *e, const sq_node *n) {
   give_results(e, n, 0, first, n->n_out);
 }
 
-// Element number `at` of the collected output k is the value on the stack. `lead`: the axes in front.
+// Element number `at` of the collected output k is the value on the stack. `lead`: the axes in
+// front.
 static void collect(sq_eval *e, const sq_node *n, uint32_t k, uint32_t lead, const int64_t *extent,
                     int64_t at, sq_ten *element) {
   const sq_value *v = n->out[k];
@@ -131,8 +132,7 @@ static void collect(sq_eval *e, const sq_node *n, uint32_t k, uint32_t lead, con
   if (!fits)
     sq_eval_fail(e, SQ_EMODEL, n->span, "%s: the elements differ in shape",
                  sq_op_table[n->op].name);
-  memcpy(all->data + at * element->count, element->data,
-         (size_t)element->count * sizeof(sq_cell));
+  memcpy(all->data + at * element->count, element->data, (size_t)element->count * sizeof(sq_cell));
 }
 
 static void collect_none(sq_eval *e, const sq_node *n, uint32_t from) {
@@ -197,7 +197,8 @@ static void run_call(sq_eval *e, const sq_node *n) {
   give_results(e, n, 0, first, n->n_out);
 }
 
-// ---- tests ---------------------------------------------------------------------------------------
+// ---- tests
+// ---------------------------------------------------------------------------------------
 
 static void run_live(sq_eval *e, const sq_node *n) {
   int64_t v = sq_eval_int(e, n->in[0], n->span);

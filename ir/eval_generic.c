@@ -1,11 +1,11 @@
-// `generic` in the interpreter. The scalar part becomes two flat programs over vectors of up to LANES
-// elements along one axis (the lane axis):
+// `generic` in the interpreter. The scalar part becomes two flat programs over vectors of up to
+// LANES elements along one axis (the lane axis):
 //   body  the domain and the element, run for every combination of parallel and reduced indices
 //   post  the result from the accumulator, and positions and guard of a write
-// Instructions are sorted by the innermost loop that they depend on and run only when that loop moves.
-// Reads at affine positions that stay inside for all indices become strides; all others go through
-// position vectors with their tests. A sum of a product of two such reads has loops of its own.
-// A failing test is noted, the lowest site wins, and the call fails when the nest is done.
+// Instructions are sorted by the innermost loop that they depend on and run only when that loop
+// moves. Reads at affine positions that stay inside for all indices become strides; all others go
+// through position vectors with their tests. A sum of a product of two such reads has loops of its
+// own. A failing test is noted, the lowest site wins, and the call fails when the nest is done.
 #include "ir/eval_impl.h"
 #include <math.h>
 
@@ -35,8 +35,8 @@ typedef struct ins {
   // reads
   const sq_ten *from;
   int64_t offset;
-  int64_t *stride;                       // inside: per axis of the nest
-  const sq_cell **pos;                   // otherwise: per axis of the operand
+  int64_t *stride;     // inside: per axis of the nest
+  const sq_cell **pos; // otherwise: per axis of the operand
   uint32_t *pos_step;
   int64_t *pos_stride;
 } ins;
@@ -46,7 +46,7 @@ typedef struct program {
   uint32_t n;
   uint32_t *start; // [levels + 1]: first instruction of that level or a deeper one
   uint32_t n_levels;
-  uint32_t *of;     // per scalar: instruction, or NONE
+  uint32_t *of;        // per scalar: instruction, or NONE
   const sq_cell *mask; // the domain, NULL: everywhere
   uint32_t mask_step;
 } program;
@@ -68,7 +68,8 @@ typedef struct nest {
   int64_t value, bound;
 } nest;
 
-// ---- affine positions ----------------------------------------------------------------------------
+// ---- affine positions
+// ----------------------------------------------------------------------------
 
 static bool affine_range(const nest *x, affine *f, sq_dtype t) {
   f->low = f->high = f->offset;
@@ -168,7 +169,8 @@ static bool read_inside(nest *x, const sq_scalar *s, ins *i) {
   return true;
 }
 
-// ---- making a program ----------------------------------------------------------------------------
+// ---- making a program
+// ----------------------------------------------------------------------------
 
 typedef struct maker {
   nest *x;
@@ -185,7 +187,8 @@ typedef struct maker {
 #define ACC_BIT (1ull << 63)
 
 static void need_scalar(maker *m, uint32_t s, uint8_t phase) {
-  // Scalars are in topological order: marked here, propagated by one sweep from the last to the first.
+  // Scalars are in topological order: marked here, propagated by one sweep from the last to the
+  // first.
   if (s == SQ_NO_SCALAR) return;
   if (!m->need[s] || m->phase[s] > phase) m->phase[s] = phase;
   m->need[s] = true;
@@ -436,7 +439,8 @@ static program make_program(nest *x, const loops *l, const uint32_t *roots, uint
   return p;
 }
 
-// ---- running a program ---------------------------------------------------------------------------
+// ---- running a program
+// ---------------------------------------------------------------------------
 
 static void note_failure(nest *x, uint32_t site, uint32_t axis, int64_t value, int64_t bound) {
   if (x->failed && site >= x->site) return;
@@ -547,12 +551,13 @@ static void run_program(nest *x, const program *p, uint32_t from, uint32_t lane_
   for (uint32_t k = p->start[from]; k < p->n; k++) run_ins(x, p, &p->v[k], lane_axis, lanes);
 }
 
-// ---- monoids -------------------------------------------------------------------------------------
+// ---- monoids
+// -------------------------------------------------------------------------------------
 
 typedef struct acc {
   sq_cell v;
-  int64_t n;   // mean: how many; argmax, argmin: where (-1: nowhere)
-  double sum;  // logsumexp: sum of exp(x - v)
+  int64_t n;  // mean: how many; argmax, argmin: where (-1: nowhere)
+  double sum; // logsumexp: sum of exp(x - v)
 } acc;
 
 static acc acc_start(sq_monoid m, sq_dtype t) {
@@ -701,7 +706,8 @@ static void acc_lanes(sq_monoid m, bool f, acc *a, const ins *x, const program *
     if (!p->mask || p->mask[l * p->mask_step].i) acc_one(m, f, &a[l], x->r[l * x->varies], at);
 }
 
-// ---- contractions --------------------------------------------------------------------------------
+// ---- contractions
+// --------------------------------------------------------------------------------
 
 // sum of one read, or of the product of two, by strides, everywhere: no program is needed.
 typedef struct product {
@@ -783,7 +789,8 @@ static void run_product(nest *x, const product *p, uint32_t lane_axis, size_t n)
     x->acc_cells[l].f = g->monoid == SQ_MEAN ? (count ? sum[l] / (double)count : 0) : sum[l];
 }
 
-// ---- the nest ------------------------------------------------------------------------------------
+// ---- the nest
+// ------------------------------------------------------------------------------------
 
 static void open_nest(nest *x, sq_eval *e, const sq_node *n) {
   const sq_generic *g = n->g;
@@ -930,15 +937,14 @@ static void reduce_chunk(nest *x, reducer *r, uint32_t *from, uint32_t lane_axis
 
 // What takes the elements of a chunk: linear number of the first, the post program having run.
 typedef struct sink {
-  sq_ten *result;  // element by element, in order
-  sq_ten *places;  // where each goes, NULL: no positions wanted
+  sq_ten *result; // element by element, in order
+  sq_ten *places; // where each goes, NULL: no positions wanted
   const sq_ten *target;
 } sink;
 
 static void store_places(nest *x, const program *p, const sink *to, int64_t at, size_t n) {
   const sq_generic *g = x->g;
-  const ins *guard =
-      g->write_guard != SQ_NO_SCALAR ? &p->v[p->of[g->write_guard]] : NULL;
+  const ins *guard = g->write_guard != SQ_NO_SCALAR ? &p->v[p->of[g->write_guard]] : NULL;
   const sq_tensor64 *t = &to->target->t;
   for (size_t l = 0; l < n; l++) {
     sq_cell *place = &to->places->data[at + (int64_t)l];
@@ -1011,7 +1017,8 @@ static void run_nest(nest *x, const sink *to) {
   }
 }
 
-// ---- keyed ---------------------------------------------------------------------------------------
+// ---- keyed
+// ---------------------------------------------------------------------------------------
 
 static int64_t key_place(const program *p, const sq_generic *g, const sq_tensor64 *t, size_t l) {
   int64_t offset = 0;
@@ -1075,7 +1082,8 @@ static void run_keyed(nest *x, sq_ten *result) {
   }
 }
 
-// ---- what others call ----------------------------------------------------------------------------
+// ---- what others call
+// ----------------------------------------------------------------------------
 
 static sq_dtype element_type(const sq_generic *g) {
   if (g->post != SQ_NO_SCALAR) return g->s.v[g->post].dtype;

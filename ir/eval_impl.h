@@ -6,8 +6,9 @@
 //   eval_generic.c  `generic`: a loop nest made into a flat program over vectors of elements
 //   eval_scalar.c   scalar functions and casts on vectors
 //
-// Failing leaves by longjmp to sq_eval.guard. What is alive then is found by marking: tensors reachable
-// from parameters, states and outputs stay, all others are freed (sq_eval.all lists every tensor).
+// Failing leaves by longjmp to sq_eval.guard. What is alive then is found by marking: tensors
+// reachable from parameters, states and outputs stay, all others are freed (sq_eval.all lists every
+// tensor).
 #pragma once
 #include "ir/eval.h"
 
@@ -47,7 +48,8 @@ struct sq_eval {
   sq_eval_load load;
   void *user;
   sq_ten *all;
-  // By value id; by node id the first value that dies after the node, then by value id the next one.
+  // By value id; by node id the first value that dies after the node, then by value id the next
+  // one.
   sq_ten **val;
   uint32_t n_val, n_node;
   uint32_t *die_first, *die_next;
@@ -126,8 +128,8 @@ void sq_eval_reserve(sq_eval *e, const sq_node *n);
 
 // ---- eval_generic.c
 sq_ten *sq_eval_generic(sq_eval *e, const sq_node *n);
-// The elements that a node with g->pos writes into `target`: their values and their places as linear
-// offsets (-1: not written), in index order. Nothing is written yet.
+// The elements that a node with g->pos writes into `target`: their values and their places as
+// linear offsets (-1: not written), in index order. Nothing is written yet.
 void sq_eval_elements(sq_eval *e, const sq_node *n, const sq_ten *target, sq_ten **values,
                       sq_ten **places);
 

@@ -3,7 +3,8 @@
 #include "ir/eval_impl.h"
 #include "ir/random.h"
 
-// ---- along one axis ------------------------------------------------------------------------------
+// ---- along one axis
+// ------------------------------------------------------------------------------
 
 // A tensor as outer x length x inner around the axis.
 typedef struct columns {
@@ -39,8 +40,8 @@ void sq_eval_cumulate(sq_eval *e, const sq_node *n) {
     for (int64_t k = 0; k < c.length; k++)
       for (int64_t j = 0; j < c.inner; j++) {
         int64_t at = (o * c.length + k) * c.inner + j;
-        r->data[at] = k ? accumulate(n->monoid, x->t.dtype, r->data[at - c.inner], x->data[at])
-                        : x->data[at];
+        r->data[at] =
+            k ? accumulate(n->monoid, x->t.dtype, r->data[at - c.inner], x->data[at]) : x->data[at];
       }
   sq_eval_set(e, n->out[0], r);
 }
@@ -63,8 +64,9 @@ static void sort_items(item *v, item *t, int64_t n, bool f, bool descending) {
       int64_t mid = lo + w < n ? lo + w : n, hi = lo + 2 * w < n ? lo + 2 * w : n;
       int64_t i = lo, j = mid;
       for (int64_t k = lo; k < hi; k++) {
-        bool second = i >= mid || (j < hi && (descending ? below(f, v[i].v, v[j].v)
-                                                         : below(f, v[j].v, v[i].v)));
+        bool second =
+            i >= mid ||
+            (j < hi && (descending ? below(f, v[i].v, v[j].v) : below(f, v[j].v, v[i].v)));
         t[k] = second ? v[j++] : v[i++];
       }
     }
@@ -138,7 +140,8 @@ void sq_eval_random(sq_eval *e, const sq_node *n) {
   sq_eval_set(e, n->out[0], r);
 }
 
-// ---- writes --------------------------------------------------------------------------------------
+// ---- writes
+// --------------------------------------------------------------------------------------
 
 // Tests come first: when one fails nothing of this node has been written.
 static void apply(const sq_ten *values, const sq_ten *places, sq_ten *target) {

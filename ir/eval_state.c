@@ -19,7 +19,8 @@ static sq_ten *initial(sq_eval *e, uint32_t state, int64_t instance, sq_span whe
 
 static void state_dims(sq_eval *e, const sq_state *st, int64_t extent, int64_t *dim) {
   for (uint32_t a = 0; a < st->type.rank; a++)
-    dim[a] = st->grow.i && a == st->grow_axis ? extent : sq_eval_extent(e, st->type.dim[a], st->span);
+    dim[a] =
+        st->grow.i && a == st->grow_axis ? extent : sq_eval_extent(e, st->type.dim[a], st->span);
 }
 
 static sq_ten *row_of(sq_eval *e, uint32_t state, int64_t instance, sq_span where) {

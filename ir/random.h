@@ -1,12 +1,15 @@
-// The random stream of the operation `random`: one definition for the interpreter, compiled code and
-// the runtime. Counter-based: element e depends on (key, e, the class of its type) alone, so it is the
-// same on every target and with every number of threads. No state, nothing included but libc.
+// The random stream of the operation `random`: one definition for the interpreter, compiled code
+// and the runtime. Counter-based: element e depends on (key, e, the class of its type) alone, so it
+// is the same on every target and with every number of threads. No state, nothing included but
+// libc.
 //
-// One block is Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011)
+// One block is Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC
+// 2011)
 //   counter = (low 32 bits of B, high 32 bits of B, C, 0), key = (low 32, high 32 bits of the key),
 //   i32 keys sign-extended to 64 bits; it gives the words w[0..3].
 // Narrow types (f32, f16, bf16): C = 0, B = e / 4.
-//   uniform: the top t bits of w[e % 4] times 2^-t; t = 24 for f32, 11 for f16, 8 for bf16: every value
+//   uniform: the top t bits of w[e % 4] times 2^-t; t = 24 for f32, 11 for f16, 8 for bf16: every
+//   value
 //            is exact in its type and below 1.
 //   normal:  Box-Muller on word pairs (w0, w1) and (w2, w3):
 //            u = ((w_even >> 8) + 1) * 2^-24 in (0, 1], v = (w_odd >> 8) * 2^-24,
