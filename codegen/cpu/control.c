@@ -163,8 +163,7 @@ static void emit_while(sq_cg *cg, sq_node *n) {
   sq_block *cond = n->region[0], *body = n->region[1];
   uint32_t count = n->n_in;
   move_all(cg, cond->args.v, n->in, count);
-  LLVMValueRef limit =
-      n->extent.i ? sq_cg_dim(cg, n->extent) : sq_cg_i64(cg, INT64_MAX);
+  LLVMValueRef limit = n->extent.i ? sq_cg_dim(cg, n->extent) : sq_cg_i64(cg, INT64_MAX);
   loop l = loop_open(cg, sq_cg_i64(cg, 0), limit, "while");
   sq_control_test(cg);
   sq_control_block(cg, cond);
@@ -209,8 +208,7 @@ static void emit_scan(sq_cg *cg, sq_node *n) {
   loop l = loop_open(cg, sq_cg_i64(cg, 0), extent, "scan");
   sq_control_test(cg);
   LLVMValueRef t = l.index;
-  if (n->flag & 1)
-    t = LLVMBuildSub(b, LLVMBuildSub(b, extent, sq_cg_i64(cg, 1), ""), l.index, "t");
+  if (n->flag & 1) t = LLVMBuildSub(b, LLVMBuildSub(b, extent, sq_cg_i64(cg, 1), ""), l.index, "t");
   sq_cg_set_integer(cg, body->args.v[0], t);
   sq_control_block(cg, body);
   sq_value **yields = sq_block_end(body)->in;
@@ -234,8 +232,7 @@ static void emit_map(sq_cg *cg, sq_node *n) {
   }
   sq_control_test(cg);
   sq_control_block(cg, body);
-  for (uint32_t k = 0; k < n->n_out; k++)
-    move_row(cg, n->out[k], row, sq_block_end(body)->in[k]);
+  for (uint32_t k = 0; k < n->n_out; k++) move_row(cg, n->out[k], row, sq_block_end(body)->in[k]);
   for (uint32_t k = n->g->n_par; k-- > 0;) loop_close(cg, &l[k]);
 }
 

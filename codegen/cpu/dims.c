@@ -18,8 +18,10 @@ static bool any_symbol(const sq_dims *ds, sq_dim d, sym_test test) {
   if (d.i == 0) return false;
   const sq_dim_node *n = sq_dim_at(ds, d);
   switch (n->kind) {
-  case SQ_DIM_CONST: return false;
-  case SQ_DIM_SYM: return test(sq_sym_at(ds, n->sym));
+  case SQ_DIM_CONST:
+    return false;
+  case SQ_DIM_SYM:
+    return test(sq_sym_at(ds, n->sym));
   case SQ_DIM_SUM:
     for (uint32_t k = 0; k < n->n; k++)
       if (any_symbol(ds, n->term[k].prod, test)) return true;
@@ -31,7 +33,8 @@ static bool any_symbol(const sq_dims *ds, sq_dim d, sym_test test) {
   case SQ_DIM_FLOORDIV:
   case SQ_DIM_MOD:
   case SQ_DIM_MIN:
-  case SQ_DIM_MAX: return any_symbol(ds, n->a, test) || any_symbol(ds, n->b, test);
+  case SQ_DIM_MAX:
+    return any_symbol(ds, n->a, test) || any_symbol(ds, n->b, test);
   }
   return false;
 }
@@ -89,8 +92,10 @@ static LLVMValueRef value_at(sq_cg *cg, LLVMBuilderRef b, sq_dim d) {
   const sq_dims *ds = cg->graph->dims;
   const sq_dim_node *n = sq_dim_at(ds, d);
   switch (n->kind) {
-  case SQ_DIM_CONST: return sq_cg_i64(cg, n->value);
-  case SQ_DIM_SYM: return symbol(cg, b, n->sym);
+  case SQ_DIM_CONST:
+    return sq_cg_i64(cg, n->value);
+  case SQ_DIM_SYM:
+    return symbol(cg, b, n->sym);
   case SQ_DIM_SUM: {
     LLVMValueRef sum = n->value ? sq_cg_i64(cg, n->value) : NULL;
     for (uint32_t k = 0; k < n->n; k++) {
@@ -111,7 +116,8 @@ static LLVMValueRef value_at(sq_cg *cg, LLVMBuilderRef b, sq_dim d) {
   case SQ_DIM_FLOORDIV:
   case SQ_DIM_MOD:
   case SQ_DIM_MIN:
-  case SQ_DIM_MAX: return pair(cg, b, n);
+  case SQ_DIM_MAX:
+    return pair(cg, b, n);
   }
   return sq_cg_i64(cg, 0);
 }
@@ -137,7 +143,9 @@ static void put_const(sq_arena *a, program *p, int64_t v) {
 static void put_dim(const sq_dims *ds, sq_dim d, sq_arena *a, program *p) {
   const sq_dim_node *n = sq_dim_at(ds, d);
   switch (n->kind) {
-  case SQ_DIM_CONST: put_const(a, p, n->value); return;
+  case SQ_DIM_CONST:
+    put_const(a, p, n->value);
+    return;
   case SQ_DIM_SYM:
     put(a, p, SQ_X_SYM);
     put(a, p, n->sym.i);
@@ -240,7 +248,8 @@ static void gather_need(sq_node *n, void *user) {
   w->private = larger(w->g->dims, w->private, s.per_worker);
 }
 
-static void add_segment(sq_graph *g, sq_layout *l, sq_segment_kind kind, uint32_t index, sq_dim size) {
+static void add_segment(sq_graph *g, sq_layout *l, sq_segment_kind kind, uint32_t index,
+                        sq_dim size) {
   sq_dim bytes = align_up(g->dims, size);
   l->seg[l->n++] = (sq_segment){.kind = kind,
                                 .index = index,

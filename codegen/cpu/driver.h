@@ -1,4 +1,5 @@
-// Inside the CPU driver: what entry.c, control.c, dims.c, target.c, object.c, jit.c, describe.c share.
+// Inside the CPU driver: what entry.c, control.c, dims.c, target.c, object.c, jit.c, describe.c
+// share.
 //
 //   sq_graph (planned) --unit: entry.c, control.c, dims.c, kernel_*.c--> LLVM module
 //                      --object.c--> object code --jit.c | sq_codegen_object--> memory | file
@@ -76,14 +77,14 @@ const char *sq_entry_symbol(sq_graph *g, const sq_func *f);
 // The driver's part of an sq_cg.
 typedef struct sq_driver {
   sq_unit *unit;
-  LLVMBuilderRef head;     // stands before the end of the function's first block
-  LLVMBasicBlockRef stop;  // returns 1
+  LLVMBuilderRef head;    // stands before the end of the function's first block
+  LLVMBasicBlockRef stop; // returns 1
   sq_layout layout;
-  LLVMValueRef *offset;    // of each fixed segment
-  LLVMValueRef grow_base;  // offset of the first growing segment
-  LLVMValueRef arena;      // its base when it cannot move, else NULL
+  LLVMValueRef *offset;   // of each fixed segment
+  LLVMValueRef grow_base; // offset of the first growing segment
+  LLVMValueRef arena;     // its base when it cannot move, else NULL
   LLVMValueRef workers;
-  LLVMValueRef *local;     // by value id: memory of a scalar without a store
+  LLVMValueRef *local;        // by value id: memory of a scalar without a store
   SQ_VEC(LLVMValueRef) fixed; // by dim id: values known since the start
   const uint32_t *param_row, *state_row;
   sq_sym frozen; // a growing extent that stands for `frozen_value` while its state is rewritten

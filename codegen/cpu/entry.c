@@ -85,8 +85,8 @@ static LLVMValueRef segment_at(sq_cg *cg, uint32_t k) {
   LLVMValueRef offset = dr->grow_base;
   for (uint32_t j = 0; j < k; j++)
     if (dr->layout.seg[j].grows)
-      offset = LLVMBuildAdd(cg->builder, offset,
-                            segment_bytes(cg, cg->builder, &dr->layout.seg[j]), "");
+      offset =
+          LLVMBuildAdd(cg->builder, offset, segment_bytes(cg, cg->builder, &dr->layout.seg[j]), "");
   return sq_cg_add_bytes(cg, arena_base(cg), offset);
 }
 
@@ -118,7 +118,8 @@ static LLVMValueRef instance_row(sq_cg *cg, const sq_node *n, uint32_t first, ui
   LLVMValueRef row = sq_cg_i64(cg, first);
   if (!n->has_instance) return row;
   LLVMValueRef k = sq_cg_integer(cg, n->in[n->n_in - 1]), last = sq_cg_i64(cg, (int64_t)count - 1);
-  k = LLVMBuildSelect(cg->builder, LLVMBuildICmp(cg->builder, LLVMIntULE, k, last, ""), k, last, "");
+  k = LLVMBuildSelect(cg->builder, LLVMBuildICmp(cg->builder, LLVMIntULE, k, last, ""), k, last,
+                      "");
   return LLVMBuildAdd(cg->builder, row, k, "");
 }
 
@@ -156,15 +157,17 @@ LLVMValueRef sq_cg_pointer(sq_cg *cg, const sq_value *v) {
     if (v->def && v->def->op == SQ_OP_STATE_READ) return state_data(cg, v->def);
     return local(cg, v);
   case SQ_STORE_SLOT:
-    return segment_at(cg,
-                      sq_layout_find(&sq_cg_driver(cg)->layout, SQ_SEG_SLOT, v->store_index));
+    return segment_at(cg, sq_layout_find(&sq_cg_driver(cg)->layout, SQ_SEG_SLOT, v->store_index));
   case SQ_STORE_INPUT:
     return table_row(cg, offsetof(sq_call, in), sizeof(void *), sq_cg_i64(cg, v->store_index));
   case SQ_STORE_OUTPUT:
     return table_row(cg, offsetof(sq_call, out), sizeof(void *), sq_cg_i64(cg, v->store_index));
-  case SQ_STORE_PARAM: return param_data(cg, v->def);
-  case SQ_STORE_STATE: return state_data(cg, v->def);
-  case SQ_STORE_INNER: break;
+  case SQ_STORE_PARAM:
+    return param_data(cg, v->def);
+  case SQ_STORE_STATE:
+    return state_data(cg, v->def);
+  case SQ_STORE_INNER:
+    break;
   }
   SQ_ASSERT(false, "value %u belongs to a group", v->id);
   return NULL;
@@ -177,13 +180,15 @@ bool sq_cg_same_place(const sq_value *to, const sq_value *from) {
   switch (to->store) {
   case SQ_STORE_SLOT:
   case SQ_STORE_INPUT:
-  case SQ_STORE_OUTPUT: return to->store_index == from->store_index;
+  case SQ_STORE_OUTPUT:
+    return to->store_index == from->store_index;
   case SQ_STORE_PARAM:
   case SQ_STORE_STATE:
     return to->def == from->def || (to->def && from->def && to->def->ref == from->def->ref &&
                                     !to->def->has_instance && !from->def->has_instance);
   case SQ_STORE_NONE:
-  case SQ_STORE_INNER: break;
+  case SQ_STORE_INNER:
+    break;
   }
   return false;
 }
@@ -260,8 +265,7 @@ static void emit_end(sq_cg *cg, sq_func *f) {
     sq_cg_move(cg, v, out, v);
   }
   LLVMValueRef error = sq_cg_field(cg, offsetof(sq_call, error), i64, "error");
-  LLVMValueRef failed =
-      LLVMBuildICmp(cg->builder, LLVMIntNE, error, LLVMConstNull(i64), "failed");
+  LLVMValueRef failed = LLVMBuildICmp(cg->builder, LLVMIntNE, error, LLVMConstNull(i64), "failed");
   LLVMBuildRet(cg->builder,
                LLVMBuildZExt(cg->builder, failed, LLVMInt32TypeInContext(cg->ctx), ""));
 }

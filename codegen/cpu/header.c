@@ -5,23 +5,29 @@
 //                                    const int32_t *mask, float *emb) { ... seqm_call ... }
 //
 // A size stands after the first input whose shape mentions it; integer scalars that bind sizes and
-// other scalars go by value. An output whose shape the caller cannot know (a growing state's extent)
-// is a `seqm_tensor *`.
+// other scalars go by value. An output whose shape the caller cannot know (a growing state's
+// extent) is a `seqm_tensor *`.
 #include "codegen/cpu/driver.h"
 #include <ctype.h>
 
 // ---- names --------------------------------------------------------------------------------------
 static const char *const keywords[] = {
-    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case",
-    "catch", "char", "class", "co_await", "co_return", "co_yield", "compl", "concept", "const",
-    "const_cast", "consteval", "constexpr", "constinit", "continue", "decltype", "default", "delete",
-    "do", "double", "dynamic_cast", "else", "enum", "explicit", "export", "extern", "false", "float",
-    "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new", "noexcept",
-    "not", "not_eq", "nullptr", "operator", "or", "or_eq", "private", "protected", "public",
-    "register", "reinterpret_cast", "requires", "restrict", "return", "short", "signed", "sizeof",
-    "static", "static_assert", "static_cast", "struct", "switch", "template", "this", "thread_local",
-    "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union", "unsigned", "using",
-    "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq", "NULL", "linux", "unix"};
+    "alignas",      "alignof",       "and",         "and_eq",    "asm",       "auto",
+    "bitand",       "bitor",         "bool",        "break",     "case",      "catch",
+    "char",         "class",         "co_await",    "co_return", "co_yield",  "compl",
+    "concept",      "const",         "const_cast",  "consteval", "constexpr", "constinit",
+    "continue",     "decltype",      "default",     "delete",    "do",        "double",
+    "dynamic_cast", "else",          "enum",        "explicit",  "export",    "extern",
+    "false",        "float",         "for",         "friend",    "goto",      "if",
+    "inline",       "int",           "long",        "mutable",   "namespace", "new",
+    "noexcept",     "not",           "not_eq",      "nullptr",   "operator",  "or",
+    "or_eq",        "private",       "protected",   "public",    "register",  "reinterpret_cast",
+    "requires",     "restrict",      "return",      "short",     "signed",    "sizeof",
+    "static",       "static_assert", "static_cast", "struct",    "switch",    "template",
+    "this",         "thread_local",  "throw",       "true",      "try",       "typedef",
+    "typeid",       "typename",      "typeof",      "union",     "unsigned",  "using",
+    "virtual",      "void",          "volatile",    "wchar_t",   "while",     "xor",
+    "xor_eq",       "NULL",          "linux",       "unix"};
 
 const char *sq_c_name(sq_arena *a, const char *name) {
   size_t n = strlen(name);
@@ -50,7 +56,7 @@ typedef struct writer {
   sq_arena *a;
   const sq_abi_model *m;
   const sq_abi_entry *e;
-  const char **symbol;     // by number: its parameter's name, NULL: not known to the caller
+  const char **symbol;       // by number: its parameter's name, NULL: not known to the caller
   SQ_VEC(const char *) used; // names of this function
 } writer;
 
@@ -202,9 +208,11 @@ void sq_codegen_header(const sq_abi_model *m, const char *guard, sq_text *out) {
   sq_arena *a = out->arena;
   const char *name = sq_c_name(a, m->name), *macro = sq_c_name(a, guard);
   writer w = {.out = out, .a = a, .m = m};
-  sq_text_add(out, "// The model `%s` as C functions; made by seqm. Data are dense, row-major; sizes "
-                   "are int64_t.\n// Every function returns 0 or a status of seqm.h, and "
-                   "seqm_message says what went wrong.\n", m->name);
+  sq_text_add(out,
+              "// The model `%s` as C functions; made by seqm. Data are dense, row-major; sizes "
+              "are int64_t.\n// Every function returns 0 or a status of seqm.h, and "
+              "seqm_message says what went wrong.\n",
+              m->name);
   sq_text_add(out, "#ifndef %s\n#define %s\n#include \"seqm.h\"\n", macro, macro);
   sq_text_add(out, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
   sq_text_put(out, sizes, sizeof sizes - 1);

@@ -3,8 +3,8 @@
 //   function -> LLVM module -> bitcode --hash--> cached object?  yes: link it
 //                                                no: optimise, compile, store, link it
 //
-// ORC's LLJIT is the linker: every entry is one object of its own in one dylib. Its code is compiled
-// by the same steps as an object made ahead of time. Nothing is shared between two JITs.
+// ORC's LLJIT is the linker: every entry is one object of its own in one dylib. Its code is
+// compiled by the same steps as an object made ahead of time. Nothing is shared between two JITs.
 #include "codegen/cpu/driver.h"
 #include <errno.h>
 #include <llvm-c/BitWriter.h>
@@ -94,8 +94,8 @@ static sq_status link_object(sq_unit *u, sq_jit *j, const char *symbol, sq_entry
 
 static void store(sq_unit *u, sq_jit *j, sq_cache_key key) {
   int why = 0;
-  if (sq_cache_store(j->cache_dir, key, LLVMGetBufferStart(u->buffer),
-                     LLVMGetBufferSize(u->buffer), &why) ||
+  if (sq_cache_store(j->cache_dir, key, LLVMGetBufferStart(u->buffer), LLVMGetBufferSize(u->buffer),
+                     &why) ||
       j->told)
     return;
   j->told = true;

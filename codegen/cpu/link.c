@@ -3,8 +3,8 @@
 //
 // The compiler driver of the system is asked first (it knows where libc is); where there is none,
 // LLVM's linker. The result appears under its name only when it is complete.
-#include "codegen/codegen.h"
 #include "base/text.h"
+#include "codegen/codegen.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -30,8 +30,8 @@ static bool runs_here(const char *triple) {
 
 enum { SAID = 1500, MOST = 24 };
 
-// Runs a program found on PATH. Returns its exit status, -1 when it cannot be started; what it wrote
-// to stderr comes back in `said`.
+// Runs a program found on PATH. Returns its exit status, -1 when it cannot be started; what it
+// wrote to stderr comes back in `said`.
 static int run(const char *const *argv, char said[SAID]) {
   said[0] = 0;
   int pipe_[2];
@@ -77,31 +77,57 @@ typedef struct linking {
 static void by_driver(const linking *l, const char *driver, const char *argv[MOST]) {
   uint32_t n = 0;
   argv[n++] = driver;
-  const char *rest[] = {"-shared",         "-fPIC",  "-o",
-                        l->output,         l->object, "-Wl,--whole-archive",
-                        l->runtime,        "-Wl,--no-whole-archive",
-                        "-Wl,--as-needed", "-Wl,-Bsymbolic", "-Wl,--gc-sections",
-                        "-Wl,-z,noexecstack", l->script, "-lm", "-lpthread", NULL};
+  const char *rest[] = {"-shared",
+                        "-fPIC",
+                        "-o",
+                        l->output,
+                        l->object,
+                        "-Wl,--whole-archive",
+                        l->runtime,
+                        "-Wl,--no-whole-archive",
+                        "-Wl,--as-needed",
+                        "-Wl,-Bsymbolic",
+                        "-Wl,--gc-sections",
+                        "-Wl,-z,noexecstack",
+                        l->script,
+                        "-lm",
+                        "-lpthread",
+                        NULL};
   for (size_t k = 0; k < sizeof rest / sizeof *rest; k++) argv[n++] = rest[k];
 }
 
-// Without a compiler driver: undefined symbols are found in libc and libm when the object is loaded.
+// Without a compiler driver: undefined symbols are found in libc and libm when the object is
+// loaded.
 static void by_lld(const linking *l, const char *driver, const char *argv[MOST]) {
   const char *plain_script = l->script + strlen("-Wl,");
-  const char *all[] = {driver,   "-shared",         "-o",
-                       l->output, l->object,         "--whole-archive",
-                       l->runtime, "--no-whole-archive", "-Bsymbolic",
-                       "--gc-sections", "-z", "noexecstack", plain_script,
-                       "--allow-shlib-undefined", "-l:libm.so.6", "-l:libc.so.6",
-                       "-L/lib/x86_64-linux-gnu", "-L/lib/aarch64-linux-gnu", "-L/lib64",
-                       "-L/usr/lib64", NULL};
+  const char *all[] = {driver,
+                       "-shared",
+                       "-o",
+                       l->output,
+                       l->object,
+                       "--whole-archive",
+                       l->runtime,
+                       "--no-whole-archive",
+                       "-Bsymbolic",
+                       "--gc-sections",
+                       "-z",
+                       "noexecstack",
+                       plain_script,
+                       "--allow-shlib-undefined",
+                       "-l:libm.so.6",
+                       "-l:libc.so.6",
+                       "-L/lib/x86_64-linux-gnu",
+                       "-L/lib/aarch64-linux-gnu",
+                       "-L/lib64",
+                       "-L/usr/lib64",
+                       NULL};
   for (size_t k = 0; k < sizeof all / sizeof *all; k++) argv[k] = all[k];
 }
 
 typedef struct linker {
   const char *program;
   void (*arguments)(const linking *l, const char *driver, const char *argv[MOST]);
-  bool native; // links for this machine only
+  bool native;        // links for this machine only
   const char *triple; // or for this one
 } linker;
 static const linker linkers[] = {

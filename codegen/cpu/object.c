@@ -1,5 +1,6 @@
-// From a function of the graph to machine code. In: planned functions. Out: an LLVM module, verified
-// and optimised; an object, assembly or text of it; and, ahead of time, the descriptor as data.
+// From a function of the graph to machine code. In: planned functions. Out: an LLVM module,
+// verified and optimised; an object, assembly or text of it; and, ahead of time, the descriptor as
+// data.
 //
 //   sq_codegen_object:  all entries and inits (internal) + `seqm_model` (static.c) -> FILE.o
 //   sq_codegen_text:    one entry or all -> LLVM's text, assembly

@@ -84,7 +84,8 @@ static LLVMValueRef requires_(const writer *w, const sq_abi_require *r, uint32_t
   return array(w, v, n);
 }
 
-static LLVMValueRef entries(const writer *w, const sq_abi_entry *e, uint32_t n, LLVMValueRef *code) {
+static LLVMValueRef entries(const writer *w, const sq_abi_entry *e, uint32_t n,
+                            LLVMValueRef *code) {
   LLVMValueRef *v = values(w, n);
   for (uint32_t k = 0; k < n; k++)
     v[k] = RECORD(w, text(w, e[k].name), u32(w, e[k].n_in), u32(w, e[k].n_out),
@@ -130,14 +131,14 @@ void sq_static_model(sq_unit *u, const sq_abi_model *m, LLVMValueRef *entry, LLV
               .ptr = LLVMPointerTypeInContext(u->ctx, 0),
               .i32 = LLVMInt32TypeInContext(u->ctx),
               .i64 = LLVMInt64TypeInContext(u->ctx)};
-  LLVMValueRef content = RECORD(
-      &w, u32(&w, m->version), text(&w, m->name), u32(&w, m->float_dtype), u32(&w, m->n_sym),
-      texts(&w, m->sym_names, m->n_sym), u32(&w, m->n_entry), u32(&w, m->n_init),
-      u32(&w, m->n_param), u32(&w, m->n_state), u32(&w, m->n_site),
-      entries(&w, m->entry, m->n_entry, entry), entries(&w, m->init, m->n_init, init),
-      params(&w, m->param, m->n_param), states(&w, m->state, m->n_state),
-      sites(&w, m->site, m->n_site), text(&w, m->config), text(&w, m->cpu),
-      u32(&w, m->n_feature), texts(&w, m->feature, m->n_feature));
+  LLVMValueRef content =
+      RECORD(&w, u32(&w, m->version), text(&w, m->name), u32(&w, m->float_dtype), u32(&w, m->n_sym),
+             texts(&w, m->sym_names, m->n_sym), u32(&w, m->n_entry), u32(&w, m->n_init),
+             u32(&w, m->n_param), u32(&w, m->n_state), u32(&w, m->n_site),
+             entries(&w, m->entry, m->n_entry, entry), entries(&w, m->init, m->n_init, init),
+             params(&w, m->param, m->n_param), states(&w, m->state, m->n_state),
+             sites(&w, m->site, m->n_site), text(&w, m->config), text(&w, m->cpu),
+             u32(&w, m->n_feature), texts(&w, m->feature, m->n_feature));
   LLVMValueRef model = LLVMAddGlobal(u->module, LLVMTypeOf(content), "seqm_model");
   LLVMSetInitializer(model, content);
   LLVMSetGlobalConstant(model, 1);

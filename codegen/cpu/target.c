@@ -48,9 +48,9 @@ static const feature x86_features[] = {
     {"adx", "adx", 0},
 };
 static const feature arm_features[] = {
-    {"fp-armv8", "fp", 1},         {"neon", "asimd", 1},       {"fullfp16", "asimdhp", 0},
-    {"dotprod", "asimddp", 0},     {"bf16", "bf16", 0},        {"i8mm", "i8mm", 0},
-    {"lse", "atomics", 0},         {"sve", "sve", 0},          {"sve2", "sve2", 0},
+    {"fp-armv8", "fp", 1},     {"neon", "asimd", 1}, {"fullfp16", "asimdhp", 0},
+    {"dotprod", "asimddp", 0}, {"bf16", "bf16", 0},  {"i8mm", "i8mm", 0},
+    {"lse", "atomics", 0},     {"sve", "sve", 0},    {"sve2", "sve2", 0},
 };
 
 typedef struct named_target {
@@ -91,7 +91,8 @@ static bool has(const char *features, const char *name) {
 
 static const feature *table_of(const char *triple, size_t *n) {
   bool arm = strncmp(triple, "aarch64", 7) == 0;
-  *n = arm ? sizeof arm_features / sizeof *arm_features : sizeof x86_features / sizeof *x86_features;
+  *n =
+      arm ? sizeof arm_features / sizeof *arm_features : sizeof x86_features / sizeof *x86_features;
   return arm ? arm_features : x86_features;
 }
 
