@@ -17,7 +17,7 @@ sq_status sq_build_float(const char *name, sq_dtype *t) {
   return SQ_EUSAGE;
 }
 
-static const char *folder_of_this(sq_ctx *ctx) {
+const char *sq_build_folder(sq_ctx *ctx) {
   Dl_info info;
   if (!dladdr((void *)(uintptr_t)&sq_build_std_path, &info) || !info.dli_fname) return NULL;
   char *path = realpath(info.dli_fname, NULL);
@@ -39,7 +39,7 @@ static const char *folder_of_this(sq_ctx *ctx) {
 const char *sq_build_std_path(sq_ctx *ctx) {
   static const char *const places[] = {
       "lang", "../lang", "../share/seqm", "../../share/seqm", "../../../share/seqm", "../../lang"};
-  const char *here = folder_of_this(ctx);
+  const char *here = sq_build_folder(ctx);
   if (!here) return NULL;
   for (unsigned k = 0; k < sizeof places / sizeof *places; k++) {
     const char *dir = sq_arena_fmt(&ctx->arena, "%s/%s", here, places[k]);

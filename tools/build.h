@@ -15,6 +15,8 @@ typedef struct sq_build {
 
 // Options of the front, from a preset, defines and the name of a float type (NULL: f32).
 sq_status sq_build_float(const char *name, sq_dtype *t);
+// The folder of the running command, or of the library; NULL when unknown.
+const char *sq_build_folder(sq_ctx *ctx);
 // The folder that holds `std/`: beside the command or library, in the install prefix, or the source
 // tree it was built from. NULL when there is none.
 const char *sq_build_std_path(sq_ctx *ctx);

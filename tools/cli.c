@@ -104,7 +104,7 @@ static const option options[] = {
 };
 enum { N_OPTIONS = sizeof options / sizeof *options };
 
-sq_status sq_fail(sq_status s, const char *fmt, ...) {
+sq_status sq_complain(sq_status s, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   fputs("seqm: ", stderr);
@@ -147,7 +147,7 @@ static sq_cli_call *last_call(sq_cli *cli) {
 static sq_status take_binding(sq_cli *cli, const option *o, const char *value) {
   const char *eq = strchr(value, '=');
   if (!eq || eq == value || !eq[1])
-    return sq_fail(SQ_EUSAGE, "%s takes %s, not `%s`", o->name, o->arg, value);
+    return sq_complain(SQ_EUSAGE, "%s takes %s, not `%s`", o->name, o->arg, value);
   sq_bind b = {sq_arena_str(&cli->ctx->arena, value, (size_t)(eq - value)), eq + 1};
   if (o->kind == SIZE) {
     sq_push(&cli->ctx->arena, &cli->sizes, b);
@@ -180,11 +180,12 @@ static sq_status take(sq_cli *cli, const option *o, const char *value) {
     __attribute__((fallthrough));
   case NUMBER:
     if (number(value, field)) return SQ_OK;
-    return sq_fail(SQ_EUSAGE, "%s takes a whole number, not `%s`", o->name, value);
+    return sq_complain(SQ_EUSAGE, "%s takes a whole number, not `%s`", o->name, value);
   case CALL:
     if (cli->calls.n == 1 && !cli->calls.v[0].entry)
-      return sq_fail(SQ_EUSAGE, "--in and --out before the first --call belong to no call: write "
-                                "them behind their --call");
+      return sq_complain(SQ_EUSAGE,
+                         "--in and --out before the first --call belong to no call: write "
+                         "them behind their --call");
     sq_push(&cli->ctx->arena, &cli->calls, (sq_cli_call){.entry = value});
     return SQ_OK;
   case IN:
@@ -209,8 +210,8 @@ static sq_status unknown(const char *word, int command) {
   for (int k = 0; k < N_OPTIONS; k++)
     if (options[k].commands & command) names[n++] = options[k].name;
   const char *near = sq_nearest(word, names, n);
-  sq_status s = near ? sq_fail(SQ_EUSAGE, "unknown option `%s`; did you mean `%s`?", word, near)
-                     : sq_fail(SQ_EUSAGE, "unknown option `%s`", word);
+  sq_status s = near ? sq_complain(SQ_EUSAGE, "unknown option `%s`; did you mean `%s`?", word, near)
+                     : sq_complain(SQ_EUSAGE, "unknown option `%s`", word);
   fprintf(stderr, "\n");
   sq_cli_help(command, stderr);
   return s;
@@ -227,7 +228,7 @@ sq_status sq_cli_parse(sq_cli *cli, int command, int argc, char **argv, bool *he
     }
     if (w[0] != '-' || !w[1]) {
       if (cli->model)
-        return sq_fail(SQ_EUSAGE, "one model at a time: `%s` and `%s`", cli->model, w);
+        return sq_complain(SQ_EUSAGE, "one model at a time: `%s` and `%s`", cli->model, w);
       cli->model = w;
       continue;
     }
@@ -236,15 +237,15 @@ sq_status sq_cli_parse(sq_cli *cli, int command, int argc, char **argv, bool *he
     const char *value = eq ? eq + 1 : NULL;
     if (!o && w[1] == 'D' && w[2] && (o = find("-D", 2, command))) value = w + 2;
     if (!o) return unknown(w, command);
-    if (o->kind == FLAG && value) return sq_fail(SQ_EUSAGE, "%s takes no value", o->name);
+    if (o->kind == FLAG && value) return sq_complain(SQ_EUSAGE, "%s takes no value", o->name);
     if (o->kind != FLAG && !value) {
-      if (++k == argc) return sq_fail(SQ_EUSAGE, "%s needs a value: %s", o->name, o->arg);
+      if (++k == argc) return sq_complain(SQ_EUSAGE, "%s needs a value: %s", o->name, o->arg);
       value = argv[k];
     }
     SQ_TRY(take(cli, o, value));
   }
   if (!cli->model) {
-    sq_status s = sq_fail(SQ_EUSAGE, "`seqm %s` needs a file", cli->command);
+    sq_status s = sq_complain(SQ_EUSAGE, "`seqm %s` needs a file", cli->command);
     sq_cli_help(command, stderr);
     return s;
   }

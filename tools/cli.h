@@ -66,4 +66,4 @@ sq_status sq_cmd_graph(sq_cli *cli);
 sq_status sq_cmd_bench(sq_cli *cli);
 
 // Says on stderr what is wrong and gives the status back.
-sq_status sq_fail(sq_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+sq_status sq_complain(sq_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -6,7 +6,7 @@ sq_status sq_cmd_compile(sq_cli *cli) {
   sq_build b;
   const char *message = "";
   SQ_TRY(sq_cli_build(cli, &b));
-  if (!cli->output) return sq_fail(SQ_EUSAGE, "`seqm compile` needs -o out.so (or out.o)");
+  if (!cli->output) return sq_complain(SQ_EUSAGE, "`seqm compile` needs -o out.so (or out.o)");
   sq_status s = sq_build_object(cli->ctx, cli->model, &b, cli->output, cli->header, &message);
   return s ? sq_print_failure(s, message) : SQ_OK;
 }

@@ -29,7 +29,7 @@ static sq_status need_entry(sq_cli *cli, sq_graph *g) {
   sq_text_put(&t, "", 0);
   for (uint32_t k = 0; k < g->func.n; k++)
     if (g->func.v[k]->kind == SQ_FUNC_ENTRY) sq_text_add(&t, " %s", g->func.v[k]->name);
-  return sq_fail(SQ_EUSAGE, "no entry `%s`; the entries are:%s", cli->entry, t.v);
+  return sq_complain(SQ_EUSAGE, "no entry `%s`; the entries are:%s", cli->entry, t.v);
 }
 
 // In the order of the source, then of the passes; the same remark on one place once.
@@ -91,8 +91,8 @@ static sq_status cut_pipeline(sq_cli *cli, const char **pipeline) {
     uint32_t n = 0;
     for (; n < sq_pass_count && n < 64; n++) names[n] = sq_pass_table[n].name;
     const char *near = sq_nearest(cli->after, names, n);
-    return near ? sq_fail(SQ_EUSAGE, "no pass `%s`; did you mean `%s`?", cli->after, near)
-                : sq_fail(SQ_EUSAGE, "no pass `%s`", cli->after);
+    return near ? sq_complain(SQ_EUSAGE, "no pass `%s`; did you mean `%s`?", cli->after, near)
+                : sq_complain(SQ_EUSAGE, "no pass `%s`", cli->after);
   }
   size_t n = strlen(cli->after);
   for (const char *s = sq_pipeline_cpu; *s;) {
@@ -104,8 +104,8 @@ static sq_status cut_pipeline(sq_cli *cli, const char **pipeline) {
     }
     s += w + (s[w] == ',');
   }
-  return sq_fail(SQ_EUSAGE, "the pass `%s` is not in the pipeline: %s", cli->after,
-                 sq_pipeline_cpu);
+  return sq_complain(SQ_EUSAGE, "the pass `%s` is not in the pipeline: %s", cli->after,
+                     sq_pipeline_cpu);
 }
 
 sq_status sq_cmd_dump(sq_cli *cli) {
@@ -114,9 +114,9 @@ sq_status sq_cmd_dump(sq_cli *cli) {
   for (int k = 0; cli->stage && k < 6; k++)
     if (!strcmp(stages[k], cli->stage)) stage = k;
   if (stage < 0)
-    return sq_fail(SQ_EUSAGE, "--stage takes ast, ir, sched, llvm, asm or cuda, not `%s`",
-                   cli->stage);
-  if (stage == 5) return sq_fail(SQ_EWORLD, "the target cuda is not built yet");
+    return sq_complain(SQ_EUSAGE, "--stage takes ast, ir, sched, llvm, asm or cuda, not `%s`",
+                       cli->stage);
+  if (stage == 5) return sq_complain(SQ_EWORLD, "the target cuda is not built yet");
   sq_text t = {.arena = &cli->ctx->arena};
   sq_text_put(&t, "", 0);
   if (stage == 0) {
@@ -151,7 +151,8 @@ sq_status sq_cmd_opt(sq_cli *cli) {
   sq_build b;
   sq_graph *g;
   const char *message = "";
-  if (!cli->passes) return sq_fail(SQ_EUSAGE, "`seqm opt` needs --passes a,b,c (\"\" for none)");
+  if (!cli->passes)
+    return sq_complain(SQ_EUSAGE, "`seqm opt` needs --passes a,b,c (\"\" for none)");
   SQ_TRY(read_model(cli, &b, &g));
   sq_text faults = {.arena = &cli->ctx->arena};
   if (!sq_graph_verify(g, &faults)) return sq_print_failure(SQ_EMODEL, faults.v);
@@ -169,7 +170,7 @@ sq_status sq_cmd_opt(sq_cli *cli) {
 
 static sq_status run_dot(sq_cli *cli, const char *format, const char *from, const char *to) {
   pid_t pid = fork();
-  if (pid < 0) return sq_fail(SQ_EWORLD, "cannot start dot: %s", strerror(errno));
+  if (pid < 0) return sq_complain(SQ_EWORLD, "cannot start dot: %s", strerror(errno));
   if (pid == 0) {
     execlp("dot", "dot", format, "-o", to, from, (char *)NULL);
     _exit(127);
@@ -177,9 +178,9 @@ static sq_status run_dot(sq_cli *cli, const char *format, const char *from, cons
   int status = 0;
   if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status)) status = 127 << 8;
   if (WEXITSTATUS(status) == 127)
-    return sq_fail(SQ_EWORLD, "the program `dot` is missing: install graphviz, or write %s.dot",
-                   cli->output);
-  return WEXITSTATUS(status) ? sq_fail(SQ_EWORLD, "dot failed on %s", from) : SQ_OK;
+    return sq_complain(SQ_EWORLD, "the program `dot` is missing: install graphviz, or write %s.dot",
+                       cli->output);
+  return WEXITSTATUS(status) ? sq_complain(SQ_EWORLD, "dot failed on %s", from) : SQ_OK;
 }
 
 sq_status sq_cmd_graph(sq_cli *cli) {
@@ -188,13 +189,13 @@ sq_status sq_cmd_graph(sq_cli *cli) {
   const char *message = "";
   sq_target target;
   if (!cli->output)
-    return sq_fail(SQ_EUSAGE, "`seqm graph` needs -o FILE.svg (or .png, .pdf, .dot)");
+    return sq_complain(SQ_EUSAGE, "`seqm graph` needs -o FILE.svg (or .png, .pdf, .dot)");
   const char *dot = strrchr(cli->output, '.');
   static const char *const kinds[] = {"svg", "png", "pdf", "dot"};
   const char *format = NULL;
   for (int k = 0; dot && k < 4; k++)
     if (!strcmp(dot + 1, kinds[k])) format = kinds[k];
-  if (!format) return sq_fail(SQ_EUSAGE, "-o takes a name in .svg, .png, .pdf or .dot");
+  if (!format) return sq_complain(SQ_EUSAGE, "-o takes a name in .svg, .png, .pdf or .dot");
   SQ_TRY(read_model(cli, &b, &g));
   SQ_TRY(need_entry(cli, g));
   sq_status s = sq_build_plan(g, &b, &target, &message);
@@ -212,7 +213,7 @@ sq_status sq_cmd_graph(sq_cli *cli) {
   s = run_dot(cli, sq_arena_fmt(&cli->ctx->arena, "-T%s", format), source, drawn);
   unlink(source);
   if (!s && rename(drawn, cli->output))
-    s = sq_fail(SQ_EWORLD, "cannot write %s: %s", cli->output, strerror(errno));
+    s = sq_complain(SQ_EWORLD, "cannot write %s: %s", cli->output, strerror(errno));
   if (s) unlink(drawn);
   return s;
 }

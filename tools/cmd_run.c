@@ -12,13 +12,13 @@ static const sq_bind *bound(const sq_bind *v, uint32_t n, const char *name) {
 static sq_status names_known(const sq_bind *v, uint32_t n, const sq_slot_info *slot,
                              uint32_t n_slot, const char *entry, const char *what) {
   for (uint32_t k = 0; k < n; k++) {
-    const char *names[64];
+    const char *names[64] = {0};
     uint32_t j = 0;
     for (; j < n_slot && j < 64 && strcmp(slot[j].name, v[k].name); j++) names[j] = slot[j].name;
     if (j < n_slot && j < 64) continue;
     const char *near = sq_nearest(v[k].name, names, j);
-    sq_fail(SQ_EUSAGE, "`%s` has no %s `%s`%s%s%s", entry, what, v[k].name,
-            near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+    sq_complain(SQ_EUSAGE, "`%s` has no %s `%s`%s%s%s", entry, what, v[k].name,
+                near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
     fprintf(stderr, "its %ss are:", what);
     for (j = 0; j < n_slot; j++) fprintf(stderr, " %s", slot[j].name);
     fprintf(stderr, n_slot ? "\n" : " none\n");
@@ -33,9 +33,9 @@ static sq_status gather_inputs(sq_cli *cli, sq_model *m, const sq_cli_call *c,
   for (uint32_t k = 0; k < e->n_in; k++) {
     const sq_bind *b = bound(c->in.v, c->in.n, e->in[k].name);
     if (!b) {
-      return sq_fail(SQ_EUSAGE, "`%s` needs the input `%s` (%s, %u %s): --in %s=...", e->name,
-                     e->in[k].name, sq_dtype_table[e->in[k].dtype].name, e->in[k].rank,
-                     e->in[k].rank == 1 ? "axis" : "axes", e->in[k].name);
+      return sq_complain(SQ_EUSAGE, "`%s` needs the input `%s` (%s, %u %s): --in %s=...", e->name,
+                         e->in[k].name, sq_dtype_table[e->in[k].dtype].name, e->in[k].rank,
+                         e->in[k].rank == 1 ? "axis" : "axes", e->in[k].name);
     }
     const char *message = "an input is too large";
     sq_status s =
@@ -83,7 +83,6 @@ sq_status sq_cmd_run(sq_cli *cli) {
   sq_model *m;
   SQ_TRY(sq_model_open(cli, &m));
   sq_status s = run_all(cli, m);
-  if (!s && cli->profile) s = sq_trace_write(cli->ctx, cli->profile);
   sq_model_close(m);
   return s;
 }

@@ -30,6 +30,10 @@ sq_status sq_model_entry(sq_model *m, const char *name, sq_entry_info *e);
 // Outputs live until the next call.
 sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
                         seqm_tensor *out);
+// The descriptor, the threads in use, bytes of memory.
+const sq_abi_model *sq_model_abi(const sq_model *m);
+int sq_model_threads(const sq_model *m);
+void sq_model_memory(sq_model *m, size_t *weights, size_t *states, size_t *arena);
 sq_status sq_model_reset(sq_model *m);
 sq_status sq_model_save(sq_model *m, const char *path);
 sq_status sq_model_load(sq_model *m, const char *path);

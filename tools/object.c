@@ -17,6 +17,32 @@ static const char *guard_of(sq_ctx *ctx, const char *header) {
   return g;
 }
 
+// libseqm_rt.a: beside the command or library, or in the install prefix; in a folder of the
+// processor's name for another processor.
+static const char *runtime_library(sq_ctx *ctx, const sq_target *t, const char **message) {
+  static const char *const places[] = {"%s/runtime/%slibseqm_rt.a", "%s/%slibseqm_rt.a",
+                                       "%s/../lib/%slibseqm_rt.a", "%s/../runtime/%slibseqm_rt.a"};
+#if defined(__aarch64__)
+  bool other = strncmp(t->triple, "aarch64", 7) != 0;
+#else
+  bool other = strncmp(t->triple, "aarch64", 7) == 0;
+#endif
+  const char *folder = !other ? "" : strncmp(t->triple, "aarch64", 7) ? "x86_64/" : "aarch64/";
+  const char *here = sq_build_folder(ctx);
+  for (unsigned k = 0; here && k < sizeof places / sizeof *places; k++) {
+    sq_text path = {.arena = &ctx->arena};
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    sq_text_add(&path, places[k], here, folder);
+#pragma GCC diagnostic pop
+    if (!access(path.v, R_OK)) return path.v;
+  }
+  *message =
+      sq_arena_fmt(&ctx->arena, "%slibseqm_rt.a is neither beside the command nor installed%s",
+                   folder, other ? ": build the runtime for that processor first" : "");
+  return NULL;
+}
+
 sq_status sq_build_object(sq_ctx *ctx, const char *path, const sq_build *b, const char *output,
                           const char *header, const char **message) {
   bool shared = ends_in(output, ".so");
@@ -33,7 +59,9 @@ sq_status sq_build_object(sq_ctx *ctx, const char *path, const sq_build *b, cons
       shared ? sq_arena_fmt(&ctx->arena, "%s.%ld.o", output, (long)getpid()) : output;
   SQ_TRY(sq_codegen_object(g, &target, object, message));
   if (shared) {
-    sq_status s = sq_codegen_link(ctx, &target, object, output, message);
+    const char *library = runtime_library(ctx, &target, message);
+    sq_status s =
+        library ? sq_codegen_link(ctx, &target, object, library, output, message) : SQ_EWORLD;
     unlink(object);
     SQ_TRY(s);
   }

@@ -24,14 +24,14 @@ static sq_status unknown(const char *name) {
   uint32_t n = 0;
   for (const sq_command *c = sq_commands; c->name; c++) names[n++] = c->name;
   const char *near = sq_nearest(name, names, n);
-  sq_status s = near ? sq_fail(SQ_EUSAGE, "no command `%s`; did you mean `%s`?", name, near)
-                     : sq_fail(SQ_EUSAGE, "no command `%s`", name);
+  sq_status s = near ? sq_complain(SQ_EUSAGE, "no command `%s`; did you mean `%s`?", name, near)
+                     : sq_complain(SQ_EUSAGE, "no command `%s`", name);
   usage(stderr);
   return s;
 }
 
 static sq_status run(sq_ctx *ctx, const sq_command *c, int argc, char **argv) {
-  if (setjmp(ctx->guard.jmp)) return sq_fail(SQ_EWORLD, "out of memory");
+  if (setjmp(ctx->guard.jmp)) return sq_complain(SQ_EWORLD, "out of memory");
   sq_cli *cli = SQ_NEW(&ctx->arena, sq_cli);
   cli->ctx = ctx;
   cli->command = c->name;
@@ -57,9 +57,9 @@ int main(int argc, char **argv) {
   const sq_command *command = find(argv[1]);
   if (!command) return unknown(argv[1]);
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
-  if (!ctx) return sq_fail(SQ_EWORLD, "out of memory");
+  if (!ctx) return sq_complain(SQ_EWORLD, "out of memory");
   sq_status status = run(ctx, command, argc - 2, argv + 2);
   sq_ctx_free(ctx);
-  if (fflush(stdout) && status == SQ_OK) status = sq_fail(SQ_EWORLD, "cannot write to stdout");
+  if (fflush(stdout) && status == SQ_OK) status = sq_complain(SQ_EWORLD, "cannot write to stdout");
   return (int)status;
 }

@@ -23,22 +23,43 @@ bool sq_value_new(sq_ctx *ctx, sq_dtype dtype, uint32_t rank, const int64_t *dim
   return true;
 }
 
-static float half_to_float(uint16_t h) {
-  _Float16 x;
-  memcpy(&x, &h, 2);
-  return (float)x;
+static uint32_t bits_of(float f) {
+  uint32_t w;
+  memcpy(&w, &f, 4);
+  return w;
 }
 
-static float bfloat_to_float(uint16_t h) {
-  uint32_t w = (uint32_t)h << 16;
+static float float_of(uint32_t w) {
   float f;
   memcpy(&f, &w, 4);
   return f;
 }
 
+static float half_to_float(uint16_t h) {
+  uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
+  if (e == 31) return float_of(sign | 0x7f800000u | m << 13);
+  if (e) return float_of(sign | (e + 112) << 23 | m << 13);
+  float tiny = (float)m * 0x1p-24f;
+  return sign ? -tiny : tiny;
+}
+
+// Nearest, ties to even.
+static uint16_t float_to_half(float f) {
+  uint32_t w = bits_of(f);
+  uint16_t sign = (uint16_t)(w >> 16 & 0x8000);
+  float a = fabsf(f);
+  if (isnan(f)) return (uint16_t)(sign | 0x7e00);
+  if (a >= 65520.0f) return (uint16_t)(sign | 0x7c00);
+  if (a < 0x1p-14f) return (uint16_t)(sign | (uint16_t)lrintf(a * 0x1p24f));
+  w &= 0x7fffffff;
+  w += 0xfff + (w >> 13 & 1);
+  return (uint16_t)(sign | ((w >> 13) - (112u << 10)));
+}
+
+static float bfloat_to_float(uint16_t h) { return float_of((uint32_t)h << 16); }
+
 static uint16_t float_to_bfloat(float f) {
-  uint32_t w;
-  memcpy(&w, &f, 4);
+  uint32_t w = bits_of(f);
   if (isnan(f)) return (uint16_t)(w >> 16 | 0x40);
   return (uint16_t)((w + 0x7fff + (w >> 16 & 1)) >> 16);
 }
@@ -91,11 +112,9 @@ void sq_value_set(seqm_tensor *t, int64_t k, double f, int64_t i) {
   case SEQM_F32:
     ((float *)t->data)[k] = (float)f;
     break;
-  case SEQM_F16: {
-    _Float16 h = (_Float16)f;
-    memcpy((uint16_t *)t->data + k, &h, 2);
+  case SEQM_F16:
+    ((uint16_t *)t->data)[k] = float_to_half((float)f);
     break;
-  }
   case SEQM_BF16:
     ((uint16_t *)t->data)[k] = float_to_bfloat((float)f);
     break;

@@ -1,0 +1,14 @@
+// What a call costs at least: operations and compulsory memory traffic, for reports.
+#pragma once
+#include "ir/ir.h"
+
+typedef struct sq_cost {
+  double flops; // scalar float operations: a multiply-add counts 2, any function 1
+  double bytes; // parameters that are read, inputs, outputs: each once
+} sq_cost;
+// `sym[i]`: the value of symbol i (see sq_dim_eval). Loops count their trips where these are known
+// sizes, `while` one turn, `if` its dearer side; domains are not taken off.
+sq_cost sq_func_cost(const sq_func *f, const int64_t *sym);
+
+// Where input k of f is used as an index: the smallest extent that it indexes; 0 when it is not.
+int64_t sq_input_bound(const sq_func *f, uint32_t k, const int64_t *sym);

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Installs what the tests need, builds, and runs the tests. The quick set; --full runs everything.
+set -eu
+cd "$(dirname "$0")/.."
+label=quick
+[ "${1:-}" = "--full" ] && label=full
+
+scripts/install_deps.sh --test
+cmake --preset default
+cmake --build --preset default
+if [ -z "${SEQM_MINILM:-}" ]; then
+  if dir=$(scripts/fetch_weights.sh); then
+    export SEQM_MINILM="$dir"
+  elif [ "${CI:-}" = true ]; then
+    echo "the weights are needed in CI" >&2
+    exit 3
+  fi
+fi
+ctest --test-dir build -L "$label" --output-on-failure -j 2

@@ -1,0 +1,18 @@
+"""Text tests: `RUN:` lines with the seqm command, FileCheck, not."""
+import os
+
+import lit.formats
+
+config.name = "seqm"
+config.test_format = lit.formats.ShTest(True)
+config.suffixes = [".sir", ".seqm", ".test"]
+config.test_exec_root = os.environ["SEQM_TEST_OUT"]
+config.excludes = ["Inputs", "data", "ops", "unit", "lit", "fuzz", "bench", "models"]
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "HOME"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
+config.environment["XDG_CACHE_HOME"] = os.path.join(config.test_exec_root, "cache")
+tools = os.environ["SEQM_LLVM_BIN"]
+config.environment["PATH"] = os.pathsep.join([tools, os.environ["PATH"]])
+config.substitutions.append(("%seqm", os.environ["SEQM_COMMAND"]))
+config.substitutions.append(("%source", os.environ["SEQM_SOURCE"]))

@@ -1,0 +1,88 @@
+// The compiler's C API (seqm_compiler.h) over the same steps as the command.
+#include "runtime/internal.h"
+#include "tools/jit_model.h"
+#include "tools/object.h"
+#include "tools/seqm_compiler.h"
+
+typedef struct request {
+  const char *path;
+  const char *text; // NULL: read the file
+  size_t size;
+  const seqm_compile_options *o;
+  const char *output, *header; // ahead of time
+  seqm_model **m;              // just in time
+} request;
+
+static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
+                      const char **message) {
+  *b = (sq_build){.pass = {.bisect_limit = -1}, .front = {.float_type = SQ_F32}};
+  if (!o) return SQ_OK;
+  b->front.preset = o->preset;
+  b->front.defines = o->defines;
+  b->front.n_defines = (uint32_t)o->n_defines;
+  b->front.std_path = o->std_path;
+  if (o->set_float) {
+    if ((unsigned)o->float_type >= SQ_DTYPE_COUNT || !sq_is_float((sq_dtype)o->float_type)) {
+      *message = "float_type must be a float type";
+      return SQ_EUSAGE;
+    }
+    b->front.float_type = (sq_dtype)o->float_type;
+  }
+  b->cpu = o->target_cpu;
+  b->cache_dir = o->cache_dir;
+  (void)ctx;
+  return SQ_OK;
+}
+
+static sq_status just_in_time(sq_ctx *ctx, seqm_context *rt, const request *r, const sq_build *b,
+                              const char **message) {
+  sq_graph *g;
+  sq_target target;
+  if (r->text)
+    SQ_TRY(sq_build_text(ctx, r->path, r->text, r->size, b, &g, message));
+  else
+    SQ_TRY(sq_build_graph(ctx, r->path, b, &g, NULL, message));
+  SQ_TRY(sq_build_plan(g, b, &target, message));
+  const char *cache = b->cache_dir ? b->cache_dir : sq_build_cache_dir(ctx);
+  return sq_jit_model(ctx, true, rt, g, &target, cache && *cache ? cache : NULL, r->m, message);
+}
+
+static sq_status guarded(sq_ctx *ctx, seqm_context *rt, const request *r, const char **message) {
+  if (setjmp(ctx->guard.jmp)) {
+    *message = "out of memory while compiling";
+    return SQ_EWORLD;
+  }
+  sq_build b;
+  SQ_TRY(fill(ctx, r->o, &b, message));
+  if (r->output) return sq_build_object(ctx, r->path, &b, r->output, r->header, message);
+  return just_in_time(ctx, rt, r, &b, message);
+}
+
+static int compile(seqm_context *rt, const request *r) {
+  sq_message_clear(rt);
+  sq_ctx *ctx = sq_ctx_new(rt->alloc);
+  if (!ctx) return sq_rt_no_memory(rt);
+  const char *message = NULL;
+  sq_status s = guarded(ctx, rt, r, &message);
+  if (s == SQ_OK && !r->output) return SQ_OK; // the model owns ctx
+  if (s && message) sq_rt_fail(rt, s, "%s", message);
+  sq_ctx_free(ctx);
+  return s;
+}
+
+int seqm_compile(seqm_context *ctx, const char *path, const seqm_compile_options *o,
+                 seqm_model **m) {
+  *m = NULL;
+  return compile(ctx, &(request){.path = path, .o = o, .m = m});
+}
+
+int seqm_compile_text(seqm_context *ctx, const char *name, const char *text, size_t size,
+                      const seqm_compile_options *o, seqm_model **m) {
+  *m = NULL;
+  return compile(ctx, &(request){.path = name, .text = text, .size = size, .o = o, .m = m});
+}
+
+int seqm_compile_to(seqm_context *ctx, const char *path, const seqm_compile_options *o,
+                    const char *output, const char *header) {
+  return compile(ctx, &(request){.path = path, .o = o, .output = output, .header = header});
+}
