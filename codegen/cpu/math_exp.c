@@ -1,0 +1,129 @@
+// The exponential family: exp, exp2, expm1, sigmoid, tanh, erf.
+//
+// x = n ln2 + r with |r| <= ln2 / 2; exp(r) = 1 + (r + r^2 q(r)) with q a near-minimax polynomial; the
+// result is scaled by 2^n in two steps, so that overflow and subnormals come out by themselves.
+#include "codegen/cpu/math.h"
+
+static const double exp_q32[] = {0.50000000143,   0.16666666683,   0.04166645681,
+                                 0.0083333100242, 0.0013934541928, 0.00019891981314};
+static const double exp_q64[] = {0.4999999999999999947,    0.1666666666666667103,
+                                 0.04166666666666754233,   0.00833333333332608312,
+                                 0.001388888888847771864,  0.0001984126987500227879,
+                                 0.00002480158809672454645, 2.755725517000088744e-6,
+                                 2.755663282726826529e-7,  2.510531272962210178e-8,
+                                 2.110832175311919947e-9};
+// q evaluated in the order of Horner; r + r^2 q(r).
+static sq_lv expm1_small(sq_kern *k, sq_lv r) {
+  sq_lv q = sq_math_is_f64(r) ? sq_math_poly(k, r, exp_q64, 11) : sq_math_poly(k, r, exp_q32, 6);
+  return sq_k_fma(k, LLVMBuildFMul(k->b, r, r, ""), q, r);
+}
+// NaN stays NaN.
+static sq_lv clamp(sq_kern *k, sq_lv x, double lo, double hi) {
+  sq_lv l = sq_math_const(x, lo), h = sq_math_const(x, hi);
+  x = sq_math_select(k, LLVMBuildFCmp(k->b, LLVMRealOGT, x, h, ""), h, x);
+  return sq_math_select(k, LLVMBuildFCmp(k->b, LLVMRealOLT, x, l, ""), l, x);
+}
+static sq_lv reduce(sq_kern *k, sq_lv x, sq_lv *n) {
+  bool d = sq_math_is_f64(x);
+  sq_lv t = LLVMBuildFMul(k->b, x, sq_math_const(x, 1.4426950408889634074), "");
+  sq_lv m = LLVMBuildFNeg(k->b, sq_math_nearest(k, t, n), "");
+  // The high part times n is exact.
+  sq_lv r = sq_k_fma(k, m, sq_math_const(x, d ? 6.93145751953125e-1 : 0.693359375), x);
+  return sq_k_fma(k, m, sq_math_const(x, d ? 1.42860682030941723212e-6 : -2.12194440054690583e-4), r);
+}
+static sq_lv one_plus(sq_kern *k, sq_lv p) {
+  return LLVMBuildFAdd(k->b, sq_math_const(p, 1), p, "");
+}
+sq_lv sq_math_exp(sq_kern *k, sq_lv x) {
+  x = sq_math_is_f64(x) ? clamp(k, x, -746, 710) : clamp(k, x, -104, 89);
+  sq_lv n, r = reduce(k, x, &n);
+  return sq_math_scale(k, one_plus(k, expm1_small(k, r)), n);
+}
+sq_lv sq_math_exp2(sq_kern *k, sq_lv x) {
+  x = sq_math_is_f64(x) ? clamp(k, x, -1076, 1025) : clamp(k, x, -151, 129);
+  sq_lv n, whole = sq_math_nearest(k, x, &n), f = LLVMBuildFSub(k->b, x, whole, "");
+  sq_lv r = LLVMBuildFMul(k->b, f, sq_math_const(x, 0.69314718055994530942), "");
+  return sq_math_scale(k, one_plus(k, expm1_small(k, r)), n);
+}
+// With s = 2^(n-1), which cannot overflow: 2 (p s + (s - 1/2)).
+static sq_lv expm1_clamped(sq_kern *k, sq_lv x) {
+  bool d = sq_math_is_f64(x);
+  sq_lv n, p = expm1_small(k, reduce(k, x, &n));
+  LLVMTypeRef t = LLVMTypeOf(n);
+  sq_lv e = LLVMBuildAdd(k->b, n, sq_k_like(k, t, d ? 1022 : 126), "");
+  sq_lv s = sq_math_float(k, LLVMBuildShl(k->b, e, sq_k_like(k, t, d ? 52 : 23), ""), x);
+  sq_lv rest = LLVMBuildFSub(k->b, s, sq_math_const(x, 0.5), "");
+  sq_lv v = sq_k_fma(k, p, s, rest);
+  v = LLVMBuildFAdd(k->b, v, v, "");
+  // Keeps the sign of zero and the bits of subnormals.
+  sq_lv tiny = LLVMBuildFCmp(k->b, LLVMRealOLT, sq_math_call1(k, "llvm.fabs", x),
+                             sq_math_const(x, d ? 0x1p-54 : 0x1p-25), "");
+  return sq_math_select(k, tiny, x, v);
+}
+sq_lv sq_math_expm1(sq_kern *k, sq_lv x) {
+  return expm1_clamped(k, sq_math_is_f64(x) ? clamp(k, x, -40, 710) : clamp(k, x, -25, 89));
+}
+sq_lv sq_math_sigmoid(sq_kern *k, sq_lv x) {
+  sq_lv one = sq_math_const(x, 1);
+  sq_lv e = sq_math_exp(k, LLVMBuildFNeg(k->b, sq_math_call1(k, "llvm.fabs", x), ""));
+  sq_lv neg = LLVMBuildFCmp(k->b, LLVMRealOLT, x, sq_math_const(x, 0), "");
+  return LLVMBuildFDiv(k->b, sq_math_select(k, neg, e, one), LLVMBuildFAdd(k->b, one, e, ""), "");
+}
+// tanh |x| = t / (t + 2), t = expm1(2 |x|); 1 from where it rounds to 1.
+sq_lv sq_math_tanh(sq_kern *k, sq_lv x) {
+  sq_lv a = sq_math_call1(k, "llvm.fabs", x);
+  a = clamp(k, LLVMBuildFAdd(k->b, a, a, ""), 0, sq_math_is_f64(x) ? 39 : 19);
+  sq_lv t = expm1_clamped(k, a);
+  sq_lv v = LLVMBuildFDiv(k->b, t, LLVMBuildFAdd(k->b, t, sq_math_const(x, 2), ""), "");
+  return sq_math_copysign(k, v, x);
+}
+
+// f32: below 475/512 an odd polynomial, above 1 - exp(polynomial in |x|).
+static sq_lv erf32(sq_kern *k, sq_lv x) {
+  static const double near[] = {1.28379166e-1f,  -3.76125336e-1f, 1.12819925e-1f,
+                                -2.67681349e-2f, 4.99119423e-3f,  -5.96761703e-4f};
+  static const double far[] = {-1.28717512e-1f, -6.34846687e-1f, -1.06777877e-1f,
+                               2.42546219e-2f,  -3.88396438e-3f, 3.83197126e-4f,
+                               -1.72853470e-5f};
+  sq_lv a = sq_math_call1(k, "llvm.fabs", x);
+  sq_lv p = sq_k_fma(k, sq_math_poly(k, LLVMBuildFMul(k->b, x, x, ""), near, 6), x, x);
+  sq_lv t = clamp(k, a, 0, 4);
+  sq_lv e = sq_k_fma(k, sq_math_poly(k, t, far, 7), t, LLVMBuildFNeg(k->b, t, ""));
+  // The exponent lies in [-19, 0]: no overflow, no subnormals, one scaling step does.
+  sq_lv n, r = reduce(k, e, &n), y = one_plus(k, expm1_small(k, r));
+  LLVMTypeRef ti = LLVMTypeOf(n);
+  sq_lv bits = LLVMBuildAdd(k->b, sq_math_bits(k, y),
+                            LLVMBuildShl(k->b, n, sq_k_like(k, ti, 23), ""), "");
+  y = sq_math_float(k, bits, x);
+  sq_lv v = sq_math_copysign(k, LLVMBuildFSub(k->b, sq_math_const(x, 1), y, ""), x);
+  sq_lv small = LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 0.927734375), "");
+  return sq_math_select(k, small, v, p);
+}
+// f64: below 1 an odd polynomial, above 1 - exp(-x^2) q((x - 3) / (x + 3)), q for exp(x^2) erfc(x).
+static sq_lv erf64(sq_kern *k, sq_lv x) {
+  static const double near[] = {0.1283791670955125738,     -0.3761263890318374806,
+                                0.1128379167095487867,     -0.02686617064507679325,
+                                0.005223977624818014467,   -0.0008548326980833789905,
+                                0.0001205533111164271092,  -0.00001492559526683118157,
+                                1.646100048412136803e-6,   -1.635031270105469501e-7,
+                                1.465977527404743581e-8,   -1.137284885679167367e-9,
+                                5.957176147748911404e-11};
+  static const double far[] = {
+      0.1790011511813899504,     -0.3262335600430372337,    0.2456038017123309241,
+      -0.1501159365007756948,    0.07166583719797188307,    -0.02439249931880023707,
+      0.004269136333146461535,   0.0007077464439160538807,  -0.0005970619546908844742,
+      0.00004525519422154440541, 0.00006405659368462438009, -0.00001285926634120711739,
+      -7.977757785082185652e-6,  2.111965986797074223e-6,   1.245851580071121375e-6,
+      -2.680124314497260077e-7,  -2.025212758380828403e-7};
+  sq_lv a = sq_math_call1(k, "llvm.fabs", x);
+  sq_lv p = sq_k_fma(k, sq_math_poly(k, LLVMBuildFMul(k->b, x, x, ""), near, 13), x, x);
+  sq_lv t = clamp(k, a, 1, 6), three = sq_math_const(x, 3);
+  sq_lv u = LLVMBuildFDiv(k->b, LLVMBuildFSub(k->b, t, three, ""),
+                          LLVMBuildFAdd(k->b, t, three, ""), "");
+  sq_lv e = sq_math_exp(k, LLVMBuildFNeg(k->b, LLVMBuildFMul(k->b, t, t, ""), ""));
+  sq_lv c = LLVMBuildFMul(k->b, e, sq_math_poly(k, u, far, 17), "");
+  sq_lv v = sq_math_copysign(k, LLVMBuildFSub(k->b, sq_math_const(x, 1), c, ""), x);
+  sq_lv small = LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 1), "");
+  return sq_math_select(k, small, v, p);
+}
+sq_lv sq_math_erf(sq_kern *k, sq_lv x) { return sq_math_is_f64(x) ? erf64(k, x) : erf32(k, x); }
