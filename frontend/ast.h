@@ -6,6 +6,11 @@ typedef struct sq_expr sq_expr;
 typedef struct sq_stmt sq_stmt;
 typedef struct sq_decl sq_decl;
 
+// Trees are no deeper than this, so walking them by recursion is safe on any input.
+#define SQ_MAX_EXPR_DEPTH 400
+#define SQ_MAX_BLOCK_DEPTH 200 // also of open brackets
+#define SQ_MAX_NAME 255        // bytes
+
 typedef enum sq_expr_kind {
   SQ_E_NAME,     // name
   SQ_E_INT,      // i
@@ -50,6 +55,7 @@ struct sq_expr {
   sq_expr **arg;
   sq_expr *where; // REDUCE
   sq_expr *body;  // REDUCE, ARRAY
+  uint32_t depth; // 1 + the deepest child's; at most SQ_MAX_EXPR_DEPTH
 };
 
 // name [items] : type   — a left side, an input, a parameter. Items are expressions: `n`, `n < N`
@@ -95,6 +101,7 @@ struct sq_stmt {
   sq_stmts body, else_;
   bool has_else, unroll, parallel, reversed;
   const char *text;
+  uint32_t depth; // 1 + the deepest inner statement's; at most SQ_MAX_BLOCK_DEPTH
 };
 
 typedef enum sq_decl_kind {
@@ -103,12 +110,14 @@ typedef enum sq_decl_kind {
 } sq_decl_kind;
 typedef SQ_VEC(sq_decl *) sq_decls;
 
+typedef SQ_VEC(const char *) sq_words;
 typedef struct sq_formal {
   const char *name;
   sq_span span;
-  sq_expr *value;                // default or NULL
-  SQ_VEC(const char *) choices;  // `cell = gru | lstm`: the words after the first
+  sq_expr *value;   // default or NULL
+  sq_words choices; // `cell = gru | lstm`: the words after the first
 } sq_formal;
+typedef SQ_VEC(sq_formal *) sq_formals;
 
 struct sq_decl {
   sq_decl_kind kind;
@@ -117,17 +126,17 @@ struct sq_decl {
   sq_span name_span;
   sq_lhs *lhs;         // PARAM SUB STATE DEFINE
   sq_expr *value;      // SUB, STATE, DEFINE; FN `= expr`; IF, CHECK: condition
-  SQ_VEC(sq_expr *) names; // `as` strings (kind STRING), tried in order
+  sq_exprs names;      // `as` strings (kind STRING), tried in order
   bool frozen, kept;
   sq_lhss in, out;     // FN PROC ENTRY
   bool has_out;
   sq_stmts body;       // FN PROC ENTRY with a block
   bool has_body;
-  SQ_VEC(sq_formal *) formals; // MODULE MODEL
+  sq_formals formals;  // MODULE MODEL
   sq_decls decls;      // MODULE MODEL; IF: then
   sq_decls else_;      // IF
   bool has_else;
-  SQ_VEC(sq_lhs *) binds;      // PRESET: name = value
+  sq_lhss binds;       // PRESET: name = value
   const char *text;    // CHECK: message; USE: "std.nn"
 };
 
