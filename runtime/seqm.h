@@ -19,7 +19,11 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
+#define SEQM_VERSION "0.1.0"
 #define SEQM_MAX_RANK 12
 typedef enum seqm_dtype {
   SEQM_F64, SEQM_F32, SEQM_F16, SEQM_BF16, SEQM_I64, SEQM_I32, SEQM_I8, SEQM_U8, SEQM_BOOL
@@ -80,6 +84,7 @@ const char *seqm_output_name(const seqm_entry *e, size_t k);
 seqm_dtype seqm_input_dtype(const seqm_entry *e, size_t k);
 seqm_dtype seqm_output_dtype(const seqm_entry *e, size_t k);
 uint32_t seqm_input_rank(const seqm_entry *e, size_t k);
+uint32_t seqm_output_rank(const seqm_entry *e, size_t k);
 
 // Shapes of the outputs and bytes of scratch memory that a call with these inputs takes.
 int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
@@ -105,6 +110,9 @@ int seqm_to_dlpack(seqm_context *ctx, seqm_tensor *t, struct DLManagedTensor **d
 
 size_t seqm_dtype_size(seqm_dtype t);
 const char *seqm_version(void);
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

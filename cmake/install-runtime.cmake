@@ -1,0 +1,21 @@
+# Installs libseqm_rt, its header, a pkg-config file and a CMake package (find_package(Seqm), target
+# Seqm::seqm_rt). A further library of the project joins by
+# install(TARGETS ... EXPORT SeqmTargets); find_package then knows it too.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+set(seqm_cmake_dir ${CMAKE_CURRENT_LIST_DIR})
+set(seqm_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Seqm)
+
+install(TARGETS seqm_rt EXPORT SeqmTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${seqm_cmake_dir}/../runtime/seqm.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+
+configure_file(${seqm_cmake_dir}/seqm.pc.in ${CMAKE_CURRENT_BINARY_DIR}/seqm.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/seqm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+configure_package_config_file(${seqm_cmake_dir}/SeqmConfig.cmake.in
+  ${CMAKE_CURRENT_BINARY_DIR}/SeqmConfig.cmake INSTALL_DESTINATION ${seqm_package_dir})
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/SeqmConfigVersion.cmake
+  VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/SeqmConfig.cmake
+  ${CMAKE_CURRENT_BINARY_DIR}/SeqmConfigVersion.cmake DESTINATION ${seqm_package_dir})
+install(EXPORT SeqmTargets NAMESPACE Seqm:: DESTINATION ${seqm_package_dir})

@@ -1,0 +1,236 @@
+// Calls. In: an entry, inputs, places for outputs. Out: outputs, or a message that names the place
+// in the source and the value that failed there:
+//
+//   gpt2.seqm:55:18: index out of range: `wte[ids[n], c]`, axis 0: 70000 is not below 50257
+//      55 |     x[n, c] = wte[ids[n], c]
+//         |                   ^
+//
+// Steps: inputs bind sizes (bind.c) | code and parameters | outputs | states | arena | run.
+#include "runtime/model.h"
+#include <string.h>
+
+// --- messages
+// ------------------------------------------------------------------------------------------
+void sq_rt_site_begin(seqm_model *m, uint32_t site) {
+  if (site >= m->abi->n_site) {
+    sq_message_add(m->ctx, "%s: a test failed", m->abi->name);
+    return;
+  }
+  const sq_abi_site *s = &m->abi->site[site];
+  if (s->file && *s->file) sq_message_add(m->ctx, "%s:%u:%u: ", s->file, s->line, s->column);
+  sq_message_add(m->ctx, "%s", s->message);
+}
+
+void sq_rt_site_end(seqm_model *m, uint32_t site) {
+  if (site >= m->abi->n_site) return;
+  const sq_abi_site *s = &m->abi->site[site];
+  if (!s->source || !*s->source) return;
+  sq_message_add(m->ctx, "\n%5u | %s\n      | ", s->line, s->source);
+  uint32_t column = 1;
+  for (const char *p = s->source; *p && column < s->column; p++) {
+    if (((unsigned char)*p & 0xc0) == 0x80) continue; // inside a character
+    sq_message_add(m->ctx, "%s", *p == '\t' ? "\t" : " ");
+    column++;
+  }
+  sq_message_add(m->ctx, "^");
+}
+
+static int fail_site(sq_rt_call *r) {
+  seqm_model *m = r->m;
+  uint32_t site = (uint32_t)(r->c.error - 1);
+  long long v = r->c.error_value, limit = r->c.error_limit;
+  sq_message_clear(m->ctx);
+  sq_rt_site_begin(m, site);
+  if (v != INT64_MIN && limit >= 0)
+    sq_message_add(m->ctx, v < 0 ? ": %lld is below 0" : ": %lld is not below %lld", v, limit);
+  else if (v != INT64_MIN && v != 0) // 0: a test of a truth, which has no value to show
+    sq_message_add(m->ctx, ": the value is %lld", v);
+  sq_rt_site_end(m, site);
+  return SQ_EMODEL;
+}
+
+// --- running
+// ---------------------------------------------------------------------------------------------
+// Never shrinks. A second, larger size grows it by half as much again, so that sizes that creep up
+// from call to call settle.
+int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep) {
+  if (bytes <= a->size) return SQ_OK;
+  size_t more = a->size + a->size / 2;
+  char *p = NULL;
+  if (!keep) {
+    sq_mem_drop_aligned(ctx, a->p);
+    a->p = NULL;
+  }
+  if (more > bytes) p = sq_mem_get_aligned(ctx, more);
+  if (!p) {
+    more = bytes;
+    p = sq_mem_get_aligned(ctx, more);
+  }
+  if (!p) {
+    if (!keep) a->size = 0;
+    return sq_rt_fail(ctx, SQ_EWORLD, "out of memory: this call needs %zu bytes of scratch memory",
+                      bytes);
+  }
+  if (keep && a->p) {
+    memcpy(p, a->p, a->size);
+    sq_mem_drop_aligned(ctx, a->p);
+  }
+  a->p = p;
+  a->size = more;
+  return SQ_OK;
+}
+
+int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
+              void **out) {
+  size_t bytes = 0;
+  SQ_TRY((sq_status)sq_rt_arena_bytes(m, e->abi, sym, &bytes));
+  SQ_TRY((sq_status)sq_rt_arena_fit(m->ctx, arena, bytes, false));
+  for (uint32_t k = 1; k <= m->abi->n_sym; k++)
+    if (sym[k] == SQ_UNBOUND) sym[k] = 0;
+  sq_rt_call r = {.c = {.sym = sym,
+                        .in = (void *const *)in,
+                        .out = out,
+                        .arena = arena->p ? arena->p : m->empty,
+                        .param = (void *const *)m->param,
+                        .cell = m->cell,
+                        .pool = m->ctx->pool,
+                        .parallel = m->ctx->parallel,
+                        .reserve = sq_rt_reserve,
+                        .resize = sq_rt_resize,
+                        .reset = sq_rt_reset,
+                        .error_value = INT64_MIN,
+                        .error_limit = -1},
+                  .m = m,
+                  .e = e,
+                  .arena = arena};
+  int32_t failed = e->code(&r.c);
+  if (r.hook_status) return r.hook_status;
+  if (r.c.error) return fail_site(&r);
+  return failed ? sq_rt_fail(m->ctx, SQ_EMODEL, "%s: failed", e->abi->name) : SQ_OK;
+}
+
+// --- outputs
+// ---------------------------------------------------------------------------------------------
+static int use_buffer(seqm_model *m, const seqm_entry *e, size_t k, const seqm_tensor *want,
+                      const seqm_tensor *given) {
+  bool same = given->dtype == want->dtype && given->rank == want->rank;
+  for (uint32_t a = 0; same && a < want->rank; a++) same = given->dim[a] == want->dim[a];
+  bool aligned = (uintptr_t)given->data % seqm_dtype_size(want->dtype) == 0;
+  if (same && aligned) {
+    m->out[k] = given->data;
+    return SQ_OK;
+  }
+  sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: output `%s` is ", e->abi->name, e->abi->out[k].name);
+  sq_message_shape(m->ctx, (int)want->dtype, want->rank, want->dim);
+  if (same) {
+    sq_message_add(m->ctx, ", but the buffer given is not aligned");
+  } else {
+    sq_message_add(m->ctx, ", but the buffer given is ");
+    sq_message_shape(m->ctx, (int)given->dtype, given->rank < SEQM_MAX_RANK ? given->rank : 0,
+                     given->dim);
+  }
+  return SQ_EUSAGE;
+}
+
+static int make_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
+  for (uint32_t k = 0; k < e->abi->n_out; k++) {
+    seqm_tensor want;
+    size_t bytes = 0;
+    SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &want, &bytes));
+    if (out[k].data) {
+      SQ_TRY((sq_status)use_buffer(m, e, k, &want, &out[k]));
+      continue;
+    }
+    want.data = sq_mem_get_aligned(m->ctx, bytes);
+    if (!want.data)
+      return sq_rt_fail(m->ctx, SQ_EWORLD, "out of memory: output `%s` needs %zu bytes",
+                        e->abi->out[k].name, bytes);
+    want.owned = 1;
+    out[k] = want;
+    m->out[k] = want.data;
+    m->out_made[k] = true;
+  }
+  return SQ_OK;
+}
+
+static void drop_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
+  for (uint32_t k = 0; k < e->abi->n_out; k++)
+    if (m->out_made[k]) seqm_tensor_free(m->ctx, &out[k]);
+}
+
+static int check_request(seqm_model *m, const seqm_entry *e, size_t n_out) {
+  sq_message_clear(m->ctx);
+  if (!e || e->model != m) return sq_rt_fail(m->ctx, SQ_EUSAGE, "the entry is not of this model");
+  if (m->calling) return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: called inside a call", e->abi->name);
+  if (n_out != e->abi->n_out)
+    return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s gives %u output%s, not %zu", e->abi->name,
+                      e->abi->n_out, e->abi->n_out == 1 ? "" : "s", n_out);
+  return SQ_OK;
+}
+
+// --- calling
+// ---------------------------------------------------------------------------------------------
+static int prepare(seqm_model *m, seqm_entry *e) {
+  SQ_TRY((sq_status)sq_rt_prepare_code(m, e));
+  if (!e->bound) {
+    memset(m->mark, 0, m->abi->n_param);
+    sq_rt_mark_params(m, e->abi);
+    SQ_TRY((sq_status)sq_rt_bind_params(m, e->abi->name));
+    e->bound = true;
+  }
+  return sq_rt_states_ready(m, e->abi);
+}
+
+static bool is_reset(const seqm_entry *e) {
+  return !e->abi->n_in && !e->abi->n_out && !strcmp(e->abi->name, "reset");
+}
+
+static int call(seqm_model *m, seqm_entry *e, const seqm_tensor *in, size_t n_in,
+                seqm_tensor *out) {
+  if (e->abi->n_in == n_in && is_reset(e)) {
+    sq_rt_states_reset(m);
+    if (e->number == m->abi->n_entry) return SQ_OK;
+  }
+  SQ_TRY((sq_status)sq_rt_bind(m, e, in, n_in, false));
+  SQ_TRY((sq_status)prepare(m, e));
+  SQ_TRY((sq_status)make_outputs(m, e, out));
+  return sq_rt_run(m, e, m->sym, &m->arena, m->in, m->out);
+}
+
+int seqm_call(seqm_model *m, const seqm_entry *entry, const seqm_tensor *in, size_t n_in,
+              seqm_tensor *out, size_t n_out) {
+  SQ_TRY((sq_status)check_request(m, entry, n_out));
+  seqm_entry *e = &m->entry[entry->number];
+  memset(m->out_made, 0, n_out * sizeof *m->out_made);
+  m->calling = true;
+  int status = call(m, e, in, n_in, out);
+  m->calling = false;
+  if (status) drop_outputs(m, e, out);
+  return status;
+}
+
+int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
+              seqm_tensor *out, size_t n_out, size_t *scratch_bytes) {
+  SQ_TRY((sq_status)check_request(m, e, n_out));
+  SQ_TRY((sq_status)sq_rt_bind(m, e, in, n_in, true));
+  for (uint32_t k = 0; k < e->abi->n_out; k++) {
+    seqm_tensor t;
+    size_t bytes;
+    SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &t, &bytes));
+    t.data = out[k].data;
+    t.owned = out[k].owned;
+    out[k] = t;
+  }
+  size_t bytes = 0;
+  SQ_TRY((sq_status)sq_rt_arena_bytes(m, e->abi, m->sym, &bytes));
+  if (scratch_bytes) *scratch_bytes = bytes;
+  return SQ_OK;
+}
+
+int seqm_reset(seqm_model *m) {
+  sq_message_clear(m->ctx);
+  for (uint32_t k = 0; k < m->abi->n_entry; k++)
+    if (is_reset(&m->entry[k])) return seqm_call(m, &m->entry[k], NULL, 0, NULL, 0);
+  sq_rt_states_reset(m);
+  return SQ_OK;
+}

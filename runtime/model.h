@@ -1,0 +1,135 @@
+// A loaded model from inside. Bound once, called often: everything that a call needs stands ready
+// in arrays made at load, so that a call in steady state allocates nothing.
+//
+//   model.c     load, check the machine, parameters, entries    bind.c   inputs -> sizes, tests
+//   call.c      calls, the arena, messages of failed tests      state.c  first values, growth,
+//   reset snapshot.c  states to and from a file
+#pragma once
+#include "runtime/expr.h"
+#include "runtime/internal.h"
+#include "runtime/jit.h"
+#include "runtime/weights.h"
+
+struct seqm_entry {
+  const sq_abi_entry *abi;
+  seqm_model *model;
+  uint32_t number;
+  bool is_init;
+  bool bound; // its parameters are there
+  sq_entry_code code;
+};
+
+typedef enum sq_state_phase {
+  SQ_STATE_PENDING, // its first value is to be computed before it is read
+  SQ_STATE_BUSY,
+  SQ_STATE_READY,
+} sq_state_phase;
+
+// One state, all instances. A growing one: each instance holds outer x extent x inner elements,
+// dense, in a buffer of `capacity` bytes; `row` holds outer x 1 x inner, what new rows are.
+typedef struct sq_rt_state {
+  sq_state_phase phase;
+  bool sees_written;   // its init reads a parameter that entries write
+  int64_t extent;      // of the growing axis
+  size_t bytes;        // of an instance (fixed) or of its row (growing)
+  size_t outer, inner; // growing: repeats before the axis, bytes after it
+  char **row;          // [count], growing only
+  size_t *capacity;    // [count], growing only
+} sq_rt_state;
+
+typedef struct sq_rt_arena {
+  char *p;
+  size_t size;
+} sq_rt_arena;
+
+struct seqm_model {
+  seqm_context *ctx;
+  const sq_abi_model *abi;
+  void *library; // of dlopen
+  sq_abi_hooks hooks;
+  sq_weights *weights;
+  seqm_entry *entry, *init;          // entry[n_entry] is the built-in `reset`
+  const sq_abi_entry *builtin_reset; // NULL: the model has its own, or no state
+  // Parameters by row; owned copies are dropped with the model.
+  const void **param;
+  void **param_owned;
+  uint32_t n_row;
+  size_t owned_bytes;
+  // States.
+  sq_rt_state *state;
+  sq_abi_cell *cell;
+  uint32_t n_cell, n_pending; // states that are not ready
+  // One call at a time, and one init inside it.
+  int64_t *sym, *init_sym;
+  uint32_t *bound_by; // per symbol: the input that bound it
+  const void **in;
+  void **out;
+  bool *out_made; // allocated by this call
+  uint8_t *mark;  // scratch, by parameter
+  sq_rt_arena arena, init_arena;
+  bool calling;
+  char empty[SQ_ALIGN]; // what empty inputs point to
+};
+
+// A call in progress; the hooks find it from the sq_call.
+typedef struct sq_rt_call {
+  sq_call c; // first
+  seqm_model *m;
+  const seqm_entry *e;
+  sq_rt_arena *arena;
+  int hook_status; // not 0: a hook failed and set the message
+} sq_rt_call;
+
+// --- model.c -------------------------------------------------------------------------------------
+// Finds the parameters that `mark` names; one message lists all faults. `who` for its first line.
+int sq_rt_bind_params(seqm_model *m, const char *who);
+void sq_rt_mark_params(seqm_model *m, const sq_abi_entry *e); // into m->mark, cleared before
+int sq_rt_prepare_code(seqm_model *m, seqm_entry *e);
+// A written parameter's instance gets room of its own, then a value from outside.
+int sq_rt_param_room(seqm_model *m, uint32_t row, size_t bytes);
+void sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes);
+
+// --- bind.c
+// ---------------------------------------------------------------------------------------- Tests
+// the inputs and fills m->sym and m->in. `plan`: data may be missing where no size needs it.
+int sq_rt_bind(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in, bool plan);
+void sq_rt_start_symbols(seqm_model *m, int64_t *sym);
+int sq_rt_output_shape(seqm_model *m, const seqm_entry *e, size_t k, const int64_t *sym,
+                       seqm_tensor *t, size_t *bytes);
+int sq_rt_arena_bytes(seqm_model *m, const sq_abi_entry *e, const int64_t *sym, size_t *bytes);
+
+// --- call.c
+// ----------------------------------------------------------------------------------------
+int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep);
+// Runs code with the arrays given; `sym` is complete. The message of a failure is set.
+int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
+              void **out);
+// Adds "FILE:LINE:COLUMN: what failed", and the source line with a caret.
+void sq_rt_site_begin(seqm_model *m, uint32_t site);
+void sq_rt_site_end(seqm_model *m, uint32_t site);
+
+// --- state.c
+// ---------------------------------------------------------------------------------------
+int sq_rt_states_new(seqm_model *m);
+void sq_rt_states_free(seqm_model *m);
+int sq_rt_state_ready(seqm_model *m, uint32_t s);
+// Makes ready what `e` touches, and what would be computed from parameters that it writes.
+int sq_rt_states_ready(seqm_model *m, const sq_abi_entry *e);
+void sq_rt_states_reset(seqm_model *m); // marks them; computed when next needed
+// Room for a value that is to be set from outside, instead of computing a first one (fixed shape).
+int sq_rt_state_room(seqm_model *m, uint32_t s);
+void sq_rt_state_set_ready(seqm_model *m, uint32_t s);
+size_t sq_rt_state_size(const seqm_model *m, uint32_t s); // bytes of an instance's present value
+// A growing state: room for n rows, then exactly n rows (there is room for).
+int sq_rt_state_rows_room(seqm_model *m, uint32_t s, int64_t n);
+void sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n);
+size_t sq_rt_states_bytes(const seqm_model *m);
+// Hooks.
+int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n);
+int32_t sq_rt_resize(sq_call *c, uint32_t state, int64_t n);
+int32_t sq_rt_reset(sq_call *c);
+
+// --- features.c
+// ------------------------------------------------------------------------------------ The first of
+// the needed CPU features that this machine lacks, or NULL.
+const char *sq_rt_missing_feature(const char *const *feature, uint32_t n);

@@ -1,0 +1,286 @@
+// States: room, first values, growth, reset.
+//
+// A first value is computed by the model's init function when an entry that touches the state is
+// called for the first time, and after a reset likewise; a derived one once. The instances of a
+// growing state share one extent; each is dense, outer x extent x inner, so a growth along an inner
+// axis moves what is there:
+//
+//   heads x 2 x d   a a | b b          ->  heads x 3 x d   a a r | b b r        r: from the init
+//   row
+//
+// Room doubles, extents are exact.
+#include "runtime/model.h"
+#include <string.h>
+
+// --- making
+// -----------------------------------------------------------------------------------------------
+static bool measure(const sq_abi_state *a, sq_rt_state *s) {
+  int64_t dim[SEQM_MAX_RANK];
+  s->outer = 1;
+  s->inner = seqm_dtype_size((seqm_dtype)a->dtype);
+  for (uint32_t k = 0; k < a->rank; k++) dim[k] = (int32_t)k == a->grow_axis ? 1 : a->dim[k];
+  if (!sq_shape_bytes(a->dtype, a->rank, dim, &s->bytes)) return false;
+  for (uint32_t k = 0; k < a->rank && a->grow_axis >= 0; k++)
+    if ((int32_t)k < a->grow_axis)
+      s->outer *= (size_t)dim[k];
+    else
+      s->inner *= (size_t)dim[k];
+  return true;
+}
+
+static bool sees_written(const sq_abi_model *d, const sq_abi_entry *init) {
+  for (uint32_t k = 0; k < init->n_param; k++)
+    if (d->param[init->param[k]].written) return true;
+  return false;
+}
+
+int sq_rt_states_new(seqm_model *m) {
+  const sq_abi_model *d = m->abi;
+  m->state = sq_mem_get_array(m->ctx, d->n_state, sizeof *m->state);
+  if (!m->state) return sq_rt_no_memory(m->ctx);
+  for (uint32_t k = 0; k < d->n_state; k++) {
+    uint32_t end = d->state[k].row + d->state[k].count;
+    if (end > m->n_cell) m->n_cell = end;
+  }
+  m->cell = sq_mem_get_array(m->ctx, m->n_cell, sizeof *m->cell);
+  if (!m->cell) return sq_rt_no_memory(m->ctx);
+  for (uint32_t k = 0; k < d->n_state; k++) {
+    sq_rt_state *s = &m->state[k];
+    if (!measure(&d->state[k], s))
+      return sq_rt_fail(m->ctx, SQ_EMODEL, "%s: state `%s` is too large", d->name,
+                        d->state[k].name);
+    s->sees_written = sees_written(d, &d->init[d->state[k].init]);
+    m->n_pending++;
+    if (d->state[k].grow_axis < 0) continue;
+    s->row = sq_mem_get_array(m->ctx, d->state[k].count, sizeof *s->row);
+    s->capacity = sq_mem_get_array(m->ctx, d->state[k].count, sizeof *s->capacity);
+    if (!s->row || !s->capacity) return sq_rt_no_memory(m->ctx);
+  }
+  return SQ_OK;
+}
+
+void sq_rt_states_free(seqm_model *m) {
+  for (uint32_t k = 0; m->cell && k < m->n_cell; k++) sq_mem_drop_aligned(m->ctx, m->cell[k].data);
+  for (uint32_t k = 0; m->state && k < m->abi->n_state; k++) {
+    sq_rt_state *s = &m->state[k];
+    for (uint32_t j = 0; s->row && j < m->abi->state[k].count; j++)
+      sq_mem_drop_aligned(m->ctx, s->row[j]);
+    sq_mem_drop(m->ctx, s->row);
+    sq_mem_drop(m->ctx, s->capacity);
+  }
+  sq_mem_drop(m->ctx, m->state);
+  sq_mem_drop(m->ctx, m->cell);
+}
+
+size_t sq_rt_states_bytes(const seqm_model *m) {
+  size_t n = 0;
+  for (uint32_t k = 0; k < m->abi->n_state; k++)
+    for (uint32_t j = 0; j < m->abi->state[k].count; j++) {
+      const sq_rt_state *s = &m->state[k];
+      if (m->cell[m->abi->state[k].row + j].data) n += s->capacity ? s->capacity[j] : s->bytes;
+      if (s->row && s->row[j]) n += s->bytes;
+    }
+  return n;
+}
+
+size_t sq_rt_state_size(const seqm_model *m, uint32_t s) {
+  const sq_rt_state *t = &m->state[s];
+  return m->abi->state[s].grow_axis < 0 ? t->bytes : t->outer * (size_t)t->extent * t->inner;
+}
+
+// --- first values
+// -------------------------------------------------------------------------------------------
+int sq_rt_state_room(seqm_model *m, uint32_t s) {
+  const sq_abi_state *a = &m->abi->state[s];
+  sq_rt_state *t = &m->state[s];
+  for (uint32_t k = 0; k < a->count; k++) {
+    char **p = t->row ? &t->row[k] : &m->cell[a->row + k].data;
+    if (!*p) *p = sq_mem_get_aligned(m->ctx, t->bytes);
+    if (!*p) return sq_rt_no_memory(m->ctx);
+    if (t->row && !m->cell[a->row + k].data) {
+      m->cell[a->row + k].data = sq_mem_get_aligned(m->ctx, 0);
+      if (!m->cell[a->row + k].data) return sq_rt_no_memory(m->ctx);
+    }
+  }
+  return SQ_OK;
+}
+
+void sq_rt_state_set_ready(seqm_model *m, uint32_t s) {
+  if (m->state[s].phase != SQ_STATE_READY) m->n_pending--;
+  m->state[s].phase = SQ_STATE_READY;
+}
+
+static int init_params(seqm_model *m, const sq_abi_entry *init, const char *who) {
+  bool bound = true;
+  memset(m->mark, 0, m->abi->n_param);
+  for (uint32_t k = 0; k < init->n_param; k++) {
+    const sq_abi_param *p = &m->abi->param[init->param[k]];
+    m->mark[init->param[k]] = 1;
+    for (uint32_t j = 0; j < p->count; j++) bound &= m->param[p->row + j] != NULL;
+  }
+  return bound ? SQ_OK : sq_rt_bind_params(m, who);
+}
+
+static int check_init(seqm_model *m, uint32_t s, const seqm_entry *init) {
+  const sq_abi_state *a = &m->abi->state[s];
+  seqm_tensor t;
+  size_t bytes = 0;
+  sq_rt_start_symbols(m, m->init_sym);
+  bool fits = init->abi->n_out == 1 && init->abi->n_in == (a->has_instances ? 1u : 0u);
+  if (fits) SQ_TRY((sq_status)sq_rt_output_shape(m, init, 0, m->init_sym, &t, &bytes));
+  if (fits && bytes == m->state[s].bytes) return SQ_OK;
+  return sq_rt_fail(m->ctx, SQ_EMODEL, "%s: damaged: the first value of state `%s`", m->abi->name,
+                    a->name);
+}
+
+static int compute(seqm_model *m, uint32_t s) {
+  const sq_abi_state *a = &m->abi->state[s];
+  sq_rt_state *t = &m->state[s];
+  seqm_entry *init = &m->init[a->init];
+  for (uint32_t k = 0; k < init->abi->n_state; k++)
+    if (init->abi->state[k] != s) SQ_TRY((sq_status)sq_rt_state_ready(m, init->abi->state[k]));
+  SQ_TRY((sq_status)init_params(m, init->abi, a->name));
+  SQ_TRY((sq_status)sq_rt_prepare_code(m, init));
+  SQ_TRY((sq_status)sq_rt_state_room(m, s));
+  SQ_TRY((sq_status)check_init(m, s, init));
+  for (uint32_t k = 0; k < a->count; k++) {
+    int32_t instance = (int32_t)k;
+    const void *in[1] = {&instance};
+    void *out[1] = {t->row ? t->row[k] : m->cell[a->row + k].data};
+    sq_rt_start_symbols(m, m->init_sym);
+    SQ_TRY((sq_status)sq_rt_run(m, init, m->init_sym, &m->init_arena, in, out));
+  }
+  t->extent = 0;
+  return SQ_OK;
+}
+
+int sq_rt_state_ready(seqm_model *m, uint32_t s) {
+  sq_rt_state *t = &m->state[s];
+  if (t->phase == SQ_STATE_READY) return SQ_OK;
+  if (t->phase == SQ_STATE_BUSY)
+    return sq_rt_fail(m->ctx, SQ_EMODEL, "%s: the first value of state `%s` needs itself",
+                      m->abi->name, m->abi->state[s].name);
+  t->phase = SQ_STATE_BUSY;
+  int status = compute(m, s);
+  t->phase = SQ_STATE_PENDING;
+  if (!status) sq_rt_state_set_ready(m, s);
+  return status;
+}
+
+static bool writes_under(const seqm_model *m, const sq_abi_entry *e, const sq_abi_entry *init) {
+  for (uint32_t k = 0; k < init->n_param; k++)
+    for (uint32_t j = 0; j < e->n_param; j++)
+      if (init->param[k] == e->param[j] && m->abi->param[e->param[j]].written) return true;
+  return false;
+}
+
+int sq_rt_states_ready(seqm_model *m, const sq_abi_entry *e) {
+  if (!m->n_pending) return SQ_OK;
+  for (uint32_t k = 0; k < e->n_state; k++) SQ_TRY((sq_status)sq_rt_state_ready(m, e->state[k]));
+  // What counts as the first value is what the parameters give at the reset, not after training.
+  for (uint32_t s = 0; e->writes && m->n_pending && s < m->abi->n_state; s++)
+    if (m->state[s].phase == SQ_STATE_PENDING && m->state[s].sees_written &&
+        writes_under(m, e, &m->abi->init[m->abi->state[s].init]))
+      SQ_TRY((sq_status)sq_rt_state_ready(m, s));
+  return SQ_OK;
+}
+
+// --- growth
+// ---------------------------------------------------------------------------------------------------
+static bool room_for(seqm_model *m, uint32_t s, uint32_t k, size_t bytes) {
+  sq_rt_state *t = &m->state[s];
+  if (bytes <= t->capacity[k]) return true;
+  size_t more;
+  char *p = NULL;
+  if (!__builtin_mul_overflow(t->capacity[k], (size_t)2, &more) && more > bytes)
+    p = sq_mem_get_aligned(m->ctx, more);
+  if (!p) p = sq_mem_get_aligned(m->ctx, more = bytes);
+  if (!p) return false;
+  char **data = &m->cell[m->abi->state[s].row + k].data;
+  size_t have = sq_rt_state_size(m, s);
+  if (have) memcpy(p, *data, have);
+  sq_mem_drop_aligned(m->ctx, *data);
+  *data = p;
+  t->capacity[k] = more;
+  return true;
+}
+
+static void lay_out(const sq_rt_state *t, char *data, const char *row, size_t n) {
+  size_t have = (size_t)t->extent, inner = t->inner, keep = have < n ? have : n;
+  for (size_t turn = 0; turn < t->outer; turn++) {
+    size_t o = n > have ? t->outer - 1 - turn : turn; // away from what is yet to be moved
+    char *to = data + o * n * inner;
+    if (keep && inner) memmove(to, data + o * have * inner, keep * inner);
+    for (size_t r = keep; r < n && inner; r++) memcpy(to + r * inner, row + o * inner, inner);
+  }
+}
+
+int sq_rt_state_rows_room(seqm_model *m, uint32_t s, int64_t n) {
+  const sq_abi_state *a = &m->abi->state[s];
+  sq_rt_state *t = &m->state[s];
+  size_t bytes = 0;
+  bool ok = n >= 0 && !__builtin_mul_overflow(t->outer, (size_t)n, &bytes) &&
+            !__builtin_mul_overflow(bytes, t->inner, &bytes) && bytes <= PTRDIFF_MAX;
+  for (uint32_t k = 0; ok && k < a->count; k++) ok = room_for(m, s, k, bytes);
+  if (ok) return SQ_OK;
+  return sq_rt_fail(m->ctx, SQ_EWORLD, "state `%s` cannot have %lld rows%s", a->name, (long long)n,
+                    n < 0 ? "" : ": out of memory");
+}
+
+void sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n) {
+  const sq_abi_state *a = &m->abi->state[s];
+  sq_rt_state *t = &m->state[s];
+  for (uint32_t k = 0; k < a->count && n != t->extent; k++)
+    lay_out(t, m->cell[a->row + k].data, t->row[k], (size_t)n);
+  t->extent = n;
+}
+
+// --- hooks of compiled code
+// -------------------------------------------------------------------------------------
+static int32_t hook_done(sq_rt_call *r, int status) {
+  r->hook_status = status;
+  return status;
+}
+
+static int set_extent(sq_rt_call *r, uint32_t s, int64_t n) {
+  seqm_model *m = r->m;
+  size_t bytes = 0;
+  SQ_TRY((sq_status)sq_rt_state_rows_room(m, s, n));
+  sq_rt_state_rows(m, s, n);
+  r->c.sym[m->abi->state[s].grow_sym] = n;
+  SQ_TRY((sq_status)sq_rt_arena_bytes(m, r->e->abi, r->c.sym, &bytes));
+  SQ_TRY((sq_status)sq_rt_arena_fit(m->ctx, r->arena, bytes, true));
+  if (r->arena->p) r->c.arena = r->arena->p;
+  return SQ_OK;
+}
+
+int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n) {
+  sq_rt_call *r = (sq_rt_call *)c;
+  return n <= r->m->state[state].extent ? 0 : hook_done(r, set_extent(r, state, n));
+}
+
+int32_t sq_rt_resize(sq_call *c, uint32_t state, int64_t n) {
+  sq_rt_call *r = (sq_rt_call *)c;
+  return n == r->m->state[state].extent ? 0 : hook_done(r, set_extent(r, state, n));
+}
+
+// --- reset
+// ------------------------------------------------------------------------------------------------------
+void sq_rt_states_reset(seqm_model *m) {
+  for (uint32_t s = 0; s < m->abi->n_state; s++) {
+    if (m->abi->state[s].kept || m->abi->state[s].derived) continue;
+    if (m->state[s].phase == SQ_STATE_READY) m->n_pending++;
+    m->state[s].phase = SQ_STATE_PENDING;
+    m->state[s].extent = 0;
+  }
+}
+
+// Inside a call what the entry touches is needed at once.
+int32_t sq_rt_reset(sq_call *c) {
+  sq_rt_call *r = (sq_rt_call *)c;
+  seqm_model *m = r->m;
+  sq_rt_states_reset(m);
+  for (uint32_t s = 0; s < m->abi->n_state; s++)
+    if (m->abi->state[s].grow_axis >= 0) c->sym[m->abi->state[s].grow_sym] = m->state[s].extent;
+  return hook_done(r, sq_rt_states_ready(m, r->e->abi));
+}
