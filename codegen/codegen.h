@@ -14,7 +14,8 @@ typedef struct sq_target {
 // name: native | x86-64-v2 | x86-64-v3 | x86-64-v4 | aarch64. SQ_EUSAGE for another.
 sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char **message);
 
-// The descriptor of a planned graph, in the graph's arena, with `code` NULL everywhere.
+// The descriptor of a graph, in the graph's arena, with `code` NULL everywhere. A graph that is not
+// planned, or a target of zeros, gives arenas of size 0 (for who runs the model without its code).
 sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t);
 
 // A JIT over a planned graph: entries are compiled when first asked for, with an on-disk object

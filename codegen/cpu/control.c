@@ -24,30 +24,36 @@ void sq_control_test(sq_cg *cg) {
   go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, error, sq_cg_i64(cg, 0), ""));
 }
 
-// Records (site, value) where `bad` holds; the lowest site wins.
-static void fail_where(sq_cg *cg, LLVMValueRef bad, uint32_t site, LLVMValueRef value) {
+// Where `wins` holds, the word of the call at `offset` becomes `v`.
+static void set_where(sq_cg *cg, LLVMValueRef wins, size_t offset, LLVMValueRef v) {
+  LLVMValueRef at = sq_cg_field_at(cg, offset);
+  LLVMValueRef old = LLVMBuildLoad2(cg->builder, sq_cg_type_i64(cg), at, "");
+  LLVMBuildStore(cg->builder, LLVMBuildSelect(cg->builder, wins, v, old, ""), at);
+}
+
+// Records (site, value, limit) where `bad` holds; the lowest site wins.
+static void fail_where(sq_cg *cg, LLVMValueRef bad, uint32_t site, LLVMValueRef value,
+                       LLVMValueRef limit) {
   LLVMBuilderRef b = cg->builder;
   LLVMBasicBlockRef failing = sq_cg_block(cg, "failing"), next = sq_cg_block(cg, "checked");
   LLVMBuildCondBr(b, bad, failing, next);
   LLVMPositionBuilderAtEnd(b, failing);
-  LLVMValueRef at = sq_cg_field_at(cg, offsetof(sq_call, error));
-  LLVMValueRef value_at = sq_cg_field_at(cg, offsetof(sq_call, error_value));
-  LLVMTypeRef i64 = sq_cg_type_i64(cg);
-  LLVMValueRef old = LLVMBuildLoad2(b, i64, at, ""), mine = sq_cg_i64(cg, (int64_t)site + 1);
+  LLVMValueRef old = sq_cg_field(cg, offsetof(sq_call, error), sq_cg_type_i64(cg), "");
+  LLVMValueRef mine = sq_cg_i64(cg, (int64_t)site + 1), one = sq_cg_i64(cg, 1);
   // 0, no error, is made the largest by the subtraction.
-  LLVMValueRef one = sq_cg_i64(cg, 1);
   LLVMValueRef wins = LLVMBuildICmp(b, LLVMIntULT, LLVMBuildSub(b, mine, one, ""),
                                     LLVMBuildSub(b, old, one, ""), "wins");
-  LLVMBuildStore(b, LLVMBuildSelect(b, wins, mine, old, ""), at);
-  LLVMValueRef old_value = LLVMBuildLoad2(b, i64, value_at, "");
-  LLVMBuildStore(b, LLVMBuildSelect(b, wins, value, old_value, ""), value_at);
+  set_where(cg, wins, offsetof(sq_call, error), mine);
+  set_where(cg, wins, offsetof(sq_call, error_value), value);
+  set_where(cg, wins, offsetof(sq_call, error_limit), limit);
   LLVMBuildBr(b, next);
   LLVMPositionBuilderAtEnd(b, next);
 }
 
 static void emit_check(sq_cg *cg, sq_node *n) {
   LLVMValueRef holds = sq_cg_bool(cg, n->in[0]);
-  fail_where(cg, LLVMBuildNot(cg->builder, holds, ""), n->site, sq_cg_i64(cg, 0));
+  fail_where(cg, LLVMBuildNot(cg->builder, holds, ""), n->site, sq_cg_i64(cg, INT64_MIN),
+             sq_cg_i64(cg, -1));
   sq_control_test(cg);
 }
 
@@ -55,7 +61,8 @@ static void emit_live(sq_cg *cg, sq_node *n) {
   LLVMBuilderRef b = cg->builder;
   const sq_sym_info *info = sq_sym_at(cg->graph->dims, n->sym);
   LLVMValueRef v = sq_cg_integer(cg, n->in[0]), limit = sq_cg_dim(cg, info->limit);
-  fail_where(cg, LLVMBuildICmp(b, LLVMIntUGT, v, limit, ""), n->site, v);
+  fail_where(cg, LLVMBuildICmp(b, LLVMIntUGT, v, limit, ""), n->site, v,
+             LLVMBuildAdd(b, limit, sq_cg_i64(cg, 1), ""));
   // A value outside is not used: loops run to what the storage holds.
   LLVMValueRef zero = sq_cg_i64(cg, 0);
   LLVMValueRef low = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, v, zero, ""), zero, v, "");

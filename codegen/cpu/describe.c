@@ -117,7 +117,8 @@ static sq_abi_entry entry(const describer *d, sq_func *f) {
   e.out = outputs(d, f, &e.n_out);
   e.param = listed(d, s.param, g->param.n, &e.n_param);
   e.state = listed(d, s.state, g->state.n, &e.n_state);
-  sq_layout l = sq_layout_make(g, d->t, f, d->a);
+  sq_layout l = {0};
+  if (f->planned && d->t->triple) l = sq_layout_make(g, d->t, f, d->a);
   e.arena = sq_expr_arena(g->dims, &l, d->a);
   return e;
 }
@@ -235,7 +236,7 @@ sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t) {
   m->site = sites(&d);
   m->n_site = g->site.n;
   m->config = "";
-  m->cpu = t->cpu;
-  m->feature = sq_target_needs(t, d.a, &m->n_feature);
+  m->cpu = t->cpu ? t->cpu : "";
+  if (t->triple) m->feature = sq_target_needs(t, d.a, &m->n_feature);
   return m;
 }
