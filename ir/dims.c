@@ -638,9 +638,14 @@ sq_dim sq_dim_subst(sq_dims *ds, sq_dim d, const sq_dim *with, uint32_t n_with) 
 }
 
 static bool mentions_live(const sq_dims *ds, sq_dim d) {
-  for (uint32_t s = 1; s < ds->sym.n; s++)
-    if (ds->sym.v[s]->kind == SQ_SYM_LIVE && sq_dim_mentions(ds, d, (sq_sym){s})) return true;
-  return false;
+  if (!d.i) return false;
+  const sq_dim_node *n = sq_dim_at(ds, d);
+  if (n->kind == SQ_DIM_SYM) return ds->sym.v[n->sym.i]->kind == SQ_SYM_LIVE;
+  for (uint32_t i = 0; n->term && i < n->n; i++)
+    if (mentions_live(ds, n->term[i].prod)) return true;
+  for (uint32_t i = 0; n->factor && i < n->n; i++)
+    if (mentions_live(ds, n->factor[i])) return true;
+  return mentions_live(ds, n->a) || mentions_live(ds, n->b);
 }
 
 static sq_dim bound_live(sq_dims *ds, sq_dim d, bool up, uint32_t nest);
@@ -667,7 +672,7 @@ static sq_dim bound_product(sq_dims *ds, const sq_dim_node *n, bool up, uint32_t
 static sq_dim bound_live(sq_dims *ds, sq_dim d, bool up, uint32_t nest) {
   if (!mentions_live(ds, d)) return d;
   const sq_dim_node *n = sq_dim_at(ds, d);
-  if (nest > 2 * DIM_MAX_DEPTH) return no_value(ds);
+  if (nest > 2 * DIM_MAX_DEPTH || ++ds->steps > DIM_MAX_WEIGHT) return no_value(ds);
   if (n->kind == SQ_DIM_SYM) {
     const sq_sym_info *info = ds->sym.v[n->sym.i];
     if (!up) return sq_dim_const(ds, info->low > 0 ? info->low : 0);
@@ -742,6 +747,20 @@ void sq_ir_name_print(sq_text *t, const char *name) {
     sq_ir_string_print(t, name);
 }
 
+static const char *const dim_functions[] = {[SQ_DIM_FLOORDIV] = "floordiv",
+                                            [SQ_DIM_MOD] = "mod",
+                                            [SQ_DIM_MIN] = "min",
+                                            [SQ_DIM_MAX] = "max"};
+
+void sq_ir_symbol_print(sq_text *t, const char *name) {
+  bool clash = !strcmp(name, "none") || !strcmp(name, "sym");
+  for (int k = SQ_DIM_FLOORDIV; k <= SQ_DIM_MAX; k++) clash |= !strcmp(name, dim_functions[k]);
+  if (clash)
+    sq_ir_string_print(t, name);
+  else
+    sq_ir_name_print(t, name);
+}
+
 static void print_term(const sq_dims *ds, sq_dim_term term, bool first, sq_text *t) {
   bool negative = term.coef < 0;
   sq_text_put(t, first ? (negative ? "-" : "") : (negative ? " - " : " + "), first ? negative : 3);
@@ -751,10 +770,6 @@ static void print_term(const sq_dims *ds, sq_dim_term term, bool first, sq_text 
 }
 
 void sq_dim_print(const sq_dims *ds, sq_dim d, sq_text *t) {
-  static const char *const fn[] = {[SQ_DIM_FLOORDIV] = "floordiv",
-                                   [SQ_DIM_MOD] = "mod",
-                                   [SQ_DIM_MIN] = "min",
-                                   [SQ_DIM_MAX] = "max"};
   if (!d.i) {
     sq_text_put(t, "none", 4);
     return;
@@ -765,7 +780,7 @@ void sq_dim_print(const sq_dims *ds, sq_dim d, sq_text *t) {
     sq_text_add(t, "%lld", (long long)n->value);
     return;
   case SQ_DIM_SYM:
-    sq_ir_name_print(t, ds->sym.v[n->sym.i]->name);
+    sq_ir_symbol_print(t, ds->sym.v[n->sym.i]->name);
     return;
   case SQ_DIM_SUM: {
     bool first = true;
@@ -788,7 +803,7 @@ void sq_dim_print(const sq_dims *ds, sq_dim d, sq_text *t) {
   case SQ_DIM_MOD:
   case SQ_DIM_MIN:
   case SQ_DIM_MAX:
-    sq_text_add(t, "%s(", fn[n->kind]);
+    sq_text_add(t, "%s(", dim_functions[n->kind]);
     sq_dim_print(ds, n->a, t);
     sq_text_put(t, ", ", 2);
     sq_dim_print(ds, n->b, t);

@@ -26,7 +26,8 @@ struct sq_dims {
   SQ_VEC(sq_sym_info *) sym; // [0] unused
   uint32_t *sym_slot, sym_cap;
   SQ_VEC(dim_fact) fact;
-  sq_dim none; // floordiv(1, 0): absorbs all arithmetic
+  uint32_t steps; // of the present storage bound
+  sq_dim none;    // floordiv(1, 0): absorbs all arithmetic
 };
 
 // An interval; INT64_MIN and INT64_MAX are "no bound".

@@ -381,6 +381,8 @@ void sq_node_states(const sq_node *n, uint64_t *reads, uint64_t *writes);
 // ---- text (print.c, read.c), checking (verify.c), Graphviz (dot.c) -----------------------------
 void sq_graph_print(const sq_graph *g, sq_text *t);
 void sq_func_print(const sq_func *f, sq_text *t);
+// The same with the source place of every operation, parameter, state and function.
+void sq_graph_print_places(const sq_graph *g, sq_text *t);
 // Parses printed IR. Errors are diagnostics; NULL then.
 sq_graph *sq_graph_read(sq_ctx *ctx, sq_arena *arena, const char *file, const char *text, size_t n);
 // All structural faults are reported in `faults` (one line each); true when there are none.
