@@ -479,7 +479,7 @@ static void node(printer *p, const sq_node *n, int depth) {
   put(p, info->name);
   attributes(p, n);
   uint32_t n_in = n->n_in - (n->has_instance && n->n_in);
-  if (n_in || (sq_op_forms[n->op].attrs & SQ_FORM_GENERIC)) {
+  if (n_in || (sq_op_forms[n->op].attrs & (SQ_FORM_GENERIC | SQ_FORM_FUNC))) {
     put(p, " (");
     for (uint32_t k = 0; k < n_in; k++) ADD("%s%%%s", k ? ", " : "", value_name(p, n->in[k]));
     put(p, ")");

@@ -390,7 +390,9 @@ static bool read_func(reader *r, sq_func *f) {
   uint32_t from = r->at;
   r->func = f;
   clear_values(r);
+  uint32_t number;
   r->at += 2; // kind and name were seen before
+  if (sq_read_take(r, "!") && !sq_read_u32(r, "a number", &number)) return false;
   if (!read_func_inputs(r, f) || !read_func_outputs(r, f, type, has_type)) return false;
   for (;;) {
     if (sq_read_take(r, "writes"))
