@@ -92,6 +92,7 @@ static void by_driver(const linking *l, const char *driver, const char *argv[MOS
                         l->script,
                         "-lm",
                         "-lpthread",
+                        "-ldl",
                         NULL};
   for (size_t k = 0; k < sizeof rest / sizeof *rest; k++) argv[n++] = rest[k];
 }
