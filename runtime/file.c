@@ -54,7 +54,7 @@ static int open_temporary(sq_output *o) {
     if (errno != EEXIST) break;
   }
   int status = fail_errno(o->ctx, o->path, "cannot be written");
-  sq_mem_drop(o->ctx, o->temporary);
+  sq_mem_drop(o->ctx, o->temporary); // there is no such file: nothing to unlink
   o->temporary = NULL;
   return status;
 }
@@ -73,7 +73,9 @@ int sq_output_open(seqm_context *ctx, const char *path, sq_output *o) {
     return o->fd < 0 ? fail_errno(ctx, path, "cannot be written") : SQ_OK;
   }
   o->target = sq_mem_text(ctx, exists && realpath(path, real) ? real : path);
-  return o->target ? open_temporary(o) : sq_rt_no_memory(ctx);
+  int status = o->target ? open_temporary(o) : sq_rt_no_memory(ctx);
+  if (status) sq_output_drop(o);
+  return status;
 }
 
 int sq_output_write(sq_output *o, const void *data, size_t size) {
@@ -98,16 +100,11 @@ void sq_output_drop(sq_output *o) {
 }
 
 int sq_output_done(sq_output *o) {
-  int status = SQ_OK;
   int fd = o->fd;
   o->fd = -1;
-  if (close(fd))
-    status = fail_errno(o->ctx, o->path, "cannot be written");
-  else if (o->temporary && rename(o->temporary, o->target))
-    status = fail_errno(o->ctx, o->path, "cannot be written");
-  else if (o->temporary)
-    o->temporary[0] = 0;
-  if (o->temporary && !o->temporary[0]) {
+  bool ok = !close(fd) && (!o->temporary || !rename(o->temporary, o->target));
+  int status = ok ? SQ_OK : fail_errno(o->ctx, o->path, "cannot be written");
+  if (ok) { // it has its name: nothing to unlink
     sq_mem_drop(o->ctx, o->temporary);
     o->temporary = NULL;
   }

@@ -10,5 +10,7 @@
 int seqm_model_jit(seqm_context *ctx, const sq_abi_model *desc, const sq_abi_hooks *hooks,
                    seqm_model **m);
 const sq_abi_model *seqm_model_descriptor(const seqm_model *m);
+// The context that a model was opened in.
+seqm_context *seqm_model_context(const seqm_model *m);
 // The pool that a context's models use.
 void seqm_context_parallel(seqm_context *ctx, int64_t n_tasks, sq_task fn, void *closure);

@@ -352,6 +352,7 @@ uint32_t seqm_output_rank(const seqm_entry *e, size_t k) {
   return k < e->abi->n_out ? e->abi->out[k].rank : 0;
 }
 
+seqm_context *seqm_model_context(const seqm_model *m) { return m->ctx; }
 const sq_abi_model *seqm_model_descriptor(const seqm_model *m) { return m->abi; }
 
 void seqm_context_parallel(seqm_context *ctx, int64_t n, sq_task fn, void *closure) {
