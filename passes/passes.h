@@ -4,8 +4,8 @@
 #include "ir/ir.h"
 
 typedef struct sq_pass_options {
-  const char *print_after;   // pass name or "all" or NULL; printed to `dump` (stderr by default)
-  bool print_changed;        // only when the text changed
+  const char *print_after; // pass name or "all" or NULL; printed to `dump` (stderr by default)
+  bool print_changed;      // only when the text changed
   bool verify_each, roundtrip_each, validate_each;
   int bisect_limit; // run only the first so many optional pass runs; < 0: all
   bool time_passes;

@@ -1,0 +1,78 @@
+// Small edits and questions of structure that several passes need.
+#include "passes/internal.h"
+
+const char *sq_pass_entry(const sq_func *f) {
+  return f && f->kind == SQ_FUNC_ENTRY ? f->name : NULL;
+}
+
+sq_node *sq_copy_before(sq_graph *g, sq_node *at, sq_value *v) {
+  sq_node *n = sq_node_new(g, NULL, SQ_OP_GENERIC, at->span, 1, &v);
+  uint32_t rank = v->type.rank, pos[SQ_MAX_RANK];
+  n->g = sq_generic_new(g, rank, 0);
+  for (uint32_t k = 0; k < rank; k++) {
+    n->g->axis[k].extent = v->type.dim[k];
+    pos[k] = sq_sc_index(g, n->g, k);
+  }
+  n->g->body = sq_sc_read(g, n->g, v->type.dtype, 0, rank, pos);
+  sq_node_result(g, n, v->type, v->name);
+  sq_node_insert_before(at, n);
+  return n;
+}
+
+bool sq_node_is_copy(sq_graph *g, const sq_node *n) {
+  if (n->op != SQ_OP_GENERIC || n->g->n_red || n->g->keyed || n->g->pos ||
+      n->g->post != SQ_NO_SCALAR)
+    return false;
+  const sq_scalar *s = &n->g->s.v[n->g->body];
+  uint32_t axis[SQ_MAX_RANK];
+  if (s->kind != SQ_SC_READ || s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR ||
+      s->site != SQ_NO_SITE || s->operand >= n->n_in)
+    return false;
+  if (!sq_type_same(n->in[s->operand]->type, n->out[0]->type)) return false;
+  if (s->n_pos > SQ_MAX_RANK || !sq_read_is_plain(g, n->g, s, axis)) return false;
+  for (uint32_t k = 0; k < s->n_pos; k++)
+    if (axis[k] != k) return false;
+  return true;
+}
+
+uint32_t sq_carried_first_in(const sq_node *n) { return n->op == SQ_OP_REPEAT ? 2 : 0; }
+
+uint32_t sq_carried_count(const sq_node *n) {
+  if (n->op == SQ_OP_REPEAT) return n->n_in - 2;
+  if (n->op == SQ_OP_WHILE) return n->n_in;
+  if (n->op == SQ_OP_SCAN) return n->n_carried;
+  return 0;
+}
+
+sq_block *sq_carried_body(const sq_node *n) { return n->region[n->n_region - 1]; }
+
+uint32_t sq_carried_first_arg(const sq_node *n) { return n->op == SQ_OP_WHILE ? 0 : 1; }
+
+bool sq_node_is_loop(const sq_node *n) {
+  return n->op == SQ_OP_REPEAT || n->op == SQ_OP_WHILE || n->op == SQ_OP_SCAN || n->op == SQ_OP_MAP;
+}
+
+bool sq_block_inside(const sq_block *b, const sq_node *n) {
+  for (; b && b->owner; b = b->owner->block)
+    if (b->owner == n) return true;
+  return false;
+}
+
+sq_node *sq_node_in_block(sq_node *n, const sq_block *b) {
+  while (n && n->block != b) n = n->block ? n->block->owner : NULL;
+  return n;
+}
+
+void sq_block_sweep(sq_block *b, const bool *dead) {
+  uint32_t kept = 0;
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    if (dead[n->id]) {
+      n->block = NULL;
+      continue;
+    }
+    b->nodes.v[kept++] = n;
+    for (uint32_t r = 0; r < n->n_region; r++) sq_block_sweep(n->region[r], dead);
+  }
+  b->nodes.n = kept;
+}

@@ -1,0 +1,30 @@
+// What the files of this folder share: the passes' functions, and small edits of graphs.
+#pragma once
+#include "passes/passes.h"
+
+#define PASS(name, required, what) bool sq_pass_##name(sq_graph *g, const sq_pass_options *o);
+#include "passes/passes.def"
+#undef PASS
+
+// ---- edit.c
+// -------------------------------------------------------------------------------------- The name
+// of the function for remarks; NULL for what is not an entry.
+const char *sq_pass_entry(const sq_func *f);
+// A generic that yields v unchanged, placed before `at`.
+sq_node *sq_copy_before(sq_graph *g, sq_node *at, sq_value *v);
+// Is n a generic that moves one operand to its result unchanged, element by element?
+bool sq_node_is_copy(sq_graph *g, const sq_node *n);
+// Input j of a loop with carried values (repeat, while, scan) that begins carried value k.
+uint32_t sq_carried_first_in(const sq_node *n);
+// How many values it carries, 0 for other operations.
+uint32_t sq_carried_count(const sq_node *n);
+// The region that computes the next carried values, and its argument of carried value 0.
+sq_block *sq_carried_body(const sq_node *n);
+uint32_t sq_carried_first_arg(const sq_node *n);
+bool sq_node_is_loop(const sq_node *n); // repeat, while, scan, map: its regions may run many times
+// Is block b the body of n or nested in it?
+bool sq_block_inside(const sq_block *b, const sq_node *n);
+// The node of block b that holds n (or n itself); NULL when n is not in b.
+sq_node *sq_node_in_block(sq_node *n, const sq_block *b);
+// Drops all nodes for which dead[id] is set, from the block and its regions.
+void sq_block_sweep(sq_block *b, const bool *dead);

@@ -1,0 +1,9 @@
+// What the manager uses beside the passes.
+#pragma once
+#include "passes/internal.h"
+#include "passes/plan.h"
+
+// Runs every entry of both graphs on the same small random inputs in the interpreter. NULL when the
+// results are the same within rounding; else a line that names the entry, the value and both
+// results.
+const char *sq_validate(sq_graph *before, sq_graph *after, uint64_t seed);
