@@ -656,7 +656,7 @@ static void check_state_init(verifier *v, const sq_state *s) {
                     s->has_instances ? "the instance" : "no inputs");
   if (yields(b) != 1) return;
   sq_dim d[SQ_MAX_RANK];
-  memcpy(d, s->type.dim, s->type.rank * sizeof *d);
+  for (uint32_t k = 0; k < s->type.rank; k++) d[k] = s->type.dim[k];
   if (s->grow.i && s->grow_axis < s->type.rank) d[s->grow_axis] = sq_dim_const(v->g->dims, 1);
   sq_type want = {s->type.dtype, s->type.rank, d};
   if (!sq_verify_agree(v, yielded(b, 0), want))
