@@ -8,6 +8,10 @@ label=quick
 scripts/install_deps.sh --test
 cmake --preset default
 cmake --build --preset default
+if [ ! -x build/venv/bin/python ]; then
+  python3 -m venv build/venv
+  build/venv/bin/python -m pip install -q numpy
+fi
 if [ -z "${SEQM_MINILM:-}" ]; then
   if dir=$(scripts/fetch_weights.sh); then
     export SEQM_MINILM="$dir"
