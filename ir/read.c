@@ -138,7 +138,7 @@ static uint32_t source_number(reader *r, const char *name) {
 
 // `word "file"[begin..end]`, if it is next.
 static bool read_place(reader *r, const char *word, sq_span *out) {
-  const char *file;
+  const char *file = NULL;
   uint32_t begin, end;
   if (!sq_read_take(r, word)) return true;
   if (!want_string(r, &file) || !sq_read_want(r, "[") || !sq_read_u32(r, "a place", &begin) ||
@@ -361,7 +361,7 @@ static bool read_func_outputs(reader *r, sq_func *f, sq_type *type, bool *has_ty
   if (!sq_read_take(r, "->")) return true;
   if (!sq_read_want(r, "(")) return false;
   while (!sq_read_take(r, ")")) {
-    const char *name;
+    const char *name = NULL;
     uint32_t k = f->out_names.n;
     if (k && !sq_read_want(r, ",")) return false;
     if (k == 256) return sq_read_fail(r, "more than 256 results");
@@ -486,7 +486,7 @@ static bool read_names(reader *r, bool *instances, uint32_t *count, const char *
   do {
     uint32_t from = all.n;
     do {
-      const char *s;
+      const char *s = NULL;
       if (!want_string(r, &s)) return false;
       sq_push(r->g->arena, &all, s);
     } while (sq_read_take(r, "|"));
