@@ -214,7 +214,7 @@ static bool read_attributes(reader *r, sq_node *n, sq_value **instance) {
     if (!sq_read_want(r, "]")) return false;
   }
   if (form->attrs & SQ_FORM_FUNC) {
-    uint32_t k;
+    uint32_t k = 0;
     if (!read_ref(r, g->func.n, func_name, "function", &k)) return false;
     n->func = g->func.v[k];
   }
@@ -523,7 +523,7 @@ static bool read_param(reader *r) {
 
 static bool read_state(reader *r) {
   sq_state s = {.count = 1};
-  uint32_t from = r->at - 1, n_alt = 0, k;
+  uint32_t from = r->at - 1, n_alt = 0, k = 0;
   if (!read_owner_name(r, &s.name) || !sq_read_want(r, ":") || !read_type(r, &s.type) ||
       !read_names(r, &s.has_instances, &s.count, &s.names, &n_alt))
     return false;
