@@ -257,27 +257,30 @@ static void join_elements(planner *p, sq_block *b) {
 typedef struct slot {
   sq_dim size;
   uint32_t busy_to; // last point of the set that it holds
-  bool used, grows;
+  bool used;
+  int kind;         // sizes of one kind share slots
   uint32_t widened; // how often its size became a maximum
 } slot;
 typedef struct slots {
   SQ_VEC(slot) v;
 } slots;
 
-static bool grows(const sq_graph *g, sq_dim d) {
+// Constant sizes, sizes of the call, sizes that a growing state changes during it.
+static int size_kind(const sq_graph *g, sq_dim d) {
+  if (sq_dim_is_const(g->dims, d, NULL)) return 0;
   for (uint32_t k = 0; k < g->state.n; k++)
-    if (g->state.v[k].grow.i && sq_dim_mentions(g->dims, d, g->state.v[k].grow)) return true;
-  return false;
+    if (g->state.v[k].grow.i && sq_dim_mentions(g->dims, d, g->state.v[k].grow)) return 2;
+  return 1;
 }
 
 // A free slot for a set that begins at `from`: of the same size, else the first that is large
 // enough, else one that can be widened.
 static uint32_t take_slot(sq_graph *g, slots *s, sq_dim size, uint32_t from, uint32_t to) {
   uint32_t best = UINT32_MAX, rank = 4;
-  bool grow = grows(g, size);
+  int kind = size_kind(g, size);
   for (uint32_t k = 0; k < s->v.n; k++) {
     slot *x = &s->v.v[k];
-    if ((x->used && x->busy_to >= from) || x->grows != grow) continue;
+    if ((x->used && x->busy_to >= from) || x->kind != kind) continue;
     uint32_t r = sq_dim_same(x->size, size)                ? 0
                  : sq_prove_le(g->dims, size, x->size) > 0 ? 1
                  : sq_prove_le(g->dims, x->size, size) > 0 ? 2
@@ -289,7 +292,7 @@ static uint32_t take_slot(sq_graph *g, slots *s, sq_dim size, uint32_t from, uin
     }
   }
   if (best == UINT32_MAX) {
-    sq_push(g->arena, &s->v, (slot){.size = size, .grows = grow});
+    sq_push(g->arena, &s->v, (slot){.size = size, .kind = kind});
     best = s->v.n - 1;
   }
   slot *x = &s->v.v[best];
@@ -410,6 +413,26 @@ static void place_groups(planner *p, sq_block *b, slots *s) {
   }
 }
 
+// A copy whose source dies there may have got its source's place: nothing is left to do.
+static void drop_copies(planner *p, sq_block *b) {
+  uint32_t kept = 0;
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    const sq_value *v = n->n_in ? n->in[0] : NULL;
+    if (v && sq_node_is_copy(p->g, n) && v->store == n->out[0]->store &&
+        v->store_index == n->out[0]->store_index &&
+        (v->store == SQ_STORE_SLOT || v->store == SQ_STORE_OUTPUT)) {
+      sq_replace_uses(p->f, n->out[0], n->in[0]);
+      n->block = NULL;
+      continue;
+    }
+    b->nodes.v[kept++] = n;
+    if (n->op == SQ_OP_GROUP) continue;
+    for (uint32_t r = 0; r < n->n_region; r++) drop_copies(p, n->region[r]);
+  }
+  b->nodes.n = kept;
+}
+
 // ---- the pass -----------------------------------------------------------------------------------
 static void start(planner *p) {
   p->again = false;
@@ -434,6 +457,7 @@ static void plan_function(sq_graph *g, sq_func *f) {
   join_elements(&p, f->body);
   lay_out(&p);
   store_values(&p);
+  drop_copies(&p, f->body);
   slots inner = {0};
   place_groups(&p, f->body, &inner);
   f->scratch.n = 0;

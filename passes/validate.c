@@ -22,6 +22,7 @@ typedef struct validator {
   // while states are compared: the values of the old graph
   SQ_VEC(const char *) state_name;
   SQ_VEC(sq_tensor64) state_value;
+  uint32_t state_at;
 } validator;
 
 // ---- random numbers: splitmix64 of a key and a counter
@@ -163,8 +164,11 @@ static sq_status keep_state(void *user, const char *name, sq_tensor64 *t) {
 
 static sq_status check_state(void *user, const char *name, sq_tensor64 *t) {
   validator *v = user;
-  for (uint32_t k = 0; k < v->state_name.n && !v->difference; k++)
-    if (!strcmp(v->state_name.v[k], name)) compare(v, "state", name, &v->state_value.v[k], t);
+  uint32_t k = v->state_at++; // both are visited in one order
+  if (k >= v->state_name.n || strcmp(v->state_name.v[k], name) != 0)
+    v->difference = sq_arena_fmt(v->new_->arena, "state `%s` is new", name);
+  else if (!v->difference)
+    compare(v, "state", name, &v->state_value.v[k], t);
   return SQ_OK;
 }
 
@@ -209,7 +213,7 @@ static void one_trial(validator *v) {
     for (uint32_t k = 0; k < v->old->func.n && go; k++)
       if (v->old->func.v[k]->kind == SQ_FUNC_ENTRY) go = call(v, v->old->func.v[k], turn);
   if (!go || v->difference) return;
-  v->state_name.n = v->state_value.n = 0;
+  v->state_name.n = v->state_value.n = v->state_at = 0;
   if (sq_eval_states(v->e_old, keep_state, v) != SQ_OK) return;
   if (sq_eval_states(v->e_new, check_state, v) != SQ_OK && !v->difference)
     v->difference =
