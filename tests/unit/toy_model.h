@@ -270,14 +270,14 @@ static inline void *toy_allocate(void *user, void *p, size_t size) {
 
 // --- files
 // ----------------------------------------------------------------------------------------------
-static void toy_write_file(const char *path, const void *data, size_t n) {
+static inline void toy_write_file(const char *path, const void *data, size_t n) {
   FILE *f = fopen(path, "wb");
   fwrite(data, 1, n, f);
   fclose(f);
 }
 
 // A safetensors file: `header` and `n` bytes of data.
-static size_t toy_safetensors(char *out, const char *header, const void *data, size_t n) {
+static inline size_t toy_safetensors(char *out, const char *header, const void *data, size_t n) {
   size_t h = strlen(header);
   for (int k = 0; k < 8; k++) out[k] = (char)(h >> (8 * k));
   memcpy(out + 8, header, h);
@@ -286,7 +286,7 @@ static size_t toy_safetensors(char *out, const char *header, const void *data, s
 }
 
 // table[v, c] = 10 v + c, layer 0: 0.25, layer 1: 0.5, learn: 1, 2
-static void toy_weights(const char *path) {
+static inline void toy_weights(const char *path) {
   static const char header[] =
       "{\"__metadata__\":{\"format\":\"pt\"},"
       "\"table\":{\"dtype\":\"F32\",\"shape\":[5,3],\"data_offsets\":[0,60]},"
