@@ -120,6 +120,8 @@ typedef struct sq_kgroup {
   sq_node *n;
   sq_kern *k;
   sq_lv outer[SQ_K_AXES]; // present indices of the outer axes
+  // By value id: the element of a value without inner axes, once it is computed.
+  sq_lv *element;
 } sq_kgroup;
 typedef struct sq_nest {
   sq_kern *k;
@@ -171,6 +173,15 @@ typedef enum sq_kstride { SQ_K_UNIFORM, SQ_K_UNIT, SQ_K_STRIDED, SQ_K_GATHER } s
 sq_kstride sq_nest_stride(const sq_nest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
                           const uint32_t *pos);
 sq_kstride sq_nest_read_stride(sq_nest *t, const sq_scalar *read);
+// Where the element under the present indices goes: g->pos, or the parallel axes where that is NULL.
+typedef struct sq_ktarget {
+  sq_lv first; // flattened position at lane 0
+  sq_lv index; // of all lanes, where these are no steps of a constant
+  sq_lv step;
+  sq_kstride kind;
+  sq_lv inside; // NULL: proved
+} sq_ktarget;
+sq_ktarget sq_nest_target(sq_nest *t, const sq_kplace *to);
 // Stores v at g->pos, or at the parallel axes where that is NULL. `where`: i1 or mask, NULL always.
 // A position outside fails at g->pos_site if there is one, else drops the element.
 void sq_nest_store(sq_nest *t, const sq_kplace *to, sq_lv v, sq_lv where);
@@ -200,11 +211,46 @@ void sq_kacc_across(sq_kern *k, const sq_kacc *a, sq_lv *part); // lanes into on
 // The result; `count`: number of elements as i64 for a mean that does not count.
 sq_lv sq_kacc_result(sq_kern *k, const sq_kacc *a, const sq_lv *part, sq_lv count);
 
+// ---- kernel_loops.c: which axis is vectorised, loops, reductions, elements ---------------------------
+typedef struct sq_kplan {
+  uint32_t va, w; // vector axis (NO_AXIS, 1: none) and lanes
+  uint32_t sets;  // vectors of elements or of accumulators in flight
+  double cost;    // per element of the axes' product, in cycles
+} sq_kplan;
+// The best way to run the axes of the nest that are not open; `allowed`: which of them may be the
+// vector axis.
+sq_kplan sq_kplan_choose(sq_nest *t, uint32_t allowed);
+// What one element leads to; gets the value (uniform or lanes).
+typedef void (*sq_kemit)(sq_nest *t, sq_lv v, void *user);
+// Loops over all axes that are not open and emits the elements. lo, hi: the range of the vector axis
+// when that is a parallel one (NULL: all of it); lo is a multiple of w.
+void sq_nest_run(sq_nest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user);
+
+// ---- kernel_tasks.c: outer loops split into tasks -------------------------------------------------------
+typedef struct sq_kouter {
+  uint32_t n;
+  sq_lv extent[SQ_K_AXES + 1]; // inside the kernel
+  sq_lv index[SQ_K_AXES + 1];  // during the body
+  sq_kloop loop;
+  sq_lv end;
+} sq_kouter;
+// In the entry: the product of extents; how many tasks for `units` of `work` cycles each; and passed
+// into the kernel, how many units per task.
+typedef struct sq_ktasks {
+  sq_lv units, per_task, n_tasks;
+} sq_ktasks;
+sq_ktasks sq_ktasks_make(sq_kern *k, sq_lv units, sq_lv work);
+// Inside the kernel: for each unit of this task, its indices. n may be 0.
+void sq_kouter_begin(sq_kern *k, sq_kouter *o, const sq_ktasks *tasks);
+void sq_kouter_end(sq_kern *k, sq_kouter *o);
+
 // ---- kernel_generic.c --------------------------------------------------------------------------------
 void sq_kernel_generic(sq_cg *cg, sq_node *n);
+// Runs the nest of n and emits its elements to `to`. in_order: one task, loops in the order of the
+// axes but for a vector axis of `allowed`.
+void sq_kernel_elements(sq_kern *k, sq_nest *t, uint32_t allowed, bool in_order, sq_kemit emit,
+                        void *user);
 void sq_kernel_group(sq_cg *cg, sq_node *n);
-// Estimated cost of one evaluation of the scalar part, in vector operations, and the number of bytes.
-uint32_t sq_kernel_cost(const sq_generic *g);
 
 // ---- kernel_update.c, kernel_order.c, kernel_random.c, gemm.c ----------------------------------------
 void sq_kernel_update(sq_cg *cg, sq_node *n);

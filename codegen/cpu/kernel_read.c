@@ -226,6 +226,11 @@ static sq_lv zero_of(sq_lv like) { return LLVMConstNull(LLVMTypeOf(like)); }
 sq_lv sq_nest_read_uniform(sq_nest *t, uint32_t s) {
   sq_kern *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
+  if (t->group) {
+    sq_lv e = t->group->element[t->n->in[x->operand]->id];
+    if (e && x->guard == SQ_NO_SCALAR) return e;
+    if (e) return LLVMBuildSelect(k->b, sq_nest_uniform(t, x->guard), e, LLVMConstNull(LLVMTypeOf(e)), "");
+  }
   const sq_kplace *p = place_of(t, x->operand);
   sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_nest_uniform(t, x->guard);
   sq_lv in = checked(x) || t->hoisting ? inside_uniform(t, s) : NULL;
@@ -312,16 +317,9 @@ sq_lv sq_nest_read_lanes(sq_nest *t, uint32_t s) {
 }
 
 // ---- storing ------------------------------------------------------------------------------------------
-typedef struct target {
-  sq_lv first; // flattened position at lane 0
-  sq_lv index; // of all lanes where the step is not constant
-  sq_lv step;
-  sq_kstride kind;
-  sq_lv inside; // NULL: proved
-} target;
-static target at_parallel_axes(sq_nest *t, const sq_kplace *to) {
+static sq_ktarget at_parallel_axes(sq_nest *t, const sq_kplace *to) {
   sq_kern *k = t->k;
-  target r = {.kind = SQ_K_UNIFORM};
+  sq_ktarget r = {.kind = SQ_K_UNIFORM};
   for (uint32_t i = to->skip; i < t->g->n_par; i++) {
     sq_lv v = LLVMBuildMul(k->b, t->idx[i], sq_kplace_stride(k, to, i), "");
     r.first = r.first ? LLVMBuildAdd(k->b, r.first, v, "") : v;
@@ -333,10 +331,10 @@ static target at_parallel_axes(sq_nest *t, const sq_kplace *to) {
   }
   return r;
 }
-static target at_positions(sq_nest *t, const sq_kplace *to) {
+static sq_ktarget at_positions(sq_nest *t, const sq_kplace *to) {
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
-  target r = {.kind = SQ_K_UNIFORM};
+  sq_ktarget r = {.kind = SQ_K_UNIFORM};
   for (uint32_t i = 0; i < g->n_pos; i++) {
     if (sq_nest_inside(t, g->pos[i], to->type.dim[i])) continue;
     sq_lv p = sq_nest_value(t, g->pos[i]);
@@ -353,7 +351,7 @@ static target at_positions(sq_nest *t, const sq_kplace *to) {
   }
   return r;
 }
-static void scatter(sq_nest *t, const sq_kplace *to, const target *r, sq_lv v, sq_lv mask) {
+static void scatter(sq_nest *t, const sq_kplace *to, const sq_ktarget *r, sq_lv v, sq_lv mask) {
   sq_kern *k = t->k;
   sq_dtype d = to->type.dtype;
   v = sq_k_to_mem(k, d, v);
@@ -370,10 +368,13 @@ static void scatter(sq_nest *t, const sq_kplace *to, const target *r, sq_lv v, s
   sq_lv arg[4] = {v, ptrs, align, sq_k_splat(k, mask, t->w)};
   sq_k_intrinsic(k, "llvm.masked.scatter", over, 2, arg, 4);
 }
+sq_ktarget sq_nest_target(sq_nest *t, const sq_kplace *to) {
+  return t->g->pos ? at_positions(t, to) : at_parallel_axes(t, to);
+}
 void sq_nest_store(sq_nest *t, const sq_kplace *to, sq_lv v, sq_lv where) {
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
-  target r = g->pos ? at_positions(t, to) : at_parallel_axes(t, to);
+  sq_ktarget r = sq_nest_target(t, to);
   sq_dtype d = to->type.dtype;
   if (r.inside && g->pos_site != SQ_NO_SITE) {
     sq_lv bad = sq_k_and(k, LLVMBuildNot(k->b, r.inside, ""), where);

@@ -1,0 +1,54 @@
+// Outer loops split into tasks: units numbered in row-major order of the outer axes, tasks of equal
+// numbers of units. How many depends on sizes alone.
+#include "codegen/cpu/kernel.h"
+
+// A task is worth about this many cycles; less than two tasks' worth is done by the caller itself.
+#define TASK_CYCLES 40000
+#define MOST_TASKS 512
+
+sq_ktasks sq_ktasks_make(sq_kern *k, sq_lv units, sq_lv work) {
+  LLVMBuilderRef inside = k->b;
+  k->b = k->cg->builder; // what follows is code of the entry
+  sq_lv one = sq_k_int(k, 1);
+  units = sq_k_max(k, units, sq_k_int(k, 0));
+  work = sq_k_max(k, work, one);
+  sq_lv per = LLVMBuildUDiv(k->b, sq_k_int(k, TASK_CYCLES), work, "");
+  sq_lv least = sq_k_ceil_div(k, k->b, units, sq_k_int(k, MOST_TASKS));
+  per = sq_k_max(k, sq_k_max(k, per, least), one);
+  sq_lv twice = LLVMBuildAdd(k->b, per, per, "");
+  sq_lv small = LLVMBuildICmp(k->b, LLVMIntSLE, units, twice, "");
+  // One heavy unit or two are worth a task each.
+  sq_lv heavy = LLVMBuildICmp(k->b, LLVMIntSGT, work, sq_k_int(k, TASK_CYCLES), "");
+  small = LLVMBuildAnd(k->b, small, LLVMBuildNot(k->b, heavy, ""), "");
+  per = LLVMBuildSelect(k->b, small, sq_k_max(k, units, one), per, "");
+  sq_ktasks t = {units, NULL, sq_k_ceil_div(k, k->b, units, per)};
+  k->b = inside;
+  t.per_task = sq_kern_pass(k, per);
+  t.units = sq_kern_pass(k, units);
+  return t;
+}
+void sq_kouter_begin(sq_kern *k, sq_kouter *o, const sq_ktasks *tasks) {
+  sq_lv at = LLVMBuildMul(k->b, k->task, tasks->per_task, "");
+  o->end = sq_k_min(k, LLVMBuildAdd(k->b, at, tasks->per_task, ""), tasks->units);
+  sq_lv init[SQ_K_AXES + 2];
+  init[o->n] = at;
+  for (uint32_t i = o->n; i-- > 0;) {
+    init[i] = i ? LLVMBuildURem(k->b, at, o->extent[i], "") : at;
+    if (i) at = LLVMBuildUDiv(k->b, at, o->extent[i], "");
+  }
+  sq_kwhile_begin(k, &o->loop, o->n + 1, init);
+  for (uint32_t i = 0; i < o->n; i++) o->index[i] = o->loop.phi[i];
+  sq_kwhile_test(k, &o->loop, LLVMBuildICmp(k->b, LLVMIntSLT, o->loop.phi[o->n], o->end, ""));
+}
+void sq_kouter_end(sq_kern *k, sq_kouter *o) {
+  sq_lv next[SQ_K_AXES + 2], carry = LLVMConstInt(k->i1, 1, 0);
+  next[o->n] = LLVMBuildAdd(k->b, o->loop.phi[o->n], sq_k_int(k, 1), "");
+  for (uint32_t i = o->n; i-- > 0;) {
+    sq_lv up = LLVMBuildAdd(k->b, o->index[i], LLVMBuildZExt(k->b, carry, k->i64, ""), "");
+    next[i] = up;
+    if (i == 0) break;
+    carry = LLVMBuildICmp(k->b, LLVMIntEQ, up, o->extent[i], "");
+    next[i] = LLVMBuildSelect(k->b, carry, sq_k_int(k, 0), up, "");
+  }
+  sq_kwhile_end(k, &o->loop, next);
+}
