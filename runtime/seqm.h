@@ -10,9 +10,17 @@
 //   ... out[0].data ...; seqm_tensor_free(ctx, &out[0]);
 //
 // Statuses are 0 done; 1 the model, weights or inputs are wrong; 2 the request is wrong (unknown
-// entry, wrong count of tensors); 3 something outside failed (file, memory). The message of the last
-// failure of a context stands until the next call on it. A context and its models belong to one
-// thread at a time; different contexts are independent.
+// entry, wrong count of tensors, a buffer of another shape); 3 something outside failed (file,
+// memory, code generation). After a failure nothing is half-made: pointers that were to be set are
+// NULL, outputs that were to be allocated are not.
+//
+// The message of the last failure of a context stands until the next call on it. It is one line,
+// or, for several faults and for places in a model's source, some more. There is always one, also
+// when memory has run out.
+//
+// A context and its models belong to one thread at a time; different contexts are independent. The
+// library's own threads are made when first needed, sleep between calls, take no signals, and end
+// with the context. Results do not depend on how many there are.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -29,86 +37,125 @@ typedef enum seqm_dtype {
   SEQM_F64, SEQM_F32, SEQM_F16, SEQM_BF16, SEQM_I64, SEQM_I32, SEQM_I8, SEQM_U8, SEQM_BOOL
 } seqm_dtype;
 
+// A dense, row-major array; rank 0 is a scalar. The bytes of a bool are 0 or 1.
 typedef struct seqm_tensor {
   seqm_dtype dtype;
   uint32_t rank;
   int64_t dim[SEQM_MAX_RANK];
-  void *data;    // dense, row-major, 64-byte alignment is best; NULL in an output: allocated
+  void *data;    // aligned to its element at least, 64 bytes is best; NULL in an output: allocated
   uint32_t owned; // 1: allocated by the library, free with seqm_tensor_free
 } seqm_tensor;
 
 typedef struct seqm_context seqm_context;
 typedef struct seqm_model seqm_model;
-typedef struct seqm_entry seqm_entry;
+typedef struct seqm_entry seqm_entry; // belongs to its model
 
+// Everything may be 0.
 typedef struct seqm_options {
-  void *(*allocate)(void *user, void *p, size_t size); // as realloc; size 0 frees; NULL: libc's
+  // As realloc: p NULL allocates, size 0 frees, at least 16-byte aligned; NULL: libc's. All memory of
+  // the context and its models comes from here, except what libc and the dynamic linker take for
+  // themselves. It is called from the thread that calls the library, never from helpers, and must
+  // outlive tensors given away by seqm_to_dlpack.
+  void *(*allocate)(void *user, void *p, size_t size);
   void *user;
-  int threads; // 0: one per core
-  // A host's own pool: runs fn(closure, task, worker) for every task < n_tasks; NULL: our own.
+  int threads; // 0: one per core that the process may use
+  // A host's own pool: runs fn(closure, task, worker) for every task < n_tasks, in any order, and
+  // returns when all are done; 0 <= worker < threads, no two tasks at once on one worker. Tasks do
+  // not wait for one another. NULL: our own.
   void (*parallel)(void *pool, int64_t n_tasks, void (*fn)(void *, int64_t, int64_t), void *closure);
   void *pool;
 } seqm_options;
 
-// NULL only when there is no memory.
+// NULL only when there is no memory. `o` may be NULL.
 seqm_context *seqm_context_new(const seqm_options *o);
-void seqm_context_free(seqm_context *ctx); // after its models
+void seqm_context_free(seqm_context *ctx); // after its models and owned tensors
 const char *seqm_message(const seqm_context *ctx);
+// Between calls; 0 as in the options. With a host's pool: the workers that it has from now on.
 int seqm_set_threads(seqm_context *ctx, int threads);
 
-// A shared object made by `seqm compile`.
+// ---- models ------------------------------------------------------------------------------------
+// A shared object made by `seqm compile`. That it was made for this machine (architecture, CPU
+// features, version of the interface) is tested before any of its code runs.
 int seqm_model_open(seqm_context *ctx, const char *path, seqm_model **m);
-// A model linked into the program: `extern const struct sq_abi_model seqm_model;` of its header.
+// A model linked into the program; the header that `seqm compile` writes declares `desc`.
 struct sq_abi_model;
 int seqm_model_linked(seqm_context *ctx, const struct sq_abi_model *desc, seqm_model **m);
 void seqm_model_free(seqm_model *m);
 
-// A .safetensors file or a .safetensors.index.json; may be repeated, the first file that has a name
-// wins. Files are mapped. Names and shapes are tested when an entry that reads them is first called,
-// or at once by seqm_model_check.
+// A .safetensors file or a .safetensors.index.json (shards beside it); may be repeated, the first
+// file that has a name wins. Files are mapped and must not be cut short while the model lives; a
+// tensor is used in place when its dtype is the parameter's, otherwise converted (any float to any
+// float; integers and bool must be equal). Names and shapes are tested when an entry that reads them
+// is first called, or at once by seqm_model_check. Give weights before the first call: a parameter
+// once used is not looked up again.
 int seqm_model_weights(seqm_model *m, const char *path);
+// For parameters that no file has: rank 2 and more normal with deviation 1/sqrt(last extent), rank 0
+// and 1 normal around 1 with deviation 0.02, integers 0. The values depend on the seed, the
+// parameter's (first) name and its shape alone, and are the same on every machine.
 int seqm_model_random_weights(seqm_model *m, uint64_t seed);
 // Everything that `entry` (NULL: any entry) needs is there and fits; one message lists all faults.
 int seqm_model_check(seqm_model *m, const seqm_entry *entry);
-// Names in the weight files that the model does not use, for notes; returns how many.
+// Names in the weight files that the model does not use, for notes; returns how many. At most `cap`
+// are put into `names`; they live as long as the model.
 size_t seqm_model_unused(seqm_model *m, const char **names, size_t cap);
 
+// ---- entries -------------------------------------------------------------------------------------
 size_t seqm_entry_count(const seqm_model *m);
 const seqm_entry *seqm_entry_at(const seqm_model *m, size_t k);
-const seqm_entry *seqm_model_entry(seqm_model *m, const char *name); // NULL, with a message
+// NULL, with a message that lists the entries. A model with state has `reset` even where its source
+// writes none (not counted above): no inputs, no outputs, as seqm_reset.
+const seqm_entry *seqm_model_entry(seqm_model *m, const char *name);
 const char *seqm_entry_name(const seqm_entry *e);
 size_t seqm_entry_inputs(const seqm_entry *e);
 size_t seqm_entry_outputs(const seqm_entry *e);
-const char *seqm_input_name(const seqm_entry *e, size_t k);
+const char *seqm_input_name(const seqm_entry *e, size_t k); // NULL: no such input
 const char *seqm_output_name(const seqm_entry *e, size_t k);
 seqm_dtype seqm_input_dtype(const seqm_entry *e, size_t k);
 seqm_dtype seqm_output_dtype(const seqm_entry *e, size_t k);
 uint32_t seqm_input_rank(const seqm_entry *e, size_t k);
 uint32_t seqm_output_rank(const seqm_entry *e, size_t k);
 
-// Shapes of the outputs and bytes of scratch memory that a call with these inputs takes.
+// ---- calls ---------------------------------------------------------------------------------------
+// Shapes of the outputs and bytes of scratch memory that a call with these inputs takes. The inputs'
+// data may be NULL, except of integers that stand for a size.
 int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out, size_t *scratch_bytes);
+// An output with data is written there: dtype, rank and extents must be those that the call gives
+// (see seqm_plan), and it may not overlap an input or another output. One without is allocated, with
+// all fields set. Scratch memory is kept from call to call, so calls whose sizes have been seen
+// before allocate nothing (but such outputs). A failed call leaves the writes to states done before
+// the failure.
 int seqm_call(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out);
+
+// ---- state ---------------------------------------------------------------------------------------
+// Every state but those kept gets its first value (computed when next needed), then the model's own
+// `reset` runs, if it has one. A model just loaded is as after a reset.
 int seqm_reset(seqm_model *m);
+// States, and the parameters that entries write, as a safetensors file: written to a temporary name
+// and renamed. Loading wants every state with its dtype and shape, and nothing else; a growing axis
+// may have any extent. A file that does not fit changes nothing.
 int seqm_save_state(seqm_model *m, const char *path);
 int seqm_load_state(seqm_model *m, const char *path);
-// Bytes of weights (mapped and owned), states, arena.
+// Bytes of weights (mapped and owned), states, scratch memory; any may be NULL.
 int seqm_memory(const seqm_model *m, size_t *weights, size_t *states, size_t *arena);
 
+// ---- tensors -------------------------------------------------------------------------------------
+// Frees the data when the library owns them; the tensor may be used again as an output.
 void seqm_tensor_free(seqm_context *ctx, seqm_tensor *t);
-// .npy files, versions 1 to 3.
+// .npy files, versions 1 to 3, little-endian, C order; <u2 stands for bf16. Reading gives an owned
+// tensor; writing goes to a temporary name first (a pipe or device is written directly).
 int seqm_npy_read(seqm_context *ctx, const char *path, seqm_tensor *t);
 int seqm_npy_write(seqm_context *ctx, const char *path, const seqm_tensor *t);
 
-// DLPack (dlpack.h's DLManagedTensor): CPU tensors, no copy when dense; `t` borrows from `dl`.
+// DLPack (dlpack.h's DLManagedTensor): CPU tensors, no copy. `t` borrows from `dl`, whose deleter the
+// caller calls when done with `t`. A tensor that is not dense and row-major is refused (status 1).
 struct DLManagedTensor;
 int seqm_from_dlpack(seqm_context *ctx, struct DLManagedTensor *dl, seqm_tensor *t);
-// Gives `t`'s data away: the result's deleter frees it.
+// Gives `t`'s data, which the library must own, away: the result's deleter frees them.
 int seqm_to_dlpack(seqm_context *ctx, seqm_tensor *t, struct DLManagedTensor **dl);
 
-size_t seqm_dtype_size(seqm_dtype t);
+size_t seqm_dtype_size(seqm_dtype t); // bytes; 0: no such type
 const char *seqm_version(void);
 #ifdef __GNUC__
 #pragma GCC visibility pop
