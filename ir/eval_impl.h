@@ -3,7 +3,8 @@
 //   eval_state.c    states: first value, growing, writes as a whole, reset
 //   eval_control.c  blocks, regions, calls: which node runs when
 //   eval_ops.c      cumulate, sort, topk, random and the nodes around states
-//   eval_generic.c  `generic`: a loop nest made into a flat program over vectors of elements
+//   eval_generic.c  `generic`: a loop nest
+//   eval_program.c  its scalar part as a flat program over vectors of elements
 //   eval_scalar.c   scalar functions and casts on vectors
 //
 // Failing leaves by longjmp to sq_eval.guard. What is alive then is found by marking: tensors

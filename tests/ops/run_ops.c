@@ -1,4 +1,5 @@
-// Runs the tests of IR operations: `run_ops TARGET FILE.sir...`, `run_ops --coverage FILE.sir...`.
+// Runs the tests of IR operations: `run_ops TARGET FILE.sir...`, `run_ops --coverage FILE.sir...`,
+// `run_ops --failing FILE.sir...` (the interpreter while allocations fail).
 //
 // A test is a graph whose comments say what to call and what must come out (README.md). Each file
 // is read, verified and run on one machine, its steps in order. --coverage fails unless the files
@@ -46,8 +47,7 @@ static void fault(test *t, int line, const char *fmt, ...) {
   t->failures++;
 }
 
-// ---- directives
-// ----------------------------------------------------------------------------------
+// ---- directives -------------------------------------------------------------------------------
 
 static const char *skip(const char *s) {
   while (*s == ' ' || *s == '\t') s++;
@@ -172,8 +172,7 @@ static void directives(test *t, char *text) {
   }
 }
 
-// ---- the interpreter as a machine
-// ----------------------------------------------------------------
+// ---- the interpreter as a machine -------------------------------------------------------------
 
 static double interp_tolerance(sq_dtype t) {
   (void)t;
@@ -197,8 +196,7 @@ static void interp_close(void *m) { sq_eval_free(m); }
 const ops_machine ops_interp = {"interp",       interp_tolerance, interp_open, interp_call,
                                 interp_message, interp_reset,     interp_close};
 
-// ---- running
-// -------------------------------------------------------------------------------------
+// ---- running ----------------------------------------------------------------------------------
 
 static sq_status load_param(void *user, uint32_t param, uint32_t instance, sq_tensor64 *out) {
   test *t = user;
@@ -339,8 +337,71 @@ static int run_file(const ops_machine *m, const char *path) {
   return failures != 0;
 }
 
-// ---- coverage
-// ------------------------------------------------------------------------------------
+// ---- failing allocations ----------------------------------------------------------------------
+
+typedef struct failing {
+  long live, left;
+} failing;
+
+static void *failing_alloc(void *user, void *p, size_t size) {
+  failing *f = user;
+  if (!size) {
+    f->live -= p != NULL;
+    free(p);
+    return NULL;
+  }
+  if (f->left == 0) return NULL; // this one and all after it
+  f->left--;
+  void *q = realloc(p, size);
+  f->live += !p && q;
+  return q;
+}
+
+static sq_status failing_step(test *t, const step *s, sq_eval *e) {
+  if (s->kind == STEP_RESET) return sq_eval_reset(e);
+  sq_func *f = sq_func_find(t->g, s->entry);
+  sq_tensor64 in[16], *out;
+  uint32_t n_out, n_in = f ? f->body->args.n : 0;
+  for (uint32_t k = 0; k < n_in; k++) {
+    const tensor_text *x = k < 16 ? find_tensor(s->in.v, s->in.n, f->in_names.v[k]) : NULL;
+    if (!x) return SQ_OK;
+    in[k] = x->t;
+  }
+  return f ? sq_eval_call(e, f, in, n_in, &out, &n_out) : SQ_OK;
+}
+
+// All steps on the interpreter while allocation n and those after it fail; whether none did.
+static bool run_failing(test *t, long n) {
+  failing f = {.left = n};
+  sq_alloc keep = t->ctx->alloc;
+  t->ctx->alloc = (sq_alloc){failing_alloc, &f};
+  sq_eval *e = sq_eval_new(t->g, load_param, t);
+  t->ctx->alloc = keep;
+  for (uint32_t k = 0; e && k < t->steps.n; k++) {
+    sq_status r = failing_step(t, &t->steps.v[k], e);
+    if (r == SQ_EUSAGE || (f.left && r == SQ_EWORLD))
+      fault(t, t->steps.v[k].line, "allocation %ld: %s", n, sq_eval_message(e));
+  }
+  sq_eval_free(e);
+  if (f.live) fault(t, 0, "%ld allocations are lost when number %ld fails", f.live, n);
+  return f.left != 0;
+}
+
+static int run_failing_file(const char *path) {
+  test *t = calloc(1, sizeof *t);
+  if (!t) return 1;
+  if (open_test(t, path)) {
+    long n = 0;
+    while (!run_failing(t, n) && !t->failures && n < 100000) n++;
+  }
+  int failures = t->failures + !t->ctx;
+  if (t->ctx) sq_ctx_free(t->ctx);
+  free(t);
+  printf("%s failing allocations %s\n", failures ? "FAIL" : "ok  ", path);
+  return failures != 0;
+}
+
+// ---- coverage ---------------------------------------------------------------------------------
 
 typedef struct coverage {
   bool op[SQ_OP_COUNT], ew[SQ_EW_COUNT], monoid[SQ_MONOID_COUNT], dtype[SQ_DTYPE_COUNT];
@@ -405,15 +466,20 @@ int main(int argc, char **argv) {
       &ops_cpu,
 #endif
   };
+  int failures = 0;
   if (argc > 2 && !strcmp(argv[1], "--coverage")) return run_coverage(argc - 2, argv + 2);
+  if (argc > 2 && !strcmp(argv[1], "--failing")) {
+    for (int k = 2; k < argc; k++) failures += run_failing_file(argv[k]);
+    return failures != 0;
+  }
   const ops_machine *m = NULL;
   for (size_t k = 0; argc > 2 && k < sizeof machines / sizeof *machines; k++)
     if (!strcmp(argv[1], machines[k]->name)) m = machines[k];
   if (!m) {
-    fprintf(stderr, "usage: run_ops interp|cpu FILE.sir... | run_ops --coverage FILE.sir...\n");
+    fprintf(stderr,
+            "usage: run_ops interp|cpu FILE.sir... | run_ops --failing|--coverage FILE.sir...\n");
     return 2;
   }
-  int failures = 0;
   for (int k = 2; k < argc; k++) failures += run_file(m, argv[k]);
   return failures != 0;
 }
