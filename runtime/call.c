@@ -5,6 +5,9 @@
 //      55 |     x[n, c] = wte[ids[n], c]
 //         |                   ^
 //
+// An output whose shape mentions the extent of a growing state has a buffer that follows it, and
+// its shape is looked at when the call is done.
+//
 // Steps: inputs bind sizes (bind.c) | code and parameters | outputs | states | arena | run.
 #include "runtime/model.h"
 #include <string.h>
@@ -89,7 +92,7 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
     if (sym[k] == SQ_UNBOUND) sym[k] = 0;
   sq_rt_call r = {.c = {.sym = sym,
                         .in = (void *const *)in,
-                        .out = out,
+                        .out = out, // of outputs that follow an extent, the hooks change the rows
                         .arena = arena->p ? arena->p : m->empty,
                         .param = (void *const *)m->param,
                         .cell = m->cell,
@@ -132,30 +135,83 @@ static int use_buffer(seqm_model *m, const seqm_entry *e, size_t k, const seqm_t
   return SQ_EUSAGE;
 }
 
+static int fail_output(seqm_model *m, const seqm_entry *e, size_t k, size_t bytes) {
+  return sq_rt_fail(m->ctx, SQ_EWORLD, "out of memory: output `%s` needs %zu bytes",
+                    e->abi->out[k].name, bytes);
+}
+
 static int make_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
   for (uint32_t k = 0; k < e->abi->n_out; k++) {
     seqm_tensor want;
     size_t bytes = 0;
     SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &want, &bytes));
-    if (out[k].data) {
+    bool grows = e->out_grows && sq_rt_output_grows(m->abi, &e->abi->out[k]);
+    if (out[k].data && !grows) {
       SQ_TRY((sq_status)use_buffer(m, e, k, &want, &out[k]));
       continue;
     }
     want.data = sq_mem_get_aligned(m->ctx, bytes);
-    if (!want.data)
-      return sq_rt_fail(m->ctx, SQ_EWORLD, "out of memory: output `%s` needs %zu bytes",
-                        e->abi->out[k].name, bytes);
+    if (!want.data) return fail_output(m, e, k, bytes);
+    m->out[k] = want.data;
+    if (grows) {
+      m->out_room[k] = bytes ? bytes : 1;
+      continue;
+    }
     want.owned = 1;
     out[k] = want;
-    m->out[k] = want.data;
     m->out_made[k] = true;
   }
   return SQ_OK;
 }
 
+int sq_rt_outputs_follow(sq_rt_call *r) {
+  seqm_model *m = r->m;
+  if (r->c.out != m->out || !r->e->out_grows) return SQ_OK;
+  for (uint32_t k = 0; k < r->e->abi->n_out; k++) {
+    seqm_tensor t;
+    size_t bytes = 0;
+    if (!m->out_room[k]) continue;
+    SQ_TRY((sq_status)sq_rt_output_shape(m, r->e, k, r->c.sym, &t, &bytes));
+    if (bytes <= m->out_room[k]) continue;
+    char *p = sq_mem_get_aligned(m->ctx, bytes);
+    if (!p) return fail_output(m, r->e, k, bytes);
+    memcpy(p, m->out[k], m->out_room[k]);
+    sq_mem_drop_aligned(m->ctx, m->out[k]);
+    m->out[k] = p;
+    m->out_room[k] = bytes;
+  }
+  return SQ_OK;
+}
+
+// Buffers that followed an extent become the outputs.
+static int finish_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
+  for (uint32_t k = 0; k < e->abi->n_out && e->out_grows; k++) {
+    seqm_tensor t;
+    size_t bytes = 0;
+    if (!m->out_room[k]) continue;
+    SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &t, &bytes));
+    void *made = m->out[k];
+    if (out[k].data) {
+      SQ_TRY((sq_status)use_buffer(m, e, k, &t, &out[k]));
+      if (bytes) memcpy(out[k].data, made, bytes);
+      sq_mem_drop_aligned(m->ctx, made);
+    } else {
+      t.data = made;
+      t.owned = 1;
+      out[k] = t;
+      m->out_made[k] = true;
+    }
+    m->out_room[k] = 0;
+  }
+  return SQ_OK;
+}
+
 static void drop_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
-  for (uint32_t k = 0; k < e->abi->n_out; k++)
+  for (uint32_t k = 0; k < e->abi->n_out; k++) {
     if (m->out_made[k]) seqm_tensor_free(m->ctx, &out[k]);
+    if (m->out_room[k]) sq_mem_drop_aligned(m->ctx, m->out[k]);
+    m->out_room[k] = 0;
+  }
 }
 
 static int check_request(seqm_model *m, const seqm_entry *e, size_t n_out) {
@@ -194,7 +250,8 @@ static int call(seqm_model *m, seqm_entry *e, const seqm_tensor *in, size_t n_in
   SQ_TRY((sq_status)sq_rt_bind(m, e, in, n_in, false));
   SQ_TRY((sq_status)prepare(m, e));
   SQ_TRY((sq_status)make_outputs(m, e, out));
-  return sq_rt_run(m, e, m->sym, &m->arena, m->in, m->out);
+  SQ_TRY((sq_status)sq_rt_run(m, e, m->sym, &m->arena, m->in, m->out));
+  return finish_outputs(m, e, out);
 }
 
 int seqm_call(seqm_model *m, const seqm_entry *entry, const seqm_tensor *in, size_t n_in,

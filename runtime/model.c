@@ -35,12 +35,30 @@ static int check_descriptor(seqm_context *ctx, const sq_abi_model *d, const char
 // --------------------------------------------------------------------------------
 static const sq_abi_entry builtin_reset_entry = {.name = "reset", .writes = 1};
 
+static bool mentions_growing(const sq_abi_model *d, const sq_abi_expr *e) {
+  for (uint32_t k = 0; k + 1 < e->n; k++) {
+    if (e->code[k] != SQ_X_CONST && e->code[k] != SQ_X_SYM) continue;
+    for (uint32_t s = 0; e->code[k] == SQ_X_SYM && s < d->n_state; s++)
+      if (d->state[s].grow_axis >= 0 && d->state[s].grow_sym == e->code[k + 1]) return true;
+    k++;
+  }
+  return false;
+}
+
+bool sq_rt_output_grows(const sq_abi_model *d, const sq_abi_tensor *o) {
+  for (uint32_t a = 0; a < o->rank; a++)
+    if (mentions_growing(d, &o->dim[a])) return true;
+  return false;
+}
+
 static void fill_entries(seqm_model *m) {
   const sq_abi_model *d = m->abi;
   bool own = false;
   for (uint32_t k = 0; k < d->n_entry; k++) {
     const sq_abi_entry *e = &d->entry[k];
     m->entry[k] = (seqm_entry){.abi = e, .model = m, .number = k, .code = e->code};
+    for (uint32_t o = 0; o < e->n_out; o++)
+      m->entry[k].out_grows |= sq_rt_output_grows(d, &e->out[o]);
     own |= !strcmp(e->name, "reset");
   }
   if (!own && d->n_state) m->builtin_reset = &builtin_reset_entry;
@@ -73,9 +91,10 @@ static int fill(seqm_model *m) {
   m->in = sq_mem_get_array(ctx, most_in, sizeof *m->in);
   m->out = sq_mem_get_array(ctx, most_out, sizeof *m->out);
   m->out_made = sq_mem_get_array(ctx, most_out, sizeof *m->out_made);
+  m->out_room = sq_mem_get_array(ctx, most_out, sizeof *m->out_room);
   m->mark = sq_mem_get_array(ctx, d->n_param, sizeof *m->mark);
   if (!m->entry || !m->init || !m->param || !m->param_owned || !m->sym || !m->init_sym ||
-      !m->bound_by || !m->in || !m->out || !m->out_made || !m->mark)
+      !m->bound_by || !m->in || !m->out || !m->out_made || !m->out_room || !m->mark)
     return sq_rt_no_memory(ctx);
   fill_entries(m);
   SQ_TRY((sq_status)sq_weights_new(ctx, &m->weights));
@@ -111,8 +130,8 @@ void seqm_model_free(seqm_model *m) {
   sq_weights_free(m->weights);
   sq_mem_drop_aligned(ctx, m->arena.p);
   sq_mem_drop_aligned(ctx, m->init_arena.p);
-  void *plain[] = {m->entry,    m->init, m->param, m->param_owned, m->sym, m->init_sym,
-                   m->bound_by, m->in,   m->out,   m->out_made,    m->mark};
+  void *plain[] = {m->entry,    m->init, m->param, m->param_owned, m->sym,      m->init_sym,
+                   m->bound_by, m->in,   m->out,   m->out_made,    m->out_room, m->mark};
   for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) sq_mem_drop(ctx, plain[k]);
   if (m->hooks.release) m->hooks.release(m->hooks.user);
   if (m->library) dlclose(m->library);

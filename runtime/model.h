@@ -15,7 +15,8 @@ struct seqm_entry {
   seqm_model *model;
   uint32_t number;
   bool is_init;
-  bool bound; // its parameters are there
+  bool bound;     // its parameters are there
+  bool out_grows; // an output's shape mentions a growing extent
   sq_entry_code code;
 };
 
@@ -65,7 +66,9 @@ struct seqm_model {
   const void **in;
   void **out;
   bool *out_made; // allocated by this call
-  uint8_t *mark;  // scratch, by parameter
+  size_t
+      *out_room; // bytes of a buffer that follows a growing extent; 0: the output is another kind
+  uint8_t *mark; // scratch, by parameter
   sq_rt_arena arena, init_arena;
   bool calling;
   char empty[SQ_ALIGN]; // what empty inputs point to
@@ -84,6 +87,7 @@ typedef struct sq_rt_call {
 // Finds the parameters that `mark` names; one message lists all faults. `who` for its first line.
 int sq_rt_bind_params(seqm_model *m, const char *who);
 void sq_rt_mark_params(seqm_model *m, const sq_abi_entry *e); // into m->mark, cleared before
+bool sq_rt_output_grows(const sq_abi_model *d, const sq_abi_tensor *o);
 int sq_rt_prepare_code(seqm_model *m, seqm_entry *e);
 // A written parameter's instance gets room of its own, then a value from outside.
 int sq_rt_param_room(seqm_model *m, uint32_t row, size_t bytes);
@@ -104,6 +108,8 @@ int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep);
 // Runs code with the arrays given; `sym` is complete. The message of a failure is set.
 int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
               void **out);
+// After an extent has changed: the outputs whose shape follows it have room.
+int sq_rt_outputs_follow(sq_rt_call *r);
 // Adds "FILE:LINE:COLUMN: what failed", and the source line with a caret.
 void sq_rt_site_begin(seqm_model *m, uint32_t site);
 void sq_rt_site_end(seqm_model *m, uint32_t site);

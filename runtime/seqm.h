@@ -122,7 +122,8 @@ int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t 
               seqm_tensor *out, size_t n_out, size_t *scratch_bytes);
 // An output with data is written there: dtype, rank and extents must be those that the call gives
 // (see seqm_plan), and it may not overlap an input or another output. One without is allocated, with
-// all fields set. Scratch memory is kept from call to call, so calls whose sizes have been seen
+// all fields set. (One whose shape follows a state that grows during the call is shaped as the state
+// is afterwards.) Scratch memory is kept from call to call, so calls whose sizes have been seen
 // before allocate nothing (but such outputs). A failed call leaves the writes to states done before
 // the failure.
 int seqm_call(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,

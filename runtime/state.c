@@ -242,16 +242,22 @@ static int32_t hook_done(sq_rt_call *r, int status) {
   return status;
 }
 
-static int set_extent(sq_rt_call *r, uint32_t s, int64_t n) {
+// The arena and the outputs follow the extents.
+static int follow(sq_rt_call *r) {
   seqm_model *m = r->m;
   size_t bytes = 0;
-  SQ_TRY((sq_status)sq_rt_state_rows_room(m, s, n));
-  sq_rt_state_rows(m, s, n);
-  r->c.sym[m->abi->state[s].grow_sym] = n;
   SQ_TRY((sq_status)sq_rt_arena_bytes(m, r->e->abi, r->c.sym, &bytes));
   SQ_TRY((sq_status)sq_rt_arena_fit(m->ctx, r->arena, bytes, true));
   if (r->arena->p) r->c.arena = r->arena->p;
-  return SQ_OK;
+  return sq_rt_outputs_follow(r);
+}
+
+static int set_extent(sq_rt_call *r, uint32_t s, int64_t n) {
+  seqm_model *m = r->m;
+  SQ_TRY((sq_status)sq_rt_state_rows_room(m, s, n));
+  sq_rt_state_rows(m, s, n);
+  r->c.sym[m->abi->state[s].grow_sym] = n;
+  return follow(r);
 }
 
 int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n) {
@@ -282,5 +288,6 @@ int32_t sq_rt_reset(sq_call *c) {
   sq_rt_states_reset(m);
   for (uint32_t s = 0; s < m->abi->n_state; s++)
     if (m->abi->state[s].grow_axis >= 0) c->sym[m->abi->state[s].grow_sym] = m->state[s].extent;
-  return hook_done(r, sq_rt_states_ready(m, r->e->abi));
+  int status = sq_rt_states_ready(m, r->e->abi);
+  return hook_done(r, status ? status : follow(r));
 }

@@ -60,6 +60,9 @@ static int session(seqm_model *m, seqm_context *ctx) {
   SQ_TRY((sq_status)seqm_save_state(m, state_path));
   SQ_TRY((sq_status)seqm_load_state(m, state_path));
   SQ_TRY((sq_status)simple(m, "read1", NULL, 0));
+  static int32_t rows = 9;
+  seqm_tensor grow = {.dtype = SEQM_I32, .data = &rows};
+  SQ_TRY((sq_status)simple(m, "grown", &grow, 1));
   seqm_tensor t;
   SQ_TRY((sq_status)seqm_npy_write(ctx, npy_path, &f));
   SQ_TRY((sq_status)seqm_npy_read(ctx, npy_path, &t));

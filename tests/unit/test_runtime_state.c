@@ -111,6 +111,27 @@ Test(state, new_rows_hold_the_init) {
   check_rows(model, 1);
 }
 
+// An output whose shape is the state's as the call leaves it.
+Test(state, output_follows_the_extent) {
+  int32_t n = 5;
+  seqm_tensor in = {.dtype = SEQM_I32, .data = &n}, out = {0};
+  cr_assert_eq(call(model, "grown", &in, 1, &out, 1), 0, "%s", seqm_message(ctx));
+  cr_assert_eq(out.dim[1], 5);
+  for (int k = 0; k < 30; k++) cr_assert_eq(((float *)out.data)[k], 1.5f);
+  // The same into a buffer of that shape; one of another is refused.
+  memset(out.data, 0, 30 * sizeof(float));
+  cr_assert_eq(call(model, "grown", &in, 1, &out, 1), 0, "%s", seqm_message(ctx));
+  cr_assert_eq(((float *)out.data)[29], 1.5f);
+  n = 6;
+  cr_assert_eq(call(model, "grown", &in, 1, &out, 1), 2);
+  cr_assert_str_eq(seqm_message(ctx),
+                   "grown: output `rows` is f32[2, 6, 3], but the buffer given is f32[2, 5, 3]");
+  seqm_tensor_free(ctx, &out);
+  n = INT32_MAX;
+  cr_assert_eq(call(model, "grown", &in, 1, &out, 1), 3);
+  cr_assert_null(out.data);
+}
+
 Test(state, reset_inside_a_call) {
   int32_t n = -1;
   seqm_tensor out = {.dtype = SEQM_I32, .data = &n};

@@ -96,6 +96,11 @@ static int32_t toy_rows_of(sq_call *c, int instance) {
 static int32_t toy_read0(sq_call *c) { return toy_rows_of(c, 0); }
 static int32_t toy_read1(sq_call *c) { return toy_rows_of(c, 1); }
 
+// Grows the caches to n rows and gives what then is there.
+static int32_t toy_grown(sq_call *c) {
+  if (c->reserve(c, S_CACHE, *(const int32_t *)c->in[0])) return 1;
+  return toy_rows_of(c, 1);
+}
 static int32_t toy_resize(sq_call *c) { return c->resize(c, S_CACHE, *(const int32_t *)c->in[0]); }
 static int32_t toy_restart(sq_call *c) {
   *(int32_t *)c->cell[CELL_LEN].data = 77;
@@ -192,6 +197,8 @@ static const sq_abi_entry toy_entries[] = {
      .n_state = 3, .state = toy_list, .writes = 1, .code = toy_step},
     {"read0", .n_out = 1, .out = toy_out_g, .n_state = 2, .state = toy_list, .code = toy_read0},
     {"read1", .n_out = 1, .out = toy_out_g, .n_state = 2, .state = toy_list, .code = toy_read1},
+    {"grown", .n_in = 1, .in = toy_scalar, .n_out = 1, .out = toy_out_g, .n_state = 2,
+     .state = toy_list, .writes = 1, .code = toy_grown},
     {"resize", .n_in = 1, .in = toy_scalar, .n_state = 2, .state = toy_list, .writes = 1,
      .code = toy_resize},
     {"restart", .n_out = 1, .out = toy_scalar, TOY_ALL_STATES, .writes = 1, .code = toy_restart},
