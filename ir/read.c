@@ -24,7 +24,8 @@ static void clear_values(reader *r) {
   r->entry = SQ_ARRAY(r->g->arena, struct sq_entry, r->cap_entry);
 }
 
-static bool define(reader *r, const char *name, sq_value *v) {
+static bool define(reader *r, const tok *at, sq_value *v) {
+  const char *name = at->text;
   if ((r->n_entry + 1) * 2 > r->cap_entry) {
     struct sq_entry *old = r->entry;
     uint32_t n = r->cap_entry;
@@ -34,7 +35,10 @@ static bool define(reader *r, const char *name, sq_value *v) {
       if (old[k].name) *entry_of(r, old[k].name) = old[k];
   }
   struct sq_entry *e = entry_of(r, name);
-  if (e->name) return sq_read_fail(r, "`%%%.60s` is defined twice", name);
+  if (e->name) {
+    r->at = (uint32_t)(at - r->tok);
+    return sq_read_fail(r, "`%%%.60s` is defined twice", name);
+  }
   *e = (struct sq_entry){name, v};
   r->n_entry++;
   return true;
@@ -260,7 +264,7 @@ static bool read_region(reader *r, sq_node *n) {
       if (!sq_read_want(r, ":") || !read_typed(r, &t)) return false;
       sq_value *v = sq_block_arg(b, t.type, hint_of(name->text));
       place_value(v, &t);
-      if (!define(r, name->text, v)) return false;
+      if (!define(r, name, v)) return false;
     }
   }
   return read_block(r, b);
@@ -270,8 +274,8 @@ static bool read_results(reader *r, sq_node *n, const arg_list *names) {
   for (uint32_t k = 0; k < names->name.n; k++) {
     typed t;
     if (!sq_read_want(r, k ? "," : ":") || !read_typed(r, &t)) return false;
-    const char *name = names->name.v[k]->text;
-    sq_value *v = sq_node_result(r->g, n, t.type, hint_of(name));
+    const tok *name = names->name.v[k];
+    sq_value *v = sq_node_result(r->g, n, t.type, hint_of(name->text));
     place_value(v, &t);
     if (!define(r, name, v)) return false;
   }
@@ -352,7 +356,7 @@ static bool read_func_inputs(reader *r, sq_func *f) {
     place_value(v, &t);
     sq_push(g->arena, &f->in_names, public);
     sq_push(g->arena, &f->in_sym, sym);
-    if (!define(r, name->text, v)) return false;
+    if (!define(r, name, v)) return false;
   }
   return true;
 }
