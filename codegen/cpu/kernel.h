@@ -123,7 +123,7 @@ typedef struct sq_kgroup {
   // By value id: the element of a value without inner axes, once it is computed.
   sq_lv *element;
 } sq_kgroup;
-typedef struct sq_nest {
+typedef struct sq_knest {
   sq_kern *k;
   sq_node *n;
   sq_generic *g;
@@ -147,32 +147,32 @@ typedef struct sq_nest {
   sq_lv acc;               // the value of ACC
   bool acc_varies;
   sq_kplace **place;       // per input, NULL until asked
-} sq_nest;
+} sq_knest;
 
-void sq_nest_begin(sq_nest *t, sq_kern *k, sq_node *n, sq_kgroup *group);
-uint32_t sq_nest_enter(sq_nest *t);           // a scope: values emitted after are forgotten by leave
-void sq_nest_leave(sq_nest *t, uint32_t mark);
-void sq_nest_open(sq_nest *t, uint32_t axis, sq_lv index);
-sq_lv sq_nest_extent(sq_nest *t, uint32_t axis);
+void sq_knest_begin(sq_knest *t, sq_kern *k, sq_node *n, sq_kgroup *group);
+uint32_t sq_knest_enter(sq_knest *t);           // a scope: values emitted after are forgotten by leave
+void sq_knest_leave(sq_knest *t, uint32_t mark);
+void sq_knest_open(sq_knest *t, uint32_t axis, sq_lv index);
+sq_lv sq_knest_extent(sq_knest *t, uint32_t axis);
 // Emits what depends on open axes alone, so that inner loops need not.
-void sq_nest_hoist(sq_nest *t);
-sq_lv sq_nest_uniform(sq_nest *t, uint32_t s); // at lane 0
-sq_lv sq_nest_lanes(sq_nest *t, uint32_t s);   // a vector of w lanes
-sq_lv sq_nest_value(sq_nest *t, uint32_t s);   // a scalar where it does not vary
-bool sq_nest_varies(const sq_nest *t, uint32_t s); // with the vector axis
+void sq_knest_hoist(sq_knest *t);
+sq_lv sq_knest_uniform(sq_knest *t, uint32_t s); // at lane 0
+sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);   // a vector of w lanes
+sq_lv sq_knest_value(sq_knest *t, uint32_t s);   // a scalar where it does not vary
+bool sq_knest_varies(const sq_knest *t, uint32_t s); // with the vector axis
 // s as coef * axis + rest, the rest free of the axis (for the vector axis: within the w lanes).
-bool sq_nest_linear(const sq_nest *t, uint32_t s, uint32_t axis, int64_t *coef);
-bool sq_nest_nonneg(const sq_nest *t, uint32_t s);
-bool sq_nest_const(const sq_nest *t, uint32_t s, int64_t *v);
+bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef);
+bool sq_knest_nonneg(const sq_knest *t, uint32_t s);
+bool sq_knest_const(const sq_knest *t, uint32_t s, int64_t *v);
 
 // ---- kernel_read.c ------------------------------------------------------------------------------------
-sq_lv sq_nest_read_uniform(sq_nest *t, uint32_t s);
-sq_lv sq_nest_read_lanes(sq_nest *t, uint32_t s);
+sq_lv sq_knest_read_uniform(sq_knest *t, uint32_t s);
+sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s);
 // The step from lane to lane in the flattened position.
 typedef enum sq_kstride { SQ_K_UNIFORM, SQ_K_UNIT, SQ_K_STRIDED, SQ_K_GATHER } sq_kstride;
-sq_kstride sq_nest_stride(const sq_nest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
+sq_kstride sq_knest_stride(const sq_knest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
                           const uint32_t *pos);
-sq_kstride sq_nest_read_stride(sq_nest *t, const sq_scalar *read);
+sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read);
 // Where the element under the present indices goes: g->pos, or the parallel axes where that is NULL.
 typedef struct sq_ktarget {
   sq_lv first; // flattened position at lane 0
@@ -181,13 +181,13 @@ typedef struct sq_ktarget {
   sq_kstride kind;
   sq_lv inside; // NULL: proved
 } sq_ktarget;
-sq_ktarget sq_nest_target(sq_nest *t, const sq_kplace *to);
+sq_ktarget sq_knest_target(sq_knest *t, const sq_kplace *to);
 // Stores v at g->pos, or at the parallel axes where that is NULL. `where`: i1 or mask, NULL always.
 // A position outside fails at g->pos_site if there is one, else drops the element.
-void sq_nest_store(sq_nest *t, const sq_kplace *to, sq_lv v, sq_lv where);
+void sq_knest_store(sq_knest *t, const sq_kplace *to, sq_lv v, sq_lv where);
 // Is `pos` proved to be inside 0 .. dim-1 for all indices of the axes' ranges?
-bool sq_nest_inside(const sq_nest *t, uint32_t pos, sq_dim dim);
-void sq_nest_inside_hoist(sq_nest *t, uint32_t s);
+bool sq_knest_inside(const sq_knest *t, uint32_t pos, sq_dim dim);
+void sq_knest_inside_hoist(sq_knest *t, uint32_t s);
 sq_kplace sq_kplace_of(sq_kern *k, sq_kgroup *group, const sq_value *v);
 sq_lv sq_kplace_stride(sq_kern *k, const sq_kplace *p, uint32_t axis); // in elements
 
@@ -219,12 +219,12 @@ typedef struct sq_kplan {
 } sq_kplan;
 // The best way to run the axes of the nest that are not open; `allowed`: which of them may be the
 // vector axis.
-sq_kplan sq_kplan_choose(sq_nest *t, uint32_t allowed);
+sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed);
 // What one element leads to; gets the value (uniform or lanes).
-typedef void (*sq_kemit)(sq_nest *t, sq_lv v, void *user);
+typedef void (*sq_kemit)(sq_knest *t, sq_lv v, void *user);
 // Loops over all axes that are not open and emits the elements. lo, hi: the range of the vector axis
 // when that is a parallel one (NULL: all of it); lo is a multiple of w.
-void sq_nest_run(sq_nest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user);
+void sq_knest_run(sq_knest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user);
 
 // ---- kernel_tasks.c: outer loops split into tasks -------------------------------------------------------
 typedef struct sq_kouter {
@@ -248,7 +248,7 @@ void sq_kouter_end(sq_kern *k, sq_kouter *o);
 void sq_kernel_generic(sq_cg *cg, sq_node *n);
 // Runs the nest of n and emits its elements to `to`. in_order: one task, loops in the order of the
 // axes but for a vector axis of `allowed`.
-void sq_kernel_elements(sq_kern *k, sq_nest *t, uint32_t allowed, bool in_order, sq_kemit emit,
+void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order, sq_kemit emit,
                         void *user);
 void sq_kernel_group(sq_cg *cg, sq_node *n);
 

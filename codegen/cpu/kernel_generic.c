@@ -5,9 +5,9 @@
 //            values in the worker's scratch, those of a single element in registers
 #include "codegen/cpu/kernel.h"
 
-static void store_element(sq_nest *t, sq_lv v, void *user) {
+static void store_element(sq_knest *t, sq_lv v, void *user) {
   const sq_kplace *to = user;
-  sq_nest_store(t, to, v, t->mask);
+  sq_knest_store(t, to, v, t->mask);
 }
 static sq_lv entry_mul(sq_kern *k, sq_lv a, sq_lv b) {
   return LLVMBuildMul(k->cg->builder, a, b, "");
@@ -29,13 +29,13 @@ static sq_lv entry_work(sq_kern *k, sq_lv elements, const sq_kplan *p) {
 }
 
 // ---- one generic ---------------------------------------------------------------------------------------
-void sq_kernel_elements(sq_kern *k, sq_nest *t, uint32_t allowed, bool in_order, sq_kemit emit,
+void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order, sq_kemit emit,
                         void *user) {
   const sq_generic *g = t->g;
   sq_cg *cg = k->cg;
   sq_kplan p = sq_kplan_choose(t, allowed);
   if (in_order) {
-    sq_nest_run(t, &p, NULL, NULL, emit, user);
+    sq_knest_run(t, &p, NULL, NULL, emit, user);
     sq_kern_launch(k, sq_k_int(k, 1));
     return;
   }
@@ -46,7 +46,7 @@ void sq_kernel_elements(sq_kern *k, sq_nest *t, uint32_t allowed, bool in_order,
   for (uint32_t a = 0; a < g->n_par; a++) {
     if (lanes && a == p.va) continue;
     axis[o.n] = a;
-    o.extent[o.n++] = sq_nest_extent(t, a);
+    o.extent[o.n++] = sq_knest_extent(t, a);
     units = entry_mul(k, units, entry_extent(k, g, a));
   }
   for (uint32_t a = g->n_par; a < t->n_axes; a++)
@@ -70,15 +70,15 @@ void sq_kernel_elements(sq_kern *k, sq_nest *t, uint32_t allowed, bool in_order,
   }
   sq_ktasks tasks = sq_ktasks_make(k, units, entry_work(k, inner, &p));
   sq_kouter_begin(k, &o, &tasks);
-  uint32_t mark = sq_nest_enter(t);
-  for (uint32_t i = 0; i < n_axes; i++) sq_nest_open(t, axis[i], o.index[i]);
+  uint32_t mark = sq_knest_enter(t);
+  for (uint32_t i = 0; i < n_axes; i++) sq_knest_open(t, axis[i], o.index[i]);
   sq_lv lo = NULL, hi = NULL;
   if (chunk) {
     lo = LLVMBuildMul(k->b, o.index[n_axes], chunk, "");
-    hi = sq_k_min(k, LLVMBuildAdd(k->b, lo, chunk, ""), sq_nest_extent(t, p.va));
+    hi = sq_k_min(k, LLVMBuildAdd(k->b, lo, chunk, ""), sq_knest_extent(t, p.va));
   }
-  sq_nest_run(t, &p, lo, hi, emit, user);
-  sq_nest_leave(t, mark);
+  sq_knest_run(t, &p, lo, hi, emit, user);
+  sq_knest_leave(t, mark);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }
@@ -88,16 +88,16 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
     return;
   }
   sq_kern kern, *k = &kern;
-  sq_nest t;
+  sq_knest t;
   sq_kern_begin(k, cg, "generic");
-  sq_nest_begin(&t, k, n, NULL);
+  sq_knest_begin(&t, k, n, NULL);
   sq_kplace to = sq_kplace_of(k, NULL, n->out[0]);
   sq_kernel_elements(k, &t, UINT32_MAX, false, store_element, &to);
 }
 
 // ---- groups --------------------------------------------------------------------------------------------
 typedef struct member {
-  sq_nest nest;
+  sq_knest nest;
   sq_kplan plan;
   sq_kplace to;
   bool single;  // no inner axes: the element stays in a register
@@ -105,9 +105,9 @@ typedef struct member {
   sq_kgroup *group;
   sq_node *n;
 } member;
-static void keep_element(sq_nest *t, sq_lv v, void *user) {
+static void keep_element(sq_knest *t, sq_lv v, void *user) {
   member *m = user;
-  if (!m->single || m->yielded) sq_nest_store(t, &m->to, v, t->mask);
+  if (!m->single || m->yielded) sq_knest_store(t, &m->to, v, t->mask);
   if (!m->single) return;
   sq_dtype d = m->to.type.dtype; // as it would be read back
   m->group->element[m->n->out[0]->id] = sq_k_from_mem(t->k, d, sq_k_to_mem(t->k, d, v));
@@ -140,8 +140,8 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
     member *m = &ms[count++];
     m->n = x;
     m->group = &group;
-    sq_nest_begin(&m->nest, k, x, &group);
-    for (uint32_t a = 0; a < n->n_outer; a++) sq_nest_open(&m->nest, a, NULL);
+    sq_knest_begin(&m->nest, k, x, &group);
+    for (uint32_t a = 0; a < n->n_outer; a++) sq_knest_open(&m->nest, a, NULL);
     m->plan = sq_kplan_choose(&m->nest, UINT32_MAX);
     m->single = x->g->n_par == n->n_outer;
     m->yielded = is_yielded(&group, x->out[0]);
@@ -157,10 +157,10 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
   memcpy(group.outer, o.index, n->n_outer * sizeof *o.index);
   for (uint32_t i = 0; i < count; i++) {
     member *m = &ms[i];
-    uint32_t mark = sq_nest_enter(&m->nest);
-    for (uint32_t a = 0; a < n->n_outer; a++) sq_nest_open(&m->nest, a, o.index[a]);
-    sq_nest_run(&m->nest, &m->plan, NULL, NULL, keep_element, m);
-    sq_nest_leave(&m->nest, mark);
+    uint32_t mark = sq_knest_enter(&m->nest);
+    for (uint32_t a = 0; a < n->n_outer; a++) sq_knest_open(&m->nest, a, o.index[a]);
+    sq_knest_run(&m->nest, &m->plan, NULL, NULL, keep_element, m);
+    sq_knest_leave(&m->nest, mark);
   }
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);

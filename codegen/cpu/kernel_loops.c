@@ -32,7 +32,7 @@ static double function_cost(sq_ewise e) {
   default: return 1;
   }
 }
-static int value_bytes(const sq_nest *t, uint32_t s, int depth) {
+static int value_bytes(const sq_knest *t, uint32_t s, int depth) {
   const sq_scalar *x = &t->g->s.v[s];
   int own = x->dtype == SQ_F16 || x->dtype == SQ_BF16 ? 4 : sq_dtype_table[x->dtype].bytes;
   if (depth > 12 || x->kind == SQ_SC_READ) return own;
@@ -48,7 +48,7 @@ static int value_bytes(const sq_nest *t, uint32_t s, int depth) {
   if (n == 0) return x->kind == SQ_SC_INDEX || x->kind == SQ_SC_DIM ? 0 : own;
   return own > most && x->dtype != SQ_BOOL ? own : most;
 }
-static uint32_t full_width(const sq_nest *t) {
+static uint32_t full_width(const sq_knest *t) {
   uint32_t v = t->k->cg->target->vector_bytes;
   int b = value_bytes(t, t->g->body, 0);
   sq_dtype out = t->n->n_out ? t->n->out[0]->type.dtype : t->g->s.v[t->g->body].dtype;
@@ -57,10 +57,10 @@ static uint32_t full_width(const sq_nest *t) {
   if (b == 1) return v < 32 ? v : 32;
   return v / 4;
 }
-static bool const_extent(const sq_nest *t, uint32_t axis, int64_t *v) {
+static bool const_extent(const sq_knest *t, uint32_t axis, int64_t *v) {
   return sq_dim_is_const(t->k->g->dims, t->g->axis[axis].extent, v);
 }
-static sq_kplan candidate(sq_nest *t, uint32_t va, uint32_t w) {
+static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
   const sq_generic *g = t->g;
   int64_t extent = INT64_MAX;
   if (va != SQ_K_NO_AXIS && const_extent(t, va, &extent))
@@ -74,9 +74,9 @@ static sq_kplan candidate(sq_nest *t, uint32_t va, uint32_t w) {
   for (uint32_t s = 0; s < g->s.n; s++) {
     if (!t->used[s]) continue;
     const sq_scalar *x = &g->s.v[s];
-    bool varies = w == 1 || sq_nest_varies(t, s);
+    bool varies = w == 1 || sq_knest_varies(t, s);
     if (x->kind == SQ_SC_READ) {
-      sq_kstride kind = w == 1 ? SQ_K_UNIT : varies ? sq_nest_read_stride(t, x) : SQ_K_UNIFORM;
+      sq_kstride kind = w == 1 ? SQ_K_UNIT : varies ? sq_knest_read_stride(t, x) : SQ_K_UNIFORM;
       double factor = sq_is_float(x->dtype) ? 1 : 0.5;
       cost += kind == SQ_K_UNIFORM ? 0.3 : kind == SQ_K_UNIT ? 1 : w * (kind == SQ_K_GATHER ? 1 : 0.75) * factor;
       if (varies && (x->guard != SQ_NO_SCALAR || x->other != SQ_NO_SCALAR)) cost += 2;
@@ -93,11 +93,11 @@ static sq_kplan candidate(sq_nest *t, uint32_t va, uint32_t w) {
     }
     double store = last ? 1 : w;
     if (g->pos && t->n->n_out) {
-      sq_kstride kind = sq_nest_stride(t, &t->n->out[0]->type, 0, g->n_pos, g->pos);
+      sq_kstride kind = sq_knest_stride(t, &t->n->out[0]->type, 0, g->n_pos, g->pos);
       store = kind == SQ_K_UNIT ? 1 : w;
     } else if (g->pos) {
       int64_t c;
-      bool unit = sq_nest_linear(t, g->pos[g->n_pos - 1], va, &c) && c == 1;
+      bool unit = sq_knest_linear(t, g->pos[g->n_pos - 1], va, &c) && c == 1;
       store = unit ? 1 : w;
     }
     // A reduction of unknown length is taken to be long.
@@ -117,7 +117,7 @@ static sq_kplan candidate(sq_nest *t, uint32_t va, uint32_t w) {
   p.cost = cost / (lanes > 0 ? lanes : 1);
   return p;
 }
-sq_kplan sq_kplan_choose(sq_nest *t, uint32_t allowed) {
+sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed) {
   const sq_generic *g = t->g;
   uint32_t w = full_width(t);
   sq_kplan best = candidate(t, SQ_K_NO_AXIS, 1);
@@ -142,7 +142,7 @@ sq_kplan sq_kplan_choose(sq_nest *t, uint32_t allowed) {
 
 // ---- reductions ----------------------------------------------------------------------------------------
 typedef struct reduction {
-  sq_nest *t;
+  sq_knest *t;
   const sq_kplan *p;
   sq_kacc acc;
   uint32_t order[SQ_K_AXES], n; // reduced axes, outermost first
@@ -155,7 +155,7 @@ typedef struct reduction {
 // Bounds on `axis` from conjuncts that are known once it is open, `a < b` or `a <= b` with the axis on
 // one side: lo and hi are narrowed. Exact bounds are taken off the domain.
 static void narrow(reduction *r, uint32_t axis, sq_lv *lo, sq_lv *hi) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
   uint32_t known = t->open | 1u << axis;
@@ -165,24 +165,24 @@ static void narrow(reduction *r, uint32_t axis, sq_lv *lo, sq_lv *hi) {
     int64_t ca, cb;
     if (r->taken[i] || (t->deps[s] & ~known) || !(t->deps[s] >> axis & 1)) continue;
     if (x->kind != SQ_SC_EWISE || (x->ew != SQ_EW_LT && x->ew != SQ_EW_LE)) continue;
-    if (!r->lanes_reduced && sq_nest_varies(t, s)) continue;
+    if (!r->lanes_reduced && sq_knest_varies(t, s)) continue;
     if (sq_is_float(g->s.v[x->a[0]].dtype) || !t->hoistable[s]) continue;
     uint32_t w = t->w; // linear over the whole range, not within lanes
     t->w = 1;
-    bool ok = sq_nest_linear(t, x->a[0], axis, &ca) && sq_nest_linear(t, x->a[1], axis, &cb);
+    bool ok = sq_knest_linear(t, x->a[0], axis, &ca) && sq_knest_linear(t, x->a[1], axis, &cb);
     t->w = w;
     if (!ok || (cb - ca != 1 && cb - ca != -1)) continue;
     // b - a at index 0, then rest + (cb - ca) * index > 0, or >= 0.
-    uint32_t mark = sq_nest_enter(t), open = t->open;
+    uint32_t mark = sq_knest_enter(t), open = t->open;
     sq_lv saved = t->idx[axis], mask = t->mask;
     t->mask = NULL;
-    sq_nest_open(t, axis, sq_k_int(k, 0));
+    sq_knest_open(t, axis, sq_k_int(k, 0));
     t->hoisting = true;
     sq_dtype da = g->s.v[x->a[0]].dtype, db = g->s.v[x->a[1]].dtype;
-    sq_lv a = sq_k_cast(k, sq_nest_uniform(t, x->a[0]), da, SQ_I64);
-    sq_lv b = sq_k_cast(k, sq_nest_uniform(t, x->a[1]), db, SQ_I64);
+    sq_lv a = sq_k_cast(k, sq_knest_uniform(t, x->a[0]), da, SQ_I64);
+    sq_lv b = sq_k_cast(k, sq_knest_uniform(t, x->a[1]), db, SQ_I64);
     t->hoisting = false;
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
     t->open = open;
     t->idx[axis] = saved;
     t->mask = mask;
@@ -202,58 +202,58 @@ static void narrow(reduction *r, uint32_t axis, sq_lv *lo, sq_lv *hi) {
   }
 }
 static sq_lv flat_index(reduction *r) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   if (r->acc.m != SQ_ARGMAX && r->acc.m != SQ_ARGMIN) return NULL;
   sq_lv flat = sq_k_int(k, 0);
   for (uint32_t a = t->g->n_par; a < t->n_axes; a++) {
-    flat = LLVMBuildMul(k->b, flat, sq_nest_extent(t, a), "");
+    flat = LLVMBuildMul(k->b, flat, sq_knest_extent(t, a), "");
     flat = LLVMBuildAdd(k->b, flat, t->idx[a], "");
   }
   flat = LLVMBuildTrunc(k->b, flat, k->i32, "");
   if (!r->lanes_reduced) return flat;
   sq_lv stride = sq_k_int(k, 1);
   for (uint32_t a = t->va + 1; a < t->n_axes; a++)
-    stride = LLVMBuildMul(k->b, stride, sq_nest_extent(t, a), "");
+    stride = LLVMBuildMul(k->b, stride, sq_knest_extent(t, a), "");
   stride = LLVMBuildTrunc(k->b, stride, k->i32, "");
   sq_lv step = LLVMBuildMul(k->b, sq_k_lane_index(k, t->w, k->i32), sq_k_splat(k, stride, t->w), "");
   return LLVMBuildAdd(k->b, sq_k_splat(k, flat, t->w), step, "");
 }
 // One evaluation of the body per set; the vector axis's index stands at the first.
 static void reduce_step(reduction *r, sq_lv *part) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
-  sq_nest_hoist(t);
+  sq_knest_hoist(t);
   sq_lv when = NULL;
   for (uint32_t i = 0; i < g->domain.n; i++)
-    if (!r->taken[i] && !sq_nest_varies(t, g->domain.v[i]))
-      when = sq_k_and(k, when, sq_nest_uniform(t, g->domain.v[i]));
-  uint32_t n = r->sets * r->acc.parts, scope = sq_nest_enter(t);
+    if (!r->taken[i] && !sq_knest_varies(t, g->domain.v[i]))
+      when = sq_k_and(k, when, sq_knest_uniform(t, g->domain.v[i]));
+  uint32_t n = r->sets * r->acc.parts, scope = sq_knest_enter(t);
   sq_lv before[SQ_K_CARRIED], outer = t->mask;
   sq_kif branch;
   memcpy(before, part, n * sizeof *part);
   if (when) sq_kif_begin(k, &branch, when);
   sq_lv base = t->va != SQ_K_NO_AXIS ? t->idx[t->va] : NULL;
   for (uint32_t set = 0; set < r->sets; set++) {
-    uint32_t mark = sq_nest_enter(t);
+    uint32_t mark = sq_knest_enter(t);
     if (base && set)
       t->idx[t->va] = LLVMBuildAdd(k->b, base, sq_k_int(k, (int64_t)set * t->w), "");
     for (uint32_t i = 0; i < g->domain.n; i++)
-      if (!r->taken[i] && sq_nest_varies(t, g->domain.v[i]))
-        t->mask = sq_k_and(k, t->mask, sq_nest_lanes(t, g->domain.v[i]));
+      if (!r->taken[i] && sq_knest_varies(t, g->domain.v[i]))
+        t->mask = sq_k_and(k, t->mask, sq_knest_lanes(t, g->domain.v[i]));
     // Reads of the domain were made under the outer mask; the body is under the whole of it.
-    sq_lv x = sq_nest_value(t, g->body);
+    sq_lv x = sq_knest_value(t, g->body);
     sq_kacc_step(k, &r->acc, part + set * r->acc.parts, x, flat_index(r), t->mask, t->tail);
     t->mask = outer;
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
   }
   if (base) t->idx[t->va] = base;
-  sq_nest_leave(t, scope);
+  sq_knest_leave(t, scope);
   if (when) sq_kif_end(k, &branch, n, part, before, part);
 }
 static void reduce_axis(reduction *r, uint32_t level, sq_lv *part);
-static sq_lv lanes_below(sq_nest *t, sq_lv first, sq_lv hi) {
+static sq_lv lanes_below(sq_knest *t, sq_lv first, sq_lv hi) {
   sq_kern *k = t->k;
   sq_lv left = LLVMBuildSub(k->b, hi, first, "");
   left = sq_k_min(k, left, sq_k_int(k, t->w));
@@ -261,13 +261,13 @@ static sq_lv lanes_below(sq_nest *t, sq_lv first, sq_lv hi) {
   left = sq_k_splat(k, LLVMBuildTrunc(k->b, left, k->i32, ""), t->w);
   return LLVMBuildICmp(k->b, LLVMIntSLT, at, left, "");
 }
-static bool multiple(const sq_nest *t, uint32_t axis, sq_lv hi, uint32_t by) {
+static bool multiple(const sq_knest *t, uint32_t axis, sq_lv hi, uint32_t by) {
   int64_t e;
   return LLVMIsConstant(hi) && const_extent(t, axis, &e) && e % by == 0;
 }
 // The reduced vector axis: blocks of all sets, then single vectors, masked, into the first set.
 static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   uint32_t sets = r->p->sets, w = t->w, n = sets * r->acc.parts;
   int64_t block = (int64_t)sets * w;
@@ -277,19 +277,19 @@ static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
   sq_kloop l;
   sq_lv end = exact ? hi : LLVMBuildSub(k->b, hi, sq_k_int(k, block - 1), "");
   sq_kloop_begin(k, &l, lo, end, block, n, part);
-  uint32_t mark = sq_nest_enter(t);
-  sq_nest_open(t, t->va, l.i);
+  uint32_t mark = sq_knest_enter(t);
+  sq_knest_open(t, t->va, l.i);
   memcpy(part, l.phi, n * sizeof *part);
   r->sets = sets;
   reduce_step(r, part);
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
   sq_kloop_end(k, &l, part);
   memcpy(part, l.phi, n * sizeof *part);
   sq_lv at = l.i;
   if (!exact) {
     sq_kloop_begin(k, &l, at, hi, w, r->acc.parts, part);
-    mark = sq_nest_enter(t);
-    sq_nest_open(t, t->va, l.i);
+    mark = sq_knest_enter(t);
+    sq_knest_open(t, t->va, l.i);
     memcpy(part, l.phi, r->acc.parts * sizeof *part);
     r->sets = 1;
     bool tail = t->tail;
@@ -298,7 +298,7 @@ static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
     reduce_step(r, part);
     t->mask = outer;
     t->tail = tail;
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
     sq_kloop_end(k, &l, part);
     memcpy(part, l.phi, r->acc.parts * sizeof *part);
     r->sets = sets;
@@ -306,7 +306,7 @@ static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
   t->open &= ~(1u << t->va);
 }
 static void reduce_axis(reduction *r, uint32_t level, sq_lv *part) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   if (level == r->n) {
     reduce_step(r, part);
@@ -316,34 +316,34 @@ static void reduce_axis(reduction *r, uint32_t level, sq_lv *part) {
   bool taken[64];
   uint32_t nd = t->g->domain.n < 64 ? t->g->domain.n : 64;
   memcpy(taken, r->taken, nd * sizeof *taken);
-  sq_lv lo = sq_k_int(k, 0), hi = sq_nest_extent(t, axis);
+  sq_lv lo = sq_k_int(k, 0), hi = sq_knest_extent(t, axis);
   if (t->g->domain.n <= 64) narrow(r, axis, &lo, &hi);
   if (r->lanes_reduced && axis == t->va) {
     reduce_lanes(r, lo, hi, part);
   } else {
     sq_kloop l;
     sq_kloop_begin(k, &l, lo, hi, 1, n, part);
-    uint32_t mark = sq_nest_enter(t);
-    sq_nest_open(t, axis, l.i);
+    uint32_t mark = sq_knest_enter(t);
+    sq_knest_open(t, axis, l.i);
     memcpy(part, l.phi, n * sizeof *part);
-    if (level + 1 < r->n) sq_nest_hoist(t);
+    if (level + 1 < r->n) sq_knest_hoist(t);
     reduce_axis(r, level + 1, part);
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
     sq_kloop_end(k, &l, part);
     memcpy(part, l.phi, n * sizeof *part);
     t->open &= ~(1u << axis);
   }
   memcpy(r->taken, taken, nd * sizeof *taken);
 }
-static sq_lv element_count(sq_nest *t) {
+static sq_lv element_count(sq_knest *t) {
   sq_kern *k = t->k;
   sq_lv n = sq_k_int(k, 1);
   for (uint32_t a = t->g->n_par; a < t->n_axes; a++)
-    n = LLVMBuildMul(k->b, n, sq_k_max(k, sq_nest_extent(t, a), sq_k_int(k, 0)), "");
+    n = LLVMBuildMul(k->b, n, sq_k_max(k, sq_knest_extent(t, a), sq_k_int(k, 0)), "");
   return n;
 }
 // The reduction's results: one per set where the vector axis is parallel, else a single scalar.
-static uint32_t reduce(sq_nest *t, const sq_kplan *p, uint32_t sets, sq_lv *result) {
+static uint32_t reduce(sq_knest *t, const sq_kplan *p, uint32_t sets, sq_lv *result) {
   const sq_generic *g = t->g;
   sq_kern *k = t->k;
   reduction r = {.t = t, .p = p, .sets = sets};
@@ -373,29 +373,29 @@ static uint32_t reduce(sq_nest *t, const sq_kplan *p, uint32_t sets, sq_lv *resu
 
 // ---- elements ------------------------------------------------------------------------------------------
 typedef struct run {
-  sq_nest *t;
+  sq_knest *t;
   const sq_kplan *p;
   sq_kemit emit;
   void *user;
 } run;
 static void emit_element(run *r, sq_lv acc) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   const sq_generic *g = t->g;
   if (acc) {
     t->acc = acc;
     t->acc_varies = sq_k_is_vec(acc);
   } else if (g->post != SQ_NO_SCALAR) {
-    t->acc_varies = sq_nest_varies(t, g->body);
-    t->acc = sq_nest_value(t, g->body);
+    t->acc_varies = sq_knest_varies(t, g->body);
+    t->acc = sq_knest_value(t, g->body);
   }
-  sq_lv v = g->post != SQ_NO_SCALAR ? sq_nest_value(t, g->post)
+  sq_lv v = g->post != SQ_NO_SCALAR ? sq_knest_value(t, g->post)
             : acc                   ? acc
-                                    : sq_nest_value(t, g->body);
+                                    : sq_knest_value(t, g->body);
   r->emit(t, v, r->user);
 }
 // All parallel axes are open; the vector axis, if parallel, at the first of `sets` vectors.
 static void elements(run *r, uint32_t sets) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
   sq_lv acc[SQ_K_CARRIED];
@@ -412,22 +412,22 @@ static void elements(run *r, uint32_t sets) {
     t->w = 1;
   }
   for (uint32_t s = 0; s < n; s++) {
-    uint32_t mark = sq_nest_enter(t);
+    uint32_t mark = sq_knest_enter(t);
     if (s) t->idx[va] = LLVMBuildAdd(k->b, base, sq_k_int(k, (int64_t)s * w), "");
     emit_element(r, acc[s]);
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
   }
   if (n > 1) t->idx[va] = base;
   t->va = va;
   t->w = w;
 }
 static void vector_axis(run *r, sq_lv lo, sq_lv hi) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   uint32_t w = t->w, sets = t->g->n_red ? r->p->sets : 1;
   bool whole = !hi;
   if (!lo) lo = sq_k_int(k, 0);
-  if (!hi) hi = sq_nest_extent(t, t->va);
+  if (!hi) hi = sq_knest_extent(t, t->va);
   int64_t e, block = (int64_t)sets * w;
   bool known = const_extent(t, t->va, &e), even = known && e % w == 0;
   bool exact = known && e % block == 0;
@@ -436,10 +436,10 @@ static void vector_axis(run *r, sq_lv lo, sq_lv hi) {
   sq_kloop l;
   sq_kloop_begin(k, &l, lo, exact ? hi : LLVMBuildSub(k->b, hi, sq_k_int(k, block - 1), ""), block, 0,
                  NULL);
-  uint32_t mark = sq_nest_enter(t);
-  sq_nest_open(t, t->va, l.i);
+  uint32_t mark = sq_knest_enter(t);
+  sq_knest_open(t, t->va, l.i);
   elements(r, sets);
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
   sq_kloop_end(k, &l, NULL);
   at = l.i;
   if (exact) {
@@ -451,19 +451,19 @@ static void vector_axis(run *r, sq_lv lo, sq_lv hi) {
   if (sets == 1) { // at most one vector is left
     sq_kif f;
     sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntSLT, at, hi, ""));
-    mark = sq_nest_enter(t);
-    sq_nest_open(t, t->va, at);
+    mark = sq_knest_enter(t);
+    sq_knest_open(t, t->va, at);
     t->mask = sq_k_and(k, outer, lanes_below(t, at, hi));
     elements(r, 1);
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
     sq_kif_end(k, &f, 0, NULL, NULL, NULL);
   } else {
     sq_kloop_begin(k, &l, at, hi, w, 0, NULL);
-    mark = sq_nest_enter(t);
-    sq_nest_open(t, t->va, l.i);
+    mark = sq_knest_enter(t);
+    sq_knest_open(t, t->va, l.i);
     if (!even) t->mask = sq_k_and(k, outer, lanes_below(t, l.i, hi));
     elements(r, 1);
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
     sq_kloop_end(k, &l, NULL);
   }
   t->tail = tail;
@@ -471,32 +471,32 @@ static void vector_axis(run *r, sq_lv lo, sq_lv hi) {
   t->open &= ~(1u << t->va);
 }
 static void parallel_axis(run *r, uint32_t axis, sq_lv lo, sq_lv hi) {
-  sq_nest *t = r->t;
+  sq_knest *t = r->t;
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
   while (axis < g->n_par && ((t->open >> axis & 1) || axis == t->va)) axis++;
   if (axis == g->n_par) {
-    sq_nest_hoist(t);
+    sq_knest_hoist(t);
     if (t->w > 1 && t->va < g->n_par) vector_axis(r, lo, hi);
     else elements(r, 1);
     return;
   }
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_nest_extent(t, axis), 1, 0, NULL);
-  uint32_t mark = sq_nest_enter(t);
-  sq_nest_open(t, axis, l.i);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_knest_extent(t, axis), 1, 0, NULL);
+  uint32_t mark = sq_knest_enter(t);
+  sq_knest_open(t, axis, l.i);
   parallel_axis(r, axis + 1, lo, hi);
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
   sq_kloop_end(k, &l, NULL);
   t->open &= ~(1u << axis);
 }
-void sq_nest_run(sq_nest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user) {
+void sq_knest_run(sq_knest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user) {
   t->va = p->va;
   t->w = p->w;
   t->aligned = true;
   t->acc_varies = t->w > 1 && t->va < t->g->n_par;
   run r = {t, p, emit, user};
-  uint32_t mark = sq_nest_enter(t);
+  uint32_t mark = sq_knest_enter(t);
   parallel_axis(&r, 0, lo, hi);
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
 }

@@ -3,7 +3,7 @@
 // In: a generic, the indices of open axes. Out: LLVM values, remembered until their scope is left.
 #include "codegen/cpu/kernel.h"
 
-static void mark_used(sq_nest *t, uint32_t s) {
+static void mark_used(sq_knest *t, uint32_t s) {
   if (s == SQ_NO_SCALAR || t->used[s]) return;
   t->used[s] = true;
   const sq_scalar *x = &t->g->s.v[s];
@@ -19,13 +19,13 @@ static void mark_used(sq_nest *t, uint32_t s) {
                                          : 0;
   for (uint32_t i = 0; i < n; i++) mark_used(t, x->a[i]);
 }
-static void depend(sq_nest *t, uint32_t s, uint32_t on) {
+static void depend(sq_knest *t, uint32_t s, uint32_t on) {
   if (on == SQ_NO_SCALAR) return;
   t->deps[s] |= t->deps[on];
   t->hoistable[s] &= t->hoistable[on];
 }
 // Scalars are in topological order.
-static void dependences(sq_nest *t, uint32_t s) {
+static void dependences(sq_knest *t, uint32_t s) {
   const sq_scalar *x = &t->g->s.v[s];
   t->hoistable[s] = true;
   switch (x->kind) {
@@ -49,7 +49,7 @@ static void dependences(sq_nest *t, uint32_t s) {
   case SQ_SC_CAST: depend(t, s, x->a[0]); break;
   }
 }
-void sq_nest_begin(sq_nest *t, sq_kern *k, sq_node *n, sq_kgroup *group) {
+void sq_knest_begin(sq_knest *t, sq_kern *k, sq_node *n, sq_kgroup *group) {
   memset(t, 0, sizeof *t);
   sq_generic *g = n->g;
   t->k = k;
@@ -75,49 +75,49 @@ void sq_nest_begin(sq_nest *t, sq_kern *k, sq_node *n, sq_kgroup *group) {
   for (uint32_t i = 0; g->pos && i < g->n_pos; i++) mark_used(t, g->pos[i]);
 }
 
-uint32_t sq_nest_enter(sq_nest *t) { return t->trail.n; }
-void sq_nest_leave(sq_nest *t, uint32_t mark) {
+uint32_t sq_knest_enter(sq_knest *t) { return t->trail.n; }
+void sq_knest_leave(sq_knest *t, uint32_t mark) {
   while (t->trail.n > mark) *t->trail.v[--t->trail.n] = NULL;
 }
-static sq_lv remember(sq_nest *t, sq_lv *slot, sq_lv v) {
+static sq_lv remember(sq_knest *t, sq_lv *slot, sq_lv v) {
   *slot = v;
   sq_push(t->k->a, &t->trail, slot);
   return v;
 }
-void sq_nest_open(sq_nest *t, uint32_t axis, sq_lv index) {
+void sq_knest_open(sq_knest *t, uint32_t axis, sq_lv index) {
   t->idx[axis] = index;
   t->open |= 1u << axis;
 }
-sq_lv sq_nest_extent(sq_nest *t, uint32_t axis) {
+sq_lv sq_knest_extent(sq_knest *t, uint32_t axis) {
   if (!t->extent[axis]) t->extent[axis] = sq_kern_dim(t->k, t->g->axis[axis].extent);
   return t->extent[axis];
 }
-bool sq_nest_varies(const sq_nest *t, uint32_t s) {
+bool sq_knest_varies(const sq_knest *t, uint32_t s) {
   if (t->w == 1) return false;
   return (t->deps[s] >> t->va & 1) || ((t->deps[s] & SQ_K_ACC) && t->acc_varies);
 }
-void sq_nest_hoist(sq_nest *t) {
+void sq_knest_hoist(sq_knest *t) {
   t->hoisting = true;
   for (uint32_t s = 0; s < t->g->s.n; s++) {
     if (!t->used[s] || t->u[s]) continue;
-    if ((t->deps[s] & ~t->open) == 0 && t->hoistable[s] && !sq_nest_varies(t, s))
-      sq_nest_uniform(t, s);
+    if ((t->deps[s] & ~t->open) == 0 && t->hoistable[s] && !sq_knest_varies(t, s))
+      sq_knest_uniform(t, s);
     else if (t->g->s.v[s].kind == SQ_SC_READ)
-      sq_nest_inside_hoist(t, s);
+      sq_knest_inside_hoist(t, s);
   }
   t->hoisting = false;
 }
 
-static sq_lv ewise(sq_nest *t, const sq_scalar *x, bool lanes) {
+static sq_lv ewise(sq_knest *t, const sq_scalar *x, bool lanes) {
   sq_lv a[2] = {NULL, NULL};
   bool nonneg = true;
   for (int i = 0; i < sq_ewise_table[x->ew].arity; i++) {
-    a[i] = lanes ? sq_nest_lanes(t, x->a[i]) : sq_nest_uniform(t, x->a[i]);
-    nonneg &= sq_nest_nonneg(t, x->a[i]);
+    a[i] = lanes ? sq_knest_lanes(t, x->a[i]) : sq_knest_uniform(t, x->a[i]);
+    nonneg &= sq_knest_nonneg(t, x->a[i]);
   }
   return sq_k_ewise(t->k, x->ew, t->g->s.v[x->a[0]].dtype, a[0], a[1], nonneg, t->tail);
 }
-static sq_lv leaf(sq_nest *t, const sq_scalar *x) {
+static sq_lv leaf(sq_knest *t, const sq_scalar *x) {
   switch ((int)x->kind) {
   case SQ_SC_FLOAT: return sq_k_const(t->k, x->dtype, x->f, 0);
   case SQ_SC_INT: return sq_k_const(t->k, x->dtype, (double)x->i, x->i);
@@ -129,66 +129,66 @@ static sq_lv leaf(sq_nest *t, const sq_scalar *x) {
   default: return t->acc;
   }
 }
-sq_lv sq_nest_uniform(sq_nest *t, uint32_t s) {
+sq_lv sq_knest_uniform(sq_knest *t, uint32_t s) {
   if (t->u[s]) return t->u[s];
   const sq_scalar *x = &t->g->s.v[s];
   sq_lv v;
-  if (x->kind == SQ_SC_READ) v = sq_nest_read_uniform(t, s);
+  if (x->kind == SQ_SC_READ) v = sq_knest_read_uniform(t, s);
   else if (x->kind == SQ_SC_EWISE) v = ewise(t, x, false);
   else if (x->kind == SQ_SC_SELECT)
-    v = LLVMBuildSelect(t->k->b, sq_nest_uniform(t, x->a[0]), sq_nest_uniform(t, x->a[1]),
-                        sq_nest_uniform(t, x->a[2]), "");
+    v = LLVMBuildSelect(t->k->b, sq_knest_uniform(t, x->a[0]), sq_knest_uniform(t, x->a[1]),
+                        sq_knest_uniform(t, x->a[2]), "");
   else if (x->kind == SQ_SC_CAST)
-    v = sq_k_cast(t->k, sq_nest_uniform(t, x->a[0]), t->g->s.v[x->a[0]].dtype, x->dtype);
+    v = sq_k_cast(t->k, sq_knest_uniform(t, x->a[0]), t->g->s.v[x->a[0]].dtype, x->dtype);
   else v = leaf(t, x);
   return remember(t, &t->u[s], v);
 }
-sq_lv sq_nest_lanes(sq_nest *t, uint32_t s) {
-  if (t->w == 1) return sq_nest_uniform(t, s);
+sq_lv sq_knest_lanes(sq_knest *t, uint32_t s) {
+  if (t->w == 1) return sq_knest_uniform(t, s);
   if (t->v[s]) return t->v[s];
   const sq_scalar *x = &t->g->s.v[s];
   sq_lv v;
-  if (!sq_nest_varies(t, s)) v = sq_k_splat(t->k, sq_nest_uniform(t, s), t->w);
+  if (!sq_knest_varies(t, s)) v = sq_k_splat(t->k, sq_knest_uniform(t, s), t->w);
   else if (x->kind == SQ_SC_INDEX) {
     sq_lv first = sq_k_splat(t->k, t->idx[x->axis], t->w);
     v = LLVMBuildAdd(t->k->b, first, sq_k_lane_index(t->k, t->w, t->k->i64), "");
     v = sq_k_cast(t->k, v, SQ_I64, x->dtype);
-  } else if (x->kind == SQ_SC_READ) v = sq_nest_read_lanes(t, s);
+  } else if (x->kind == SQ_SC_READ) v = sq_knest_read_lanes(t, s);
   else if (x->kind == SQ_SC_EWISE) v = ewise(t, x, true);
   else if (x->kind == SQ_SC_SELECT) {
-    sq_lv c = sq_nest_varies(t, x->a[0]) ? sq_nest_lanes(t, x->a[0]) : sq_nest_uniform(t, x->a[0]);
-    v = LLVMBuildSelect(t->k->b, c, sq_nest_lanes(t, x->a[1]), sq_nest_lanes(t, x->a[2]), "");
+    sq_lv c = sq_knest_varies(t, x->a[0]) ? sq_knest_lanes(t, x->a[0]) : sq_knest_uniform(t, x->a[0]);
+    v = LLVMBuildSelect(t->k->b, c, sq_knest_lanes(t, x->a[1]), sq_knest_lanes(t, x->a[2]), "");
   } else if (x->kind == SQ_SC_CAST)
-    v = sq_k_cast(t->k, sq_nest_lanes(t, x->a[0]), t->g->s.v[x->a[0]].dtype, x->dtype);
+    v = sq_k_cast(t->k, sq_knest_lanes(t, x->a[0]), t->g->s.v[x->a[0]].dtype, x->dtype);
   else v = leaf(t, x);
   return remember(t, &t->v[s], v);
 }
-sq_lv sq_nest_value(sq_nest *t, uint32_t s) {
-  return sq_nest_varies(t, s) ? sq_nest_lanes(t, s) : sq_nest_uniform(t, s);
+sq_lv sq_knest_value(sq_knest *t, uint32_t s) {
+  return sq_knest_varies(t, s) ? sq_knest_lanes(t, s) : sq_knest_uniform(t, s);
 }
 
 // ---- what is known about integer scalars ----------------------------------------------------------------
 static bool is_index_type(sq_dtype d) { return d == SQ_I64 || d == SQ_I32; }
-bool sq_nest_const(const sq_nest *t, uint32_t s, int64_t *v) {
+bool sq_knest_const(const sq_knest *t, uint32_t s, int64_t *v) {
   const sq_scalar *x = &t->g->s.v[s];
   if (x->kind == SQ_SC_INT) return *v = x->i, true;
   if (x->kind == SQ_SC_DIM) return sq_dim_is_const(t->k->g->dims, x->dim, v);
   if (x->kind != SQ_SC_CAST || !is_index_type(x->dtype)) return false;
   if (!is_index_type(t->g->s.v[x->a[0]].dtype)) return false;
-  return sq_nest_const(t, x->a[0], v) && (x->dtype == SQ_I64 || *v == (int32_t)*v);
+  return sq_knest_const(t, x->a[0], v) && (x->dtype == SQ_I64 || *v == (int32_t)*v);
 }
-bool sq_nest_nonneg(const sq_nest *t, uint32_t s) {
+bool sq_knest_nonneg(const sq_knest *t, uint32_t s) {
   const sq_scalar *x = &t->g->s.v[s];
   int64_t v;
   if (x->dtype == SQ_U8 || x->dtype == SQ_BOOL) return true;
-  if (sq_nest_const(t, s, &v)) return v >= 0;
+  if (sq_knest_const(t, s, &v)) return v >= 0;
   if (x->kind == SQ_SC_INDEX) return true;
   if (x->kind == SQ_SC_DIM) return sq_dim_low(t->k->g->dims, x->dim) >= 0;
   if (x->kind == SQ_SC_CAST) {
     sq_dtype from = t->g->s.v[x->a[0]].dtype;
     if (sq_is_float(from) || sq_is_float(x->dtype)) return false;
     if (sq_dtype_table[from].bytes > sq_dtype_table[x->dtype].bytes) return false;
-    return sq_nest_nonneg(t, x->a[0]);
+    return sq_knest_nonneg(t, x->a[0]);
   }
   if (x->kind != SQ_SC_EWISE) return false;
   switch ((int)x->ew) {
@@ -202,46 +202,46 @@ bool sq_nest_nonneg(const sq_nest *t, uint32_t s) {
   case SQ_EW_MAX: break;
   default: return false;
   }
-  return sq_nest_nonneg(t, x->a[0]) && sq_nest_nonneg(t, x->a[1]);
+  return sq_knest_nonneg(t, x->a[0]) && sq_knest_nonneg(t, x->a[1]);
 }
 // Is s, but for a multiple of w, the vector axis's index itself?
-static bool is_vector_index(const sq_nest *t, uint32_t s) {
+static bool is_vector_index(const sq_knest *t, uint32_t s) {
   const sq_scalar *x = &t->g->s.v[s];
   int64_t c;
   if (x->kind == SQ_SC_INDEX) return x->axis == t->va;
   if (x->kind == SQ_SC_CAST && is_index_type(x->dtype)) return is_vector_index(t, x->a[0]);
   if (x->kind != SQ_SC_EWISE || x->ew != SQ_EW_ADD) return false;
   for (int i = 0; i < 2; i++)
-    if (sq_nest_const(t, x->a[i], &c) && c >= 0 && c % t->w == 0)
+    if (sq_knest_const(t, x->a[i], &c) && c >= 0 && c % t->w == 0)
       return is_vector_index(t, x->a[1 - i]);
   return false;
 }
-bool sq_nest_linear(const sq_nest *t, uint32_t s, uint32_t axis, int64_t *coef) {
+bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef) {
   *coef = 0;
   if (!(t->deps[s] >> axis & 1)) return true;
   const sq_scalar *x = &t->g->s.v[s];
   if (x->kind == SQ_SC_INDEX) return *coef = 1, true;
   if (!is_index_type(x->dtype)) return false;
   if (x->kind == SQ_SC_CAST)
-    return is_index_type(t->g->s.v[x->a[0]].dtype) && sq_nest_linear(t, x->a[0], axis, coef);
+    return is_index_type(t->g->s.v[x->a[0]].dtype) && sq_knest_linear(t, x->a[0], axis, coef);
   if (x->kind != SQ_SC_EWISE) return false;
   int64_t a, b = 0, c;
   if (x->ew == SQ_EW_FLOORDIV || x->ew == SQ_EW_MOD) {
     // Within w aligned lanes a quotient by a multiple of w is constant.
-    if (axis != t->va || t->w == 1 || !t->aligned || !sq_nest_const(t, x->a[1], &c)) return false;
+    if (axis != t->va || t->w == 1 || !t->aligned || !sq_knest_const(t, x->a[1], &c)) return false;
     if (c <= 0 || c % t->w != 0 || !is_vector_index(t, x->a[0])) return false;
     return *coef = x->ew == SQ_EW_MOD, true;
   }
   if (x->ew == SQ_EW_MUL) {
     for (int i = 0; i < 2; i++)
-      if (sq_nest_const(t, x->a[i], &c) && sq_nest_linear(t, x->a[1 - i], axis, &a))
+      if (sq_knest_const(t, x->a[i], &c) && sq_knest_linear(t, x->a[1 - i], axis, &a))
         return !__builtin_mul_overflow(a, c, coef);
     return false;
   }
-  if (!sq_nest_linear(t, x->a[0], axis, &a)) return false;
+  if (!sq_knest_linear(t, x->a[0], axis, &a)) return false;
   if (x->ew == SQ_EW_NEG) return *coef = -a, true;
   if (x->ew != SQ_EW_ADD && x->ew != SQ_EW_SUB) return false;
-  if (!sq_nest_linear(t, x->a[1], axis, &b)) return false;
+  if (!sq_knest_linear(t, x->a[1], axis, &b)) return false;
   *coef = x->ew == SQ_EW_ADD ? a + b : a - b;
   return true;
 }

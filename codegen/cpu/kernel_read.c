@@ -7,7 +7,7 @@
 // ---- places -------------------------------------------------------------------------------------------
 sq_kplace sq_kplace_of(sq_kern *k, sq_kgroup *group, const sq_value *v) {
   sq_kplace p = {.type = v->type};
-  if (!group || v->block != group->n->region[0]) {
+  if (!group || !v->def || v->def->block != group->n->region[0]) {
     p.base = sq_kern_pointer(k, v);
     return p;
   }
@@ -32,50 +32,50 @@ sq_lv sq_kplace_stride(sq_kern *k, const sq_kplace *p, uint32_t axis) {
     v = LLVMBuildMul(k->pb, v, sq_kern_dim(k, storage(k, p->type.dim[i])), "");
   return v;
 }
-static const sq_kplace *place_of(sq_nest *t, uint32_t operand) {
+static const sq_kplace *place_of(sq_knest *t, uint32_t operand) {
   if (!t->place[operand]) {
     t->place[operand] = SQ_NEW(t->k->a, sq_kplace);
     *t->place[operand] = sq_kplace_of(t->k, t->group, t->n->in[operand]);
   }
   return t->place[operand];
 }
-static bool unit_after(const sq_nest *t, const sq_type *type, uint32_t axis) {
+static bool unit_after(const sq_knest *t, const sq_type *type, uint32_t axis) {
   int64_t v;
   for (uint32_t i = axis + 1; i < type->rank; i++)
     if (!sq_dim_is_const(t->k->g->dims, type->dim[i], &v) || v != 1) return false;
   return true;
 }
-sq_kstride sq_nest_stride(const sq_nest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
+sq_kstride sq_knest_stride(const sq_knest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
                           const uint32_t *pos) {
   sq_kstride r = SQ_K_UNIFORM;
   for (uint32_t i = skip; i < n_pos; i++) {
     int64_t c;
-    if (!sq_nest_linear(t, pos[i], t->va, &c)) return SQ_K_GATHER;
+    if (!sq_knest_linear(t, pos[i], t->va, &c)) return SQ_K_GATHER;
     if (c == 0) continue;
     r = r == SQ_K_UNIFORM && c == 1 && unit_after(t, type, i) ? SQ_K_UNIT : SQ_K_STRIDED;
   }
   return r;
 }
-static uint32_t skipped(const sq_nest *t, const sq_value *v) {
-  if (!t->group || v->block != t->group->n->region[0]) return 0;
+static uint32_t skipped(const sq_knest *t, const sq_value *v) {
+  if (!t->group || !v->def || v->def->block != t->group->n->region[0]) return 0;
   const sq_node *yield = sq_block_end(t->group->n->region[0]);
   for (uint32_t i = 0; yield && i < yield->n_in; i++)
     if (yield->in[i] == v) return 0;
   return t->group->n->n_outer;
 }
-sq_kstride sq_nest_read_stride(sq_nest *t, const sq_scalar *read) {
+sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read) {
   const sq_value *v = t->n->in[read->operand];
-  return sq_nest_stride(t, &v->type, skipped(t, v), read->n_pos, read->pos);
+  return sq_knest_stride(t, &v->type, skipped(t, v), read->n_pos, read->pos);
 }
 
 // ---- bounds -------------------------------------------------------------------------------------------
 // The greatest value of s over the axes' ranges, {0} when not known; s is known not to be negative.
-static sq_dim greatest(const sq_nest *t, uint32_t s) {
+static sq_dim greatest(const sq_knest *t, uint32_t s) {
   sq_dims *ds = t->k->g->dims;
   const sq_scalar *x = &t->g->s.v[s];
   int64_t c;
-  if (sq_nest_const(t, s, &c)) return sq_dim_const(ds, c);
-  if (!sq_nest_nonneg(t, s)) return (sq_dim){0};
+  if (sq_knest_const(t, s, &c)) return sq_dim_const(ds, c);
+  if (!sq_knest_nonneg(t, s)) return (sq_dim){0};
   if (x->kind == SQ_SC_INDEX)
     return sq_dim_sub(ds, t->g->axis[x->axis].extent, sq_dim_const(ds, 1));
   if (x->kind == SQ_SC_DIM) return x->dim;
@@ -84,19 +84,19 @@ static sq_dim greatest(const sq_nest *t, uint32_t s) {
     return from == SQ_I32 || from == SQ_I64 ? greatest(t, x->a[0]) : (sq_dim){0};
   }
   if (x->kind != SQ_SC_EWISE) return (sq_dim){0};
-  if (x->ew == SQ_EW_MOD && sq_nest_const(t, x->a[1], &c) && c > 0)
+  if (x->ew == SQ_EW_MOD && sq_knest_const(t, x->a[1], &c) && c > 0)
     return sq_dim_const(ds, c - 1);
   sq_dim a = greatest(t, x->a[0]);
   if (!a.i) return a;
-  if (x->ew == SQ_EW_FLOORDIV && sq_nest_const(t, x->a[1], &c) && c > 0)
+  if (x->ew == SQ_EW_FLOORDIV && sq_knest_const(t, x->a[1], &c) && c > 0)
     return sq_dim_floordiv(ds, a, sq_dim_const(ds, c));
   if (x->ew != SQ_EW_ADD && x->ew != SQ_EW_MUL) return (sq_dim){0};
   sq_dim b = greatest(t, x->a[1]);
   if (!b.i) return b;
   return x->ew == SQ_EW_ADD ? sq_dim_add(ds, a, b) : sq_dim_mul(ds, a, b);
 }
-bool sq_nest_inside(const sq_nest *t, uint32_t pos, sq_dim dim) {
-  if (!sq_nest_nonneg(t, pos)) return false;
+bool sq_knest_inside(const sq_knest *t, uint32_t pos, sq_dim dim) {
+  if (!sq_knest_nonneg(t, pos)) return false;
   sq_dims *ds = t->k->g->dims;
   const sq_scalar *x = &t->g->s.v[pos];
   if (x->kind == SQ_SC_INDEX && sq_dim_same(t->g->axis[x->axis].extent, dim)) return true;
@@ -106,20 +106,20 @@ bool sq_nest_inside(const sq_nest *t, uint32_t pos, sq_dim dim) {
 static bool checked(const sq_scalar *x) {
   return x->site != SQ_NO_SITE || x->other != SQ_NO_SCALAR;
 }
-static sq_lv inside(sq_nest *t, sq_lv pos, sq_dtype type, sq_dim dim) {
+static sq_lv inside(sq_knest *t, sq_lv pos, sq_dtype type, sq_dim dim) {
   sq_kern *k = t->k;
   sq_lv p = sq_k_cast(k, pos, type, SQ_I64), n = sq_k_splat(k, sq_kern_dim(k, dim), sq_k_lanes(p));
   return LLVMBuildICmp(k->b, LLVMIntULT, p, n, "");
 }
 // Conjunction over the positions that are the same in all lanes; NULL: proved.
-static sq_lv inside_uniform(sq_nest *t, uint32_t s) {
+static sq_lv inside_uniform(sq_knest *t, uint32_t s) {
   if (t->inside[s]) return t->inside[s];
   const sq_scalar *x = &t->g->s.v[s];
   const sq_type *type = &t->n->in[x->operand]->type;
   sq_lv all = NULL;
   for (uint32_t i = 0; i < x->n_pos; i++) {
-    if (sq_nest_varies(t, x->pos[i]) || sq_nest_inside(t, x->pos[i], type->dim[i])) continue;
-    sq_lv p = sq_nest_uniform(t, x->pos[i]);
+    if (sq_knest_varies(t, x->pos[i]) || sq_knest_inside(t, x->pos[i], type->dim[i])) continue;
+    sq_lv p = sq_knest_uniform(t, x->pos[i]);
     all = sq_k_and(t->k, all, inside(t, p, t->g->s.v[x->pos[i]].dtype, type->dim[i]));
   }
   if (all) {
@@ -128,33 +128,33 @@ static sq_lv inside_uniform(sq_nest *t, uint32_t s) {
   }
   return all;
 }
-static sq_lv inside_lanes(sq_nest *t, uint32_t s) {
+static sq_lv inside_lanes(sq_knest *t, uint32_t s) {
   const sq_scalar *x = &t->g->s.v[s];
   const sq_type *type = &t->n->in[x->operand]->type;
   sq_lv all = NULL;
   for (uint32_t i = 0; i < x->n_pos; i++) {
-    if (!sq_nest_varies(t, x->pos[i]) || sq_nest_inside(t, x->pos[i], type->dim[i])) continue;
-    sq_lv p = sq_nest_lanes(t, x->pos[i]);
+    if (!sq_knest_varies(t, x->pos[i]) || sq_knest_inside(t, x->pos[i], type->dim[i])) continue;
+    sq_lv p = sq_knest_lanes(t, x->pos[i]);
     all = sq_k_and(t->k, all, inside(t, p, t->g->s.v[x->pos[i]].dtype, type->dim[i]));
   }
   return all;
 }
-void sq_nest_inside_hoist(sq_nest *t, uint32_t s) {
+void sq_knest_inside_hoist(sq_knest *t, uint32_t s) {
   const sq_scalar *x = &t->g->s.v[s];
   const sq_type *type = &t->n->in[x->operand]->type;
   if (!checked(x) || t->inside[s]) return;
   for (uint32_t i = 0; i < x->n_pos; i++) {
-    if (sq_nest_varies(t, x->pos[i]) || sq_nest_inside(t, x->pos[i], type->dim[i])) continue;
+    if (sq_knest_varies(t, x->pos[i]) || sq_knest_inside(t, x->pos[i], type->dim[i])) continue;
     if ((t->deps[x->pos[i]] & ~t->open) || !t->hoistable[x->pos[i]]) return;
   }
   inside_uniform(t, s);
 }
 // Fails at the site where `bad` (i1 or mask); the value is the first position outside.
-static void fail_where(sq_nest *t, uint32_t n_pos, const uint32_t *pos, const sq_type *type,
+static void fail_where(sq_knest *t, uint32_t n_pos, const uint32_t *pos, const sq_type *type,
                        uint32_t site, sq_lv bad) {
   sq_kern *k = t->k;
   sq_kif f;
-  uint32_t mark = sq_nest_enter(t);
+  uint32_t mark = sq_knest_enter(t);
   sq_kif_begin(k, &f, sq_k_any(k, bad));
   sq_lv value = sq_k_int(k, 0), lane = NULL;
   if (sq_k_is_vec(bad)) {
@@ -166,53 +166,53 @@ static void fail_where(sq_nest *t, uint32_t n_pos, const uint32_t *pos, const sq
   }
   for (uint32_t i = n_pos; i-- > 0;) {
     sq_lv p;
-    if (sq_nest_varies(t, pos[i]))
-      p = LLVMBuildExtractElement(k->b, sq_nest_lanes(t, pos[i]), lane ? lane : sq_k_int(k, 0), "");
+    if (sq_knest_varies(t, pos[i]))
+      p = LLVMBuildExtractElement(k->b, sq_knest_lanes(t, pos[i]), lane ? lane : sq_k_int(k, 0), "");
     else
-      p = sq_nest_uniform(t, pos[i]);
+      p = sq_knest_uniform(t, pos[i]);
     p = sq_k_cast(k, p, t->g->s.v[pos[i]].dtype, SQ_I64);
     sq_lv in = LLVMBuildICmp(k->b, LLVMIntULT, p, sq_kern_dim(k, type->dim[i]), "");
     value = LLVMBuildSelect(k->b, in, value, p, "");
   }
   sq_kern_fail(k, site, value);
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
   sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }
 
 // ---- reading ------------------------------------------------------------------------------------------
-static sq_lv as_i64(sq_nest *t, sq_lv v, uint32_t s) {
+static sq_lv as_i64(sq_knest *t, sq_lv v, uint32_t s) {
   return sq_k_cast(t->k, v, t->g->s.v[s].dtype, SQ_I64);
 }
 // Flattened position at lane 0; axes that do not vary are summed first.
-static sq_lv index_uniform(sq_nest *t, const sq_kplace *p, uint32_t n_pos, const uint32_t *pos) {
+static sq_lv index_uniform(sq_knest *t, const sq_kplace *p, uint32_t n_pos, const uint32_t *pos) {
   sq_kern *k = t->k;
   sq_lv sum = NULL;
   for (int turn = 0; turn < 2; turn++)
     for (uint32_t i = p->skip; i < n_pos; i++) {
-      if (sq_nest_varies(t, pos[i]) != (turn == 1)) continue;
-      sq_lv v = as_i64(t, sq_nest_uniform(t, pos[i]), pos[i]);
+      if (sq_knest_varies(t, pos[i]) != (turn == 1)) continue;
+      sq_lv v = as_i64(t, sq_knest_uniform(t, pos[i]), pos[i]);
       v = LLVMBuildMul(k->b, v, sq_kplace_stride(k, p, i), "");
       sum = sum ? LLVMBuildAdd(k->b, sum, v, "") : v;
     }
   return sum ? sum : sq_k_int(k, 0);
 }
-static sq_lv index_lanes(sq_nest *t, const sq_kplace *p, uint32_t n_pos, const uint32_t *pos) {
+static sq_lv index_lanes(sq_knest *t, const sq_kplace *p, uint32_t n_pos, const uint32_t *pos) {
   sq_kern *k = t->k;
   sq_lv sum = NULL;
   for (uint32_t i = p->skip; i < n_pos; i++) {
-    sq_lv v = as_i64(t, sq_nest_value(t, pos[i]), pos[i]);
+    sq_lv v = as_i64(t, sq_knest_value(t, pos[i]), pos[i]);
     v = LLVMBuildMul(k->b, v, sq_k_splat(k, sq_kplace_stride(k, p, i), sq_k_lanes(v)), "");
     v = sq_k_splat(k, v, t->w);
     sum = sum ? LLVMBuildAdd(k->b, sum, v, "") : v;
   }
   return sum;
 }
-static sq_lv lane_step(sq_nest *t, const sq_kplace *p, uint32_t n_pos, const uint32_t *pos) {
+static sq_lv lane_step(sq_knest *t, const sq_kplace *p, uint32_t n_pos, const uint32_t *pos) {
   sq_kern *k = t->k;
   sq_lv sum = sq_k_int(k, 0);
   for (uint32_t i = p->skip; i < n_pos; i++) {
     int64_t c;
-    if (!sq_nest_linear(t, pos[i], t->va, &c) || c == 0) continue;
+    if (!sq_knest_linear(t, pos[i], t->va, &c) || c == 0) continue;
     sq_lv v = LLVMBuildMul(k->pb, sq_k_int(k, c), sq_kplace_stride(k, p, i), "");
     sum = LLVMBuildAdd(k->pb, sum, v, "");
   }
@@ -223,16 +223,16 @@ static sq_lv safe_pointer(sq_kern *k, sq_lv cond, sq_lv ptr) {
 }
 static sq_lv zero_of(sq_lv like) { return LLVMConstNull(LLVMTypeOf(like)); }
 
-sq_lv sq_nest_read_uniform(sq_nest *t, uint32_t s) {
+sq_lv sq_knest_read_uniform(sq_knest *t, uint32_t s) {
   sq_kern *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
   if (t->group) {
     sq_lv e = t->group->element[t->n->in[x->operand]->id];
     if (e && x->guard == SQ_NO_SCALAR) return e;
-    if (e) return LLVMBuildSelect(k->b, sq_nest_uniform(t, x->guard), e, LLVMConstNull(LLVMTypeOf(e)), "");
+    if (e) return LLVMBuildSelect(k->b, sq_knest_uniform(t, x->guard), e, LLVMConstNull(LLVMTypeOf(e)), "");
   }
   const sq_kplace *p = place_of(t, x->operand);
-  sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_nest_uniform(t, x->guard);
+  sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_knest_uniform(t, x->guard);
   sq_lv in = checked(x) || t->hoisting ? inside_uniform(t, s) : NULL;
   sq_lv active = t->mask ? sq_k_any(k, t->mask) : NULL;
   if (x->site != SQ_NO_SITE && x->other == SQ_NO_SCALAR && in) {
@@ -243,10 +243,10 @@ sq_lv sq_nest_read_uniform(sq_nest *t, uint32_t s) {
   sq_lv cond = sq_k_and(k, sq_k_and(k, guard, in), active);
   sq_lv v = sq_k_load(k, p->type.dtype, safe_pointer(k, cond, ptr));
   if (x->other != SQ_NO_SCALAR && in)
-    v = LLVMBuildSelect(k->b, in, v, sq_nest_uniform(t, x->other), "");
+    v = LLVMBuildSelect(k->b, in, v, sq_knest_uniform(t, x->other), "");
   return guard && x->other != SQ_NO_SCALAR ? LLVMBuildSelect(k->b, guard, v, zero_of(v), "") : v;
 }
-static sq_lv gather(sq_nest *t, const sq_kplace *p, sq_lv index, sq_lv mask) {
+static sq_lv gather(sq_knest *t, const sq_kplace *p, sq_lv index, sq_lv mask) {
   sq_kern *k = t->k;
   sq_dtype d = p->type.dtype;
   sq_lv ptrs = sq_k_offset(k, p->base, index, d);
@@ -257,7 +257,7 @@ static sq_lv gather(sq_nest *t, const sq_kplace *p, sq_lv index, sq_lv mask) {
   sq_lv arg[4] = {ptrs, align, mask, LLVMConstNull(mem)};
   return sq_k_from_mem(k, d, sq_k_intrinsic(k, "llvm.masked.gather", over, 2, arg, 4));
 }
-static sq_lv load_strided(sq_nest *t, const sq_kplace *p, sq_lv first, sq_lv step, sq_lv mask) {
+static sq_lv load_strided(sq_knest *t, const sq_kplace *p, sq_lv first, sq_lv step, sq_lv mask) {
   sq_kern *k = t->k;
   sq_dtype d = p->type.dtype;
   if (mask) {
@@ -275,11 +275,11 @@ static sq_lv load_strided(sq_nest *t, const sq_kplace *p, sq_lv first, sq_lv ste
   }
   return sq_k_from_mem(k, d, v);
 }
-sq_lv sq_nest_read_lanes(sq_nest *t, uint32_t s) {
+sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s) {
   sq_kern *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
   const sq_kplace *p = place_of(t, x->operand);
-  sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_nest_value(t, x->guard);
+  sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_knest_value(t, x->guard);
   sq_lv in_u = checked(x) ? inside_uniform(t, s) : NULL, in_v = checked(x) ? inside_lanes(t, s) : NULL;
   sq_lv in = sq_k_and(k, in_u, in_v);
   if (x->site != SQ_NO_SITE && x->other == SQ_NO_SCALAR && in) {
@@ -290,7 +290,7 @@ sq_lv sq_nest_read_lanes(sq_nest *t, uint32_t s) {
   sq_lv same = sq_k_and(k, in_u, lanes_guard ? NULL : guard);
   sq_lv mask = sq_k_and(k, sq_k_and(k, in_v, lanes_guard ? guard : NULL), t->mask);
   sq_dtype d = p->type.dtype;
-  sq_kstride kind = sq_nest_stride(t, &p->type, p->skip, x->n_pos, x->pos);
+  sq_kstride kind = sq_knest_stride(t, &p->type, p->skip, x->n_pos, x->pos);
   sq_lv v;
   if (kind == SQ_K_UNIT) {
     sq_lv ptr = sq_k_offset(k, p->base, index_uniform(t, p, x->n_pos, x->pos), d);
@@ -310,14 +310,14 @@ sq_lv sq_nest_read_lanes(sq_nest *t, uint32_t s) {
       v = gather(t, p, index_lanes(t, p, x->n_pos, x->pos), mask);
   }
   if (x->other != SQ_NO_SCALAR && in) {
-    v = LLVMBuildSelect(k->b, in, v, sq_nest_lanes(t, x->other), "");
+    v = LLVMBuildSelect(k->b, in, v, sq_knest_lanes(t, x->other), "");
     if (guard) v = LLVMBuildSelect(k->b, guard, v, zero_of(v), "");
   }
   return v;
 }
 
 // ---- storing ------------------------------------------------------------------------------------------
-static sq_ktarget at_parallel_axes(sq_nest *t, const sq_kplace *to) {
+static sq_ktarget at_parallel_axes(sq_knest *t, const sq_kplace *to) {
   sq_kern *k = t->k;
   sq_ktarget r = {.kind = SQ_K_UNIFORM};
   for (uint32_t i = to->skip; i < t->g->n_par; i++) {
@@ -331,18 +331,18 @@ static sq_ktarget at_parallel_axes(sq_nest *t, const sq_kplace *to) {
   }
   return r;
 }
-static sq_ktarget at_positions(sq_nest *t, const sq_kplace *to) {
+static sq_ktarget at_positions(sq_knest *t, const sq_kplace *to) {
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
   sq_ktarget r = {.kind = SQ_K_UNIFORM};
   for (uint32_t i = 0; i < g->n_pos; i++) {
-    if (sq_nest_inside(t, g->pos[i], to->type.dim[i])) continue;
-    sq_lv p = sq_nest_value(t, g->pos[i]);
+    if (sq_knest_inside(t, g->pos[i], to->type.dim[i])) continue;
+    sq_lv p = sq_knest_value(t, g->pos[i]);
     r.inside = sq_k_and(k, r.inside, inside(t, p, g->s.v[g->pos[i]].dtype, to->type.dim[i]));
   }
   bool varies = false;
-  for (uint32_t i = 0; i < g->n_pos; i++) varies |= sq_nest_varies(t, g->pos[i]);
-  if (t->w > 1 && varies) r.kind = sq_nest_stride(t, &to->type, 0, g->n_pos, g->pos);
+  for (uint32_t i = 0; i < g->n_pos; i++) varies |= sq_knest_varies(t, g->pos[i]);
+  if (t->w > 1 && varies) r.kind = sq_knest_stride(t, &to->type, 0, g->n_pos, g->pos);
   if (r.kind == SQ_K_GATHER) {
     r.index = index_lanes(t, to, g->n_pos, g->pos);
   } else {
@@ -351,7 +351,7 @@ static sq_ktarget at_positions(sq_nest *t, const sq_kplace *to) {
   }
   return r;
 }
-static void scatter(sq_nest *t, const sq_kplace *to, const sq_ktarget *r, sq_lv v, sq_lv mask) {
+static void scatter(sq_knest *t, const sq_kplace *to, const sq_ktarget *r, sq_lv v, sq_lv mask) {
   sq_kern *k = t->k;
   sq_dtype d = to->type.dtype;
   v = sq_k_to_mem(k, d, v);
@@ -368,13 +368,13 @@ static void scatter(sq_nest *t, const sq_kplace *to, const sq_ktarget *r, sq_lv 
   sq_lv arg[4] = {v, ptrs, align, sq_k_splat(k, mask, t->w)};
   sq_k_intrinsic(k, "llvm.masked.scatter", over, 2, arg, 4);
 }
-sq_ktarget sq_nest_target(sq_nest *t, const sq_kplace *to) {
+sq_ktarget sq_knest_target(sq_knest *t, const sq_kplace *to) {
   return t->g->pos ? at_positions(t, to) : at_parallel_axes(t, to);
 }
-void sq_nest_store(sq_nest *t, const sq_kplace *to, sq_lv v, sq_lv where) {
+void sq_knest_store(sq_knest *t, const sq_kplace *to, sq_lv v, sq_lv where) {
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
-  sq_ktarget r = sq_nest_target(t, to);
+  sq_ktarget r = sq_knest_target(t, to);
   sq_dtype d = to->type.dtype;
   if (r.inside && g->pos_site != SQ_NO_SITE) {
     sq_lv bad = sq_k_and(k, LLVMBuildNot(k->b, r.inside, ""), where);

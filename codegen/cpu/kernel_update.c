@@ -9,7 +9,7 @@
 #include "codegen/cpu/kernel.h"
 
 // Axes that are, times +-1, a position in which no other axis stands.
-static uint32_t own_axes(const sq_nest *t, uint32_t n_axes) {
+static uint32_t own_axes(const sq_knest *t, uint32_t n_axes) {
   const sq_generic *g = t->g;
   uint32_t all = (uint32_t)((1ull << n_axes) - 1), own = 0;
   if (!g->pos) return all;
@@ -18,21 +18,21 @@ static uint32_t own_axes(const sq_nest *t, uint32_t n_axes) {
     if (!deps || (deps & (deps - 1))) continue;
     uint32_t axis = (uint32_t)__builtin_ctz(deps);
     int64_t c;
-    if (sq_nest_linear(t, g->pos[i], axis, &c) && (c == 1 || c == -1)) own |= deps;
+    if (sq_knest_linear(t, g->pos[i], axis, &c) && (c == 1 || c == -1)) own |= deps;
   }
   return own;
 }
-static void write_element(sq_nest *t, sq_lv v, void *user) {
+static void write_element(sq_knest *t, sq_lv v, void *user) {
   sq_lv where = t->mask;
   if (t->g->write_guard != SQ_NO_SCALAR)
-    where = sq_k_and(t->k, where, sq_nest_value(t, t->g->write_guard));
-  sq_nest_store(t, user, v, where);
+    where = sq_k_and(t->k, where, sq_knest_value(t, t->g->write_guard));
+  sq_knest_store(t, user, v, where);
 }
 void sq_kernel_update(sq_cg *cg, sq_node *n) {
   sq_kern kern, *k = &kern;
-  sq_nest t;
+  sq_knest t;
   sq_kern_begin(k, cg, sq_op_table[n->op].name);
-  sq_nest_begin(&t, k, n, NULL);
+  sq_knest_begin(&t, k, n, NULL);
   sq_kplace to = {0};
   if (n->op == SQ_OP_UPDATE) {
     to = sq_kplace_of(k, NULL, n->out[0]);
@@ -146,59 +146,59 @@ static void emit_neutral(sq_cg *cg, const sq_node *n, const keyed *y) {
 static void emit_finish(sq_cg *cg, sq_node *n, const keyed *y) {
   sq_kern kern, *k = &kern;
   flat f;
-  sq_nest t;
+  sq_knest t;
   sq_kern_begin(k, cg, "keyed.finish");
-  sq_nest_begin(&t, k, n, NULL);
+  sq_knest_begin(&t, k, n, NULL);
   flat_begin(k, &f, n, 1, 10);
   sq_lv part[SQ_K_PARTS];
   for (uint32_t i = 0; i < y->acc.parts; i++) {
     sq_lv base = sq_kern_pass(k, part_base(cg, n, y, i));
     part[i] = sq_k_load(k, y->type[i], sq_k_offset(k, base, f.loop.i, y->type[i]));
   }
-  uint32_t mark = sq_nest_enter(&t);
+  uint32_t mark = sq_knest_enter(&t);
   t.acc = sq_kacc_result(k, &y->acc, part, NULL);
-  sq_lv v = n->g->post != SQ_NO_SCALAR ? sq_nest_uniform(&t, n->g->post) : t.acc;
+  sq_lv v = n->g->post != SQ_NO_SCALAR ? sq_knest_uniform(&t, n->g->post) : t.acc;
   sq_dtype d = n->out[0]->type.dtype;
   sq_k_store(k, d, sq_k_offset(k, sq_kern_pointer(k, n->out[0]), f.loop.i, d), v);
-  sq_nest_leave(&t, mark);
+  sq_knest_leave(&t, mark);
   flat_end(k, &f);
 }
 
 typedef struct scatter {
-  sq_nest *t;
+  sq_knest *t;
   const keyed *y;
   sq_kplace part[SQ_K_PARTS];
 } scatter;
-static sq_lv flat_index(sq_nest *t) {
+static sq_lv flat_index(sq_knest *t) {
   sq_kern *k = t->k;
   sq_lv v = sq_k_int(k, 0);
   for (uint32_t a = 0; a < t->n_axes; a++)
-    v = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, v, sq_nest_extent(t, a), ""), t->idx[a], "");
+    v = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, v, sq_knest_extent(t, a), ""), t->idx[a], "");
   sq_lv lanes = LLVMBuildTrunc(k->b, v, k->i32, "");
   if (t->w == 1) return lanes;
   sq_lv stride = sq_k_int(k, 1);
   for (uint32_t a = t->va + 1; a < t->n_axes; a++)
-    stride = LLVMBuildMul(k->b, stride, sq_nest_extent(t, a), "");
+    stride = LLVMBuildMul(k->b, stride, sq_knest_extent(t, a), "");
   stride = sq_k_splat(k, LLVMBuildTrunc(k->b, stride, k->i32, ""), t->w);
   sq_lv step = LLVMBuildMul(k->b, sq_k_lane_index(k, t->w, k->i32), stride, "");
   return LLVMBuildAdd(k->b, sq_k_splat(k, lanes, t->w), step, "");
 }
 static void bring_element(scatter *s) {
-  sq_nest *t = s->t;
+  sq_knest *t = s->t;
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
-  sq_nest_hoist(t);
+  sq_knest_hoist(t);
   sq_lv when = NULL, outer = t->mask;
-  uint32_t mark = sq_nest_enter(t);
+  uint32_t mark = sq_knest_enter(t);
   for (uint32_t i = 0; i < g->domain.n; i++) {
-    sq_lv d = sq_nest_value(t, g->domain.v[i]);
+    sq_lv d = sq_knest_value(t, g->domain.v[i]);
     if (sq_k_is_vec(d)) t->mask = sq_k_and(k, t->mask, d);
     else when = sq_k_and(k, when, d);
   }
   sq_kif domain, place;
   if (when) sq_kif_begin(k, &domain, when);
-  uint32_t scope = sq_nest_enter(t);
-  sq_ktarget to = sq_nest_target(t, &s->part[0]);
+  uint32_t scope = sq_knest_enter(t);
+  sq_ktarget to = sq_knest_target(t, &s->part[0]);
   sq_lv where = t->mask;
   sq_lv reach = to.inside;
   if (reach && sq_k_is_vec(reach)) {
@@ -206,10 +206,10 @@ static void bring_element(scatter *s) {
     reach = NULL;
   }
   if (reach) sq_kif_begin(k, &place, reach);
-  uint32_t within = sq_nest_enter(t);
+  uint32_t within = sq_knest_enter(t);
   sq_lv saved = t->mask, part[SQ_K_PARTS], x;
   t->mask = where;
-  x = sq_nest_value(t, g->body);
+  x = sq_knest_value(t, g->body);
   for (uint32_t i = 0; i < s->y->acc.parts; i++) {
     sq_lv at = sq_k_offset(k, s->part[i].base, to.first, s->y->type[i]);
     part[i] = t->w > 1 ? sq_k_load_row(k, s->y->type[i], at, t->w, where)
@@ -222,26 +222,26 @@ static void bring_element(scatter *s) {
     else sq_k_store(k, s->y->type[i], at, part[i]);
   }
   t->mask = saved;
-  sq_nest_leave(t, within);
+  sq_knest_leave(t, within);
   if (reach) sq_kif_end(k, &place, 0, NULL, NULL, NULL);
-  sq_nest_leave(t, scope);
+  sq_knest_leave(t, scope);
   if (when) sq_kif_end(k, &domain, 0, NULL, NULL, NULL);
   t->mask = outer;
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
 }
 static void bring_axis(scatter *s, uint32_t axis, sq_lv lo, sq_lv hi) {
-  sq_nest *t = s->t;
+  sq_knest *t = s->t;
   sq_kern *k = t->k;
   if (axis == t->va) axis++;
   sq_kloop l;
   uint32_t mark;
   if (axis < t->n_axes) {
-    sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_nest_extent(t, axis), 1, 0, NULL);
-    mark = sq_nest_enter(t);
-    sq_nest_open(t, axis, l.i);
-    sq_nest_hoist(t);
+    sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_knest_extent(t, axis), 1, 0, NULL);
+    mark = sq_knest_enter(t);
+    sq_knest_open(t, axis, l.i);
+    sq_knest_hoist(t);
     bring_axis(s, axis + 1, lo, hi);
-    sq_nest_leave(t, mark);
+    sq_knest_leave(t, mark);
     sq_kloop_end(k, &l, NULL);
     t->open &= ~(1u << axis);
     return;
@@ -252,33 +252,33 @@ static void bring_axis(scatter *s, uint32_t axis, sq_lv lo, sq_lv hi) {
   }
   sq_lv last = LLVMBuildSub(k->b, hi, sq_k_int(k, t->w - 1), "");
   sq_kloop_begin(k, &l, lo, last, t->w, 0, NULL);
-  mark = sq_nest_enter(t);
-  sq_nest_open(t, t->va, l.i);
+  mark = sq_knest_enter(t);
+  sq_knest_open(t, t->va, l.i);
   bring_element(s);
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
   sq_kloop_end(k, &l, NULL);
   sq_kif rest;
   sq_kif_begin(k, &rest, LLVMBuildICmp(k->b, LLVMIntSLT, l.i, hi, ""));
-  mark = sq_nest_enter(t);
-  sq_nest_open(t, t->va, l.i);
+  mark = sq_knest_enter(t);
+  sq_knest_open(t, t->va, l.i);
   sq_lv left = LLVMBuildSub(k->b, hi, l.i, "");
   t->mask = LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, t->w, k->i64),
                           sq_k_splat(k, left, t->w), "");
   bring_element(s);
   t->mask = NULL;
-  sq_nest_leave(t, mark);
+  sq_knest_leave(t, mark);
   sq_kif_end(k, &rest, 0, NULL, NULL, NULL);
   t->open &= ~(1u << t->va);
 }
 // The axis that is the last position by itself, {NO_AXIS}: none.
-static uint32_t row_axis(const sq_nest *t, const sq_type *type) {
+static uint32_t row_axis(const sq_knest *t, const sq_type *type) {
   const sq_generic *g = t->g;
   if (!g->n_pos) return SQ_K_NO_AXIS;
   uint32_t s = g->pos[g->n_pos - 1], deps = t->deps[s];
   int64_t c;
   if (!deps || (deps & (deps - 1)) || g->n_pos != type->rank) return SQ_K_NO_AXIS;
   uint32_t axis = (uint32_t)__builtin_ctz(deps);
-  if (!sq_nest_linear(t, s, axis, &c) || c != 1) return SQ_K_NO_AXIS;
+  if (!sq_knest_linear(t, s, axis, &c) || c != 1) return SQ_K_NO_AXIS;
   for (uint32_t i = 0; i + 1 < g->n_pos; i++)
     if (t->deps[g->pos[i]] & deps) return SQ_K_NO_AXIS;
   if (sq_dim_is_const(t->k->g->dims, g->axis[axis].extent, &c) && c < 4) return SQ_K_NO_AXIS;
@@ -288,9 +288,9 @@ void sq_kernel_keyed(sq_cg *cg, sq_node *n) {
   keyed y = keyed_of(n);
   emit_neutral(cg, n, &y);
   sq_kern kern, *k = &kern;
-  sq_nest t;
+  sq_knest t;
   sq_kern_begin(k, cg, "keyed");
-  sq_nest_begin(&t, k, n, NULL);
+  sq_knest_begin(&t, k, n, NULL);
   scatter s = {.t = &t, .y = &y};
   for (uint32_t i = 0; i < y.acc.parts; i++) {
     s.part[i].base = sq_kern_pass(k, part_base(cg, n, &y, i));
@@ -314,7 +314,7 @@ void sq_kernel_keyed(sq_cg *cg, sq_node *n) {
     // A task takes all of its row at once: the keys are looked up once a task.
     sq_lv lo = LLVMBuildMul(k->b, LLVMBuildMul(k->b, k->task, tasks.per_task, ""), chunk, "");
     sq_lv hi = LLVMBuildAdd(k->b, lo, LLVMBuildMul(k->b, tasks.per_task, chunk, ""), "");
-    bring_axis(&s, 0, lo, sq_k_min(k, hi, sq_nest_extent(&t, t.va)));
+    bring_axis(&s, 0, lo, sq_k_min(k, hi, sq_knest_extent(&t, t.va)));
     sq_kern_launch(k, tasks.n_tasks);
   }
   if (!y.in_place) emit_finish(cg, n, &y);

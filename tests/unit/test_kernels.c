@@ -1,0 +1,575 @@
+// CPU kernels against the interpreter: each graph, given as IR text, runs compiled for several targets
+// with tasks in both orders, and by sq_eval; results agree within rounding, bit by bit between orders.
+#include "codegen/codegen.h"
+#include "ir/eval.h"
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+static sq_ctx *ctx;
+static const char *message;
+
+// ---- every value in a slot of its own -------------------------------------------------------------------
+static void place(sq_func *f, sq_graph *g, sq_value *v) {
+  if (v->store != SQ_STORE_NONE) return;
+  if (v->def && (v->def->op == SQ_OP_PARAM || v->def->op == SQ_OP_STATE_READ)) {
+    v->store = v->def->op == SQ_OP_PARAM ? SQ_STORE_PARAM : SQ_STORE_STATE;
+    return;
+  }
+  if (v->def && v->def->op == SQ_OP_UPDATE && v->def->in[0]->store == SQ_STORE_SLOT) {
+    v->store = SQ_STORE_SLOT;
+    v->store_index = v->def->in[0]->store_index;
+    return;
+  }
+  sq_node *owner = v->def ? v->def->block->owner : NULL;
+  uint32_t skip = owner && owner->op == SQ_OP_GROUP ? owner->n_outer : 0;
+  sq_dim bytes = sq_dim_const(g->dims, sq_dtype_table[v->type.dtype].bytes);
+  for (uint32_t k = skip; k < v->type.rank; k++)
+    bytes = sq_dim_mul(g->dims, bytes, sq_dim_storage(g->dims, v->type.dim[k]));
+  if (owner && owner->op == SQ_OP_GROUP) {
+    v->store = SQ_STORE_INNER;
+    v->store_index = f->scratch.n;
+    sq_push(g->arena, &f->scratch, bytes);
+    return;
+  }
+  v->store = SQ_STORE_SLOT;
+  v->store_index = f->slot.n;
+  sq_push(g->arena, &f->slot, bytes);
+}
+static void place_node(sq_node *n, void *user) {
+  sq_func *f = user;
+  for (uint32_t k = 0; k < n->n_out; k++) place(f, f->graph, n->out[k]);
+}
+static void plan(sq_graph *g) {
+  for (uint32_t i = 0; i < g->func.n; i++) {
+    sq_func *f = g->func.v[i];
+    for (uint32_t k = 0; k < f->body->args.n; k++) {
+      f->body->args.v[k]->store = SQ_STORE_INPUT;
+      f->body->args.v[k]->store_index = k;
+    }
+    sq_walk(f->body, place_node, f);
+    f->planned = true;
+  }
+}
+
+// ---- calling --------------------------------------------------------------------------------------------
+static bool backwards;
+static void parallel(void *pool, int64_t n, sq_task fn, void *closure) {
+  (void)pool;
+  for (int64_t i = 0; i < n; i++) fn(closure, backwards ? n - 1 - i : i, backwards ? i % 3 : 0);
+}
+static int64_t value_of(const sq_abi_expr *e, const int64_t *sym) {
+  int64_t stack[64];
+  int n = 0;
+  for (uint32_t k = 0; k < e->n; k++) {
+    int64_t op = e->code[k];
+    if (op == SQ_X_CONST) stack[n++] = e->code[++k];
+    else if (op == SQ_X_SYM) stack[n++] = sym[e->code[++k]];
+    else {
+      int64_t b = stack[--n], a = stack[--n];
+      stack[n++] = op == SQ_X_ADD        ? a + b
+                   : op == SQ_X_MUL      ? a * b
+                   : op == SQ_X_FLOORDIV ? a / b
+                   : op == SQ_X_MOD      ? a % b
+                   : op == SQ_X_MIN      ? (a < b ? a : b)
+                                         : (a > b ? a : b);
+    }
+  }
+  return stack[0];
+}
+static uint64_t seed;
+static uint32_t rnd(void) {
+  seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+  return (uint32_t)(seed >> 33);
+}
+static uint16_t to_half(double x) { // x: a multiple of 2^-6 below 16
+  if (x == 0) return 0;
+  int e;
+  double m = frexp(fabs(x), &e);
+  return (uint16_t)((x < 0) << 15 | (e + 14) << 10 | ((int)(m * 2048) & 1023));
+}
+static double from_half(uint16_t h) {
+  int e = h >> 10 & 31, m = h & 1023;
+  double v = e == 31 ? (m ? NAN : INFINITY) : e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+  return h >> 15 ? -v : v;
+}
+static void put(sq_dtype t, void *data, int64_t k, double f, int64_t i) {
+  union {
+    float f;
+    uint32_t u;
+  } b = {.f = (float)f};
+  switch ((int)t) {
+  case SQ_F64: ((double *)data)[k] = f; break;
+  case SQ_F32: ((float *)data)[k] = (float)f; break;
+  case SQ_F16: ((uint16_t *)data)[k] = to_half(f); break;
+  case SQ_BF16: ((uint16_t *)data)[k] = (uint16_t)(b.u >> 16); break;
+  case SQ_I64: ((int64_t *)data)[k] = i; break;
+  case SQ_I32: ((int32_t *)data)[k] = (int32_t)i; break;
+  default: ((int8_t *)data)[k] = (int8_t)i;
+  }
+}
+static void get(sq_dtype t, const void *data, int64_t k, double *f, int64_t *i) {
+  union {
+    uint32_t u;
+    float f;
+  } b;
+  *f = 0, *i = 0;
+  switch ((int)t) {
+  case SQ_F64: *f = ((const double *)data)[k]; break;
+  case SQ_F32: *f = ((const float *)data)[k]; break;
+  case SQ_F16: *f = from_half(((const uint16_t *)data)[k]); break;
+  case SQ_BF16:
+    b.u = (uint32_t)((const uint16_t *)data)[k] << 16;
+    *f = b.f;
+    break;
+  case SQ_I64: *i = ((const int64_t *)data)[k]; break;
+  case SQ_I32: *i = ((const int32_t *)data)[k]; break;
+  case SQ_I8: *i = ((const int8_t *)data)[k]; break;
+  default: *i = ((const uint8_t *)data)[k];
+  }
+}
+typedef enum inputs { PLAIN, SPECIAL } inputs;
+static void fill(sq_tensor64 *t, inputs kind) {
+  static const double odd[] = {0, -0.0, INFINITY, -INFINITY, NAN, 1, -1, 0.5};
+  for (int64_t k = 0; k < sq_tensor64_count(t); k++) {
+    if (t->f) {
+      double v = ((int)(rnd() % 513) - 256) / 64.0;
+      t->f[k] = kind == SPECIAL && rnd() % 4 == 0 && t->dtype < SQ_F16 ? odd[rnd() % 8] : v;
+    } else {
+      t->i[k] = t->dtype == SQ_BOOL ? rnd() % 2 : rnd() % 5;
+    }
+  }
+}
+
+// Sizes of symbols by name: "N=5 M=3".
+static int64_t size_of(const char *sizes, const char *name) {
+  size_t n = strlen(name);
+  for (const char *p = sizes; p; p = strchr(p, ' ')) {
+    while (*p == ' ') p++;
+    if (strncmp(p, name, n) == 0 && p[n] == '=') return atoll(p + n + 1);
+  }
+  return INT64_MIN;
+}
+static void *zeroed(int64_t bytes) {
+  void *p = aligned_alloc(64, (size_t)((bytes + 127) / 64 * 64));
+  memset(p, 0xA5, (size_t)((bytes + 127) / 64 * 64));
+  return p;
+}
+typedef struct result {
+  uint64_t error;
+  void *out[8];
+  int64_t bytes[8];
+} result;
+static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_code code,
+                           const int64_t *sym_in, void **in, bool back) {
+  result r = {0};
+  sq_func *f = g->func.v[0];
+  int64_t sym[32];
+  memcpy(sym, sym_in, sizeof sym);
+  sym[0] = back ? 3 : 1;
+  sq_node *yield = sq_block_end(f->body);
+  for (uint32_t k = 0; k < yield->n_in; k++) {
+    int64_t n = sq_dtype_table[yield->in[k]->type.dtype].bytes, d;
+    for (uint32_t a = 0; a < yield->in[k]->type.rank; a++) {
+      sq_dim_eval(g->dims, sq_dim_storage(g->dims, yield->in[k]->type.dim[a]), sym, &d);
+      n *= d;
+    }
+    r.out[k] = zeroed(n);
+    r.bytes[k] = n;
+  }
+  backwards = back;
+  sq_call call = {.sym = sym, .in = in, .out = r.out, .parallel = parallel};
+  call.arena = zeroed(value_of(&m->entry[0].arena, sym));
+  code(&call);
+  r.error = call.error;
+  free(call.arena);
+  return r;
+}
+static void compare(const char *name, const char *target, const sq_graph *g, const result *r,
+                    sq_tensor64 *want, uint32_t n) {
+  for (uint32_t k = 0; k < n; k++) {
+    sq_tensor64 *t = &want[k];
+    double eps = t->dtype == SQ_F64 ? 1e-13 : t->dtype == SQ_F32 ? 3e-6 : t->dtype == SQ_F16 ? 2e-3 : 1e-2;
+    for (int64_t i = 0; i < sq_tensor64_count(t); i++) {
+      double f;
+      int64_t v;
+      get(t->dtype, r->out[k], i, &f, &v);
+      if (!t->f) {
+        cr_assert_eq(v, t->i[i], "%s on %s: result %u [%ld]: %ld, want %ld", name, target, k, (long)i,
+                     (long)v, (long)t->i[i]);
+        continue;
+      }
+      double w = t->f[i];
+      bool ok = isnan(w) ? isnan(f) : isinf(w) ? f == w : fabs(f - w) <= eps * (1 + fabs(w));
+      cr_assert(ok, "%s on %s: result %u [%ld]: %.9g, want %.9g", name, target, k, (long)i, f, w);
+    }
+  }
+  (void)g;
+}
+static void check_sizes(const char *name, const char *target_name, sq_graph *g, sq_eval *e,
+                        const sq_abi_model *m, sq_entry_code code, const char *sizes, inputs kind) {
+  sq_func *f = g->func.v[0];
+  int64_t sym[32];
+  for (int i = 0; i < 32; i++) sym[i] = INT64_MIN;
+  for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++)
+    sym[s] = size_of(sizes, sq_sym_at(g->dims, (sq_sym){s})->name);
+  sq_tensor64 in64[8];
+  void *in[8];
+  seed = 1;
+  for (uint32_t k = 0; k < f->body->args.n; k++) {
+    const sq_type *t = &f->body->args.v[k]->type;
+    in64[k] = (sq_tensor64){.dtype = t->dtype, .rank = t->rank};
+    for (uint32_t a = 0; a < t->rank; a++)
+      cr_assert(sq_dim_eval(g->dims, t->dim[a], sym, &in64[k].dim[a]));
+    int64_t n = sq_tensor64_count(&in64[k]);
+    in64[k].f = sq_is_float(t->dtype) ? calloc((size_t)n + 1, 8) : NULL;
+    in64[k].i = sq_is_float(t->dtype) ? NULL : calloc((size_t)n + 1, 8);
+    fill(&in64[k], kind);
+    in[k] = calloc((size_t)n + 1, (size_t)sq_dtype_table[t->dtype].bytes);
+    for (int64_t i = 0; i < n; i++) {
+      put(t->dtype, in[k], i, in64[k].f ? in64[k].f[i] : 0, in64[k].i ? in64[k].i[i] : 0);
+      int64_t unused;
+      if (in64[k].f) get(t->dtype, in[k], i, &in64[k].f[i], &unused);
+    }
+  }
+  sq_tensor64 *want;
+  uint32_t n_want;
+  sq_status s = sq_eval_call(e, f, in64, f->body->args.n, &want, &n_want);
+  result a = run_compiled(g, m, code, sym, in, false), b = run_compiled(g, m, code, sym, in, true);
+  cr_assert_eq(a.error != 0, s != SQ_OK, "%s on %s: error %lu, interpreter: %s", name, target_name,
+               (unsigned long)a.error, sq_eval_message(e));
+  cr_assert_eq(a.error, b.error);
+  if (s == SQ_OK) {
+    compare(name, target_name, g, &a, want, n_want);
+    for (uint32_t k = 0; k < n_want; k++)
+      cr_assert_arr_eq(a.out[k], b.out[k], (size_t)a.bytes[k], "%s: order of tasks matters", name);
+  }
+  for (int k = 0; k < 8; k++) free(a.out[k]), free(b.out[k]);
+  for (uint32_t k = 0; k < f->body->args.n; k++) free(in[k]), free(in64[k].f), free(in64[k].i);
+}
+static void check_on(const char *name, const char *text, const char *const *sizes, size_t n_sizes,
+                     inputs kind, const char *target_name) {
+  sq_arena arena;
+  ctx = sq_ctx_new(sq_alloc_libc());
+  sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
+  sq_graph *g = sq_graph_read(ctx, &arena, name, text, strlen(text));
+  cr_assert(g, "%s: %s", name, sq_diags_render(&ctx->diags));
+  sq_target target;
+  cr_assert_eq(sq_target_find(ctx, target_name, &target, &message), SQ_OK, "%s", message);
+  sq_eval *e = sq_eval_new(g, NULL, NULL);
+  plan(g);
+  sq_abi_model *m = sq_codegen_describe(g, &target);
+  sq_jit *jit;
+  cr_assert_eq(sq_jit_new(g, &target, NULL, &jit, &message), SQ_OK, "%s", message);
+  sq_abi_hooks hooks = sq_jit_hooks(jit);
+  sq_entry_code code = hooks.compile(hooks.user, 0, 0, &message);
+  cr_assert_not_null(code, "%s: %s", name, message);
+  for (size_t i = 0; i < n_sizes; i++)
+    check_sizes(name, target_name, g, e, m, code, sizes[i], kind);
+  hooks.release(hooks.user);
+  sq_eval_free(e);
+  sq_arena_free(&arena);
+  sq_ctx_free(ctx);
+}
+static bool runs_here(const char *target) {
+#ifdef __x86_64__
+  __builtin_cpu_init();
+  if (strcmp(target, "x86-64-v3") == 0) return __builtin_cpu_supports("avx2");
+  if (strcmp(target, "x86-64-v4") == 0) return __builtin_cpu_supports("avx512vl");
+  return strcmp(target, "aarch64") != 0;
+#else
+  return strcmp(target, "native") == 0;
+#endif
+}
+static void check_many(const char *name, const char *text, const char *const *sizes, size_t n,
+                       inputs kind) {
+  static const char *const targets[] = {"native", "x86-64-v2", "x86-64-v4"};
+  for (int i = 0; i < 3; i++)
+    if (runs_here(targets[i])) check_on(name, text, sizes, n, kind, targets[i]);
+}
+static void check(const char *name, const char *text, const char *sizes, inputs kind) {
+  check_many(name, text, &sizes, 1, kind);
+}
+
+#define HEAD "graph t f32" REST
+#define REST "\nsym N size\nsym M size\nsym K size\nsite 0 \"outside\"\nsite 1 \"other\"\n"
+static const char *const many_sizes[] = {"N=5 M=3 K=7", "N=1 M=1 K=1", "N=37 M=67 K=131", "N=0 M=4 K=5",
+                                         "N=4 M=0 K=3", "N=16 M=64 K=32"};
+static void each_size(const char *name, const char *text, inputs kind) {
+  check_many(name, text, many_sizes, sizeof many_sizes / sizeof *many_sizes, kind);
+}
+
+// ---- elementwise ----------------------------------------------------------------------------------------
+Test(kernels, elementwise) {
+  each_size("add", HEAD "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
+                        "  %r = generic (%x, %y) [n < N, m < M] { %x[n, m] * 2.0 + %y[m] } : f32[N, M]\n"
+                        "  yield %r\n}\n", PLAIN);
+  each_size("transpose", HEAD "entry @f(%x: f32[N, M]) -> (r: f32[M, N]) {\n"
+                              "  %r = generic (%x) [m < M, n < N] { %x[n, m] } : f32[M, N]\n"
+                              "  yield %r\n}\n", PLAIN);
+}
+// One elementwise function of x (and y) of a type.
+static void function_of(const char *type, const char *out, const char *expr, inputs kind) {
+  char text[1024];
+  snprintf(text, sizeof text,
+           "graph t %s" REST "entry @f(%%x: %s[N, M], %%y: %s[N, M]) -> (r: %s[N, M]) {\n"
+                "  %%r = generic (%%x, %%y) [n < N, m < M] { %s } : %s[N, M]\n  yield %%r\n}\n",
+           strcmp(type, "f64") ? "f32" : "f64", type, type, out, expr, out);
+  check(expr, text, "N=3 M=29", kind);
+}
+Test(kernels, functions) {
+  static const char *const exprs[] = {
+      "exp(%x[n, m])", "log(%x[n, m] * %x[n, m])", "sigmoid(%x[n, m])", "tanh(%x[n, m])",
+      "erf(%x[n, m])", "sin(%x[n, m])", "cos(%x[n, m])", "sqrt(abs(%x[n, m]))",
+      "%x[n, m] / %y[n, m]", "minimum(%x[n, m], %y[n, m])", "maximum(%x[n, m], %y[n, m])",
+      "floor(%x[n, m])", "ceil(%x[n, m])", "round(%x[n, m])", "sign(%x[n, m])", "neg(%x[n, m])",
+      "expm1(%x[n, m])", "log1p(abs(%x[n, m]))", "exp2(%x[n, m])", "rsqrt(abs(%x[n, m]) + 1.0)",
+      "pow(abs(%x[n, m]), %y[n, m])", "atan2(%x[n, m], %y[n, m])", "floordiv(%x[n, m], %y[n, m] + 9.0)",
+      "mod(%x[n, m], %y[n, m] + 9.0)", "select(%x[n, m] < %y[n, m], 1.0, %x[n, m])"};
+  for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
+    function_of("f32", "f32", exprs[i], PLAIN);
+    function_of("f64", "f64", exprs[i], SPECIAL);
+    function_of("f32", "f32", exprs[i], SPECIAL);
+  }
+  function_of("f32", "bool", "isnan(%x[n, m]) or %x[n, m] <= %y[n, m]", SPECIAL);
+  function_of("f16", "f16", "%x[n, m] * %y[n, m]", PLAIN);
+  function_of("bf16", "bf16", "%x[n, m] + %y[n, m]", PLAIN);
+  function_of("f16", "f32", "f32(%x[n, m]) - exp(f32(%y[n, m]))", PLAIN);
+}
+Test(kernels, integers) {
+  static const char *const types[] = {"i64", "i32", "i8", "u8"};
+  static const char *const exprs[] = {
+      "%x[n, m] + %y[n, m]", "(%x[n, m] - %y[n, m]) * %y[n, m]", "%x[n, m] // %y[n, m]",
+      "%x[n, m] % %y[n, m]", "(%x[n, m] - %y[n, m]) // (%y[n, m] - %x[n, m])",
+      "(%x[n, m] - %y[n, m]) % (%y[n, m] - %x[n, m])", "abs(%x[n, m] - %y[n, m])",
+      "minimum(%x[n, m], %y[n, m])", "shl(%x[n, m], %y[n, m])", "shr(%x[n, m] - %y[n, m], %x[n, m])",
+      "bitxor(%x[n, m], %y[n, m])", "sign(%x[n, m] - %y[n, m])"};
+  for (int t = 0; t < 4; t++)
+    for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++)
+      function_of(types[t], types[t], exprs[i], PLAIN);
+  function_of("i32", "bool", "not %x[n, m] == %y[n, m]", PLAIN);
+  function_of("f32", "i32", "i32(%x[n, m] * 134217728.0)", SPECIAL);
+  function_of("f32", "i8", "i8(%x[n, m] * 100.0)", SPECIAL);
+  function_of("f32", "u8", "u8(%x[n, m] * 100.0)", SPECIAL);
+  function_of("f64", "i64", "i64(%x[n, m] * 1e19)", SPECIAL);
+  function_of("i64", "f32", "f32(%x[n, m]) + f32(n * 7 + m)", PLAIN);
+  function_of("bool", "i32", "i32(%x[n, m]) + i32(m)", PLAIN);
+}
+
+// ---- reductions -----------------------------------------------------------------------------------------
+static void reduction(const char *monoid, const char *type, const char *out, inputs kind) {
+  char text[2048];
+  static const char *const shapes[] = {
+      "  %%r = generic (%%x) [n < N] %s [m < M] { %%x[n, m] } : %s[N]\n",
+      "  %%r = generic (%%x) [m < M] %s [n < N] { %%x[n, m] } : %s[M]\n",
+      "  %%r = generic (%%x) [] %s [n < N, m < M] { %%x[n, m] } : %s\n",
+      "  %%r = generic (%%x) [k < K] %s [n < N, m < M] { where m <= n + k, n < dim(K); %%x[n, m] } : %s[K]\n",
+      "  %%r = generic (%%x) [n < N] %s [m < M] { where n < m + 3, m <= n + 9; %%x[n, m] } : %s[N]\n",
+      "  %%r = generic (%%x) [n < N] %s [m < M] { where m %% 3 != 1, n %% 2 == 0; %%x[n, m] } : %s[N]\n",
+      "  %%r = generic (%%x) [m < M] %s [n < N] { where n <= m; %%x[n, m] } : %s[M]\n"};
+  static const char *const results[] = {"[N]", "[M]", "", "[K]", "[N]", "[N]", "[M]"};
+  for (int i = 0; i < 7; i++) {
+    char nest[512];
+    snprintf(nest, sizeof nest, shapes[i], monoid, out);
+    snprintf(text, sizeof text, HEAD "entry @f(%%x: %s[N, M], %%z: f32[K]) -> (r: %s%s) {\n%s  yield %%r\n}\n", type,
+             out, results[i], nest);
+    each_size(monoid, text, kind);
+  }
+}
+Test(kernels, sums) {
+  reduction("sum", "f32", "f32", PLAIN);
+  reduction("sum", "i32", "i32", PLAIN);
+  reduction("sum", "f64", "f64", PLAIN);
+  reduction("mean", "f32", "f32", PLAIN);
+  reduction("prod", "f64", "f64", PLAIN);
+}
+Test(kernels, extremes) {
+  reduction("max", "f32", "f32", SPECIAL);
+  reduction("min", "f32", "f32", SPECIAL);
+  reduction("max", "i8", "i8", PLAIN);
+  reduction("min", "u8", "u8", PLAIN);
+  reduction("any", "bool", "bool", PLAIN);
+  reduction("all", "bool", "bool", PLAIN);
+}
+Test(kernels, places) {
+  reduction("argmax", "f32", "i32", SPECIAL);
+  reduction("argmin", "f32", "i32", PLAIN);
+  reduction("argmax", "i32", "i32", PLAIN);
+}
+Test(kernels, logsumexp) {
+  reduction("logsumexp", "f32", "f32", SPECIAL);
+  reduction("logsumexp", "f64", "f64", PLAIN);
+}
+Test(kernels, narrow_sums) {
+  char text[1024];
+  static const char *const types[] = {"f16", "bf16"};
+  for (int i = 0; i < 2; i++) {
+    snprintf(text, sizeof text,
+             HEAD "entry @f(%%x: %s[N, M]) -> (r: f32[N]) {\n"
+                  "  %%r = generic (%%x) [n < N] sum [m < M] { f32(%%x[n, m]); post acc / 2.0 } : f32[N]\n"
+                  "  yield %%r\n}\n", types[i]);
+    each_size(types[i], text, PLAIN);
+  }
+}
+Test(kernels, products) {
+  each_size("small integers", HEAD
+            "entry @f(%x: i32[N, K], %y: i32[M, K]) -> (r: i32[N, M]) {\n"
+            "  %r = generic (%x, %y) [n < N, m < M] sum [k < K] { %x[n, k] * %y[m, k] } : i32[N, M]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("post", HEAD
+            "entry @f(%x: f32[N, K], %y: f32[K, M], %z: f32[M]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%x, %y, %z) [n < N, m < M] sum [k < K] {\n"
+            "    %x[n, k] * exp(neg(abs(%y[k, m])));\n    post tanh(acc) + %z[m];\n  } : f32[N, M]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("three axes", HEAD
+            "entry @f(%x: f32[N, M, K]) -> (r: f32[M]) {\n"
+            "  %r = generic (%x) [m < M] sum [n < N, k < K] { %x[n, m, k] } : f32[M]\n"
+            "  yield %r\n}\n", PLAIN);
+}
+
+// ---- reads ----------------------------------------------------------------------------------------------
+Test(kernels, reads) {
+  each_size("gather", HEAD
+            "entry @f(%t: f32[5, M], %at: i32[N]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%t, %at) [n < N, m < M] { %t[i64(%at[n]), m; site 0] } : f32[N, M]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("gather fails", HEAD
+            "entry @f(%t: f32[3, M], %at: i32[N]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%t, %at) [n < N, m < M] { %t[i64(%at[n]), m; site 0] } : f32[N, M]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("gather lanes", HEAD
+            "entry @f(%t: f32[4, M], %at: i32[N]) -> (r: f32[M, N]) {\n"
+            "  %r = generic (%t, %at) [m < M, n < N] { %t[i64(%at[n]), m; else 7.0] } : f32[M, N]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("window", HEAD
+            "entry @f(%x: f32[N, M], %w: f32[3]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%x, %w) [n < N, m < M] sum [k < 3] { %x[n, m - k; else 0.5] * %w[k] } : "
+            "f32[N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("guard", HEAD
+            "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%x) [n < N, m < M] { select(2 <= m and n < 3, %x[n, m - 2; if 2 <= m and n < 3],"
+            " -1.0) } : f32[N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("domain reads", HEAD
+            "entry @f(%x: f32[N]) -> (r: f32[N]) {\n"
+            "  %r = generic (%x) [n < N] sum [m < N] { where m <= n; %x[n - m] } : f32[N]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("merge heads", HEAD
+            "entry @f(%x: f32[3, N, 16]) -> (r: f32[N, 48]) {\n"
+            "  %r = generic (%x) [n < N, c < 48] { %x[c // 16, n, c % 16] } : f32[N, 48]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("strides", HEAD
+            "entry @f(%x: f32[N, M]) -> (r: f32[N, 5]) {\n"
+            "  %r = generic (%x) [n < N, c < 5] { %x[n, 3 * c + 1; else 0.0] } : f32[N, 5]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("small last axis", HEAD
+            "entry @f(%x: f32[N, M, 3]) -> (r: f32[N, M, 3]) {\n"
+            "  %r = generic (%x) [n < N, m < M, c < 3] { %x[n, m, c] + 1.0 } : f32[N, M, 3]\n"
+            "  yield %r\n}\n", PLAIN);
+}
+
+// ---- writes ---------------------------------------------------------------------------------------------
+Test(kernels, updates) {
+  each_size("rows", HEAD
+            "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
+            "  %c = generic (%x) [n < N, m < M] { %x[n, m] } : f32[N, M]\n"
+            "  %r = update (%c, %y) [m < M] { at [2, m; site 0]; guard 2 < dim(N); %y[m] } : f32[N, M]\n"
+            "  yield %r\n}\n", PLAIN);
+  each_size("scatter", HEAD
+            "entry @f(%x: f32[5, M], %at: i32[N], %y: f32[N, M]) -> (r: f32[5, M]) {\n"
+            "  %c = generic (%x) [n < 5, m < M] { %x[n, m] } : f32[5, M]\n"
+            "  %r = update (%c, %y, %at) [n < N, m < M] { at [i64(%at[n]), m; site 0]; %y[n, m] } : "
+            "f32[5, M]\n  yield %r\n}\n", PLAIN);
+  each_size("scatter fails", HEAD
+            "entry @f(%x: f32[3, M], %at: i32[N], %y: f32[N, M]) -> (r: f32[3, M]) {\n"
+            "  %c = generic (%x) [n < 3, m < M] { %x[n, m] } : f32[3, M]\n"
+            "  %r = update (%c, %y, %at) [n < N, m < M] { at [i64(%at[n]), m; site 1]; %y[n, m] } : "
+            "f32[3, M]\n  yield %r\n}\n", PLAIN);
+  each_size("turned", HEAD
+            "entry @f(%x: f32[N, M], %y: f32[M, N]) -> (r: f32[N, M]) {\n"
+            "  %c = generic (%x) [n < N, m < M] { %x[n, m] } : f32[N, M]\n"
+            "  %r = update (%c, %y) [m < M, n < N] { at [dim(N) - 1 - n, m]; %y[m, n] } : f32[N, M]\n"
+            "  yield %r\n}\n", PLAIN);
+}
+static void keyed(const char *monoid, const char *type, const char *out, const char *more) {
+  char text[2048];
+  snprintf(text, sizeof text,
+           HEAD "entry @f(%%x: %s[N, M], %%at: i32[N]) -> (r: %s[4, M], s: %s[4]) {\n"
+                "  %%r = generic (%%x, %%at) [] %s [n < N, m < M] keyed { %s at [i64(%%at[n]), m]; %%x[n, m] "
+                "} : %s[4, M]\n"
+                "  %%s = generic (%%x, %%at) [] %s [n < N, m < M] keyed { %s at [i64(%%at[n])]; %%x[n, m] } : "
+                "%s[4]\n  yield %%r, %%s\n}\n",
+           type, out, out, monoid, more, out, monoid, more, out);
+  each_size(monoid, text, PLAIN);
+}
+Test(kernels, keyed_reductions) {
+  keyed("sum", "f32", "f32", "");
+  keyed("sum", "i32", "i32", "where m <= n;");
+  keyed("max", "f32", "f32", "where n % 2 == 0;");
+  keyed("mean", "f32", "f32", "where m % 3 != 1;");
+  keyed("argmax", "f32", "i32", "");
+  keyed("logsumexp", "f32", "f32", "");
+  keyed("any", "bool", "bool", "");
+  keyed("prod", "f64", "f64", "");
+}
+
+// ---- along an axis --------------------------------------------------------------------------------------
+static void along(const char *op, const char *type, const char *out, inputs kind) {
+  char text[1024];
+  for (int axis = 0; axis < 2; axis++) {
+    snprintf(text, sizeof text,
+             HEAD "entry @f(%%x: %s[N, M]) -> (r: %s[N, M]) {\n"
+                  "  %%r = %s axis %d (%%x) : %s[N, M]\n  yield %%r\n}\n", type, out, op, axis, out);
+    each_size(op, text, kind);
+  }
+}
+Test(kernels, orders) {
+  along("cumulate sum", "f32", "f32", PLAIN);
+  along("cumulate max", "f32", "f32", SPECIAL);
+  along("cumulate sum", "i32", "i32", PLAIN);
+  along("cumulate prod", "f64", "f64", PLAIN);
+  along("sort", "f32", "f32", SPECIAL);
+  along("sort", "i32", "i32", PLAIN);
+  along("argsort", "f32", "i32", SPECIAL);
+  along("argsort", "u8", "i32", PLAIN);
+  char text[1024];
+  for (int axis = 0; axis < 2; axis++) {
+    snprintf(text, sizeof text,
+             HEAD "entry @f(%%x: f32[N, M], %%ok: bool[N, M]) -> (v: f32[%s], i: i32[%s]) {\n"
+                  "  %%v, %%i = topk axis %d k 4 (%%x, %%ok) : f32[%s], i32[%s]\n  yield %%v, %%i\n}\n",
+             axis ? "N, 4" : "4, M", axis ? "N, 4" : "4, M", axis, axis ? "N, 4" : "4, M",
+             axis ? "N, 4" : "4, M");
+    each_size("topk", text, SPECIAL);
+  }
+}
+Test(kernels, random) {
+  static const char *const types[] = {"f32", "f64", "f16", "bf16"};
+  char text[512];
+  for (int i = 0; i < 8; i++) {
+    snprintf(text, sizeof text,
+             HEAD "entry @f(%%k: i64, %%x: f32[N, M]) -> (r: %s[N, M]) {\n"
+                  "  %%r = random %s (%%k) : %s[N, M]\n  yield %%r\n}\n", types[i / 2],
+             i % 2 ? "normal" : "uniform", types[i / 2]);
+    each_size("random", text, PLAIN);
+  }
+}
+
+// ---- groups ---------------------------------------------------------------------------------------------
+Test(kernels, groups) {
+  each_size("softmax", HEAD
+            "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
+            "  %r = group outer 1 {\n"
+            "    %a = generic (%x) [n < N, m < M] { %x[n, m] * 0.5 } : f32[N, M]\n"
+            "    %b = generic (%a) [n < N] max [m < M] { %a[n, m] } : f32[N]\n"
+            "    %c = generic (%a, %b) [n < N, m < M] { exp(%a[n, m] - %b[n]) } : f32[N, M]\n"
+            "    %d = generic (%c) [n < N] sum [m < M] { %c[n, m] } : f32[N]\n"
+            "    %e = generic (%c, %d) [n < N, m < M] { %c[n, m] / %d[n] } : f32[N, M]\n"
+            "    yield %e\n  } : f32[N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("norm", HEAD
+            "entry @f(%x: f32[N, M], %w: f32[M]) -> (r: f32[N, M], s: f32[N]) {\n"
+            "  %r, %s = group outer 1 {\n"
+            "    %b = generic (%x) [n < N] mean [m < M] { %x[n, m] } : f32[N]\n"
+            "    %d = generic (%x, %b) [n < N] mean [m < M] { t0 = %x[n, m] - %b[n]; t0 * t0 } : f32[N]\n"
+            "    %e = generic (%x, %b, %d, %w) [n < N, m < M] { (%x[n, m] - %b[n]) * rsqrt(%d[n] + 1e-05) * "
+            "%w[m] } : f32[N, M]\n"
+            "    yield %e, %d\n  } : f32[N, M], f32[N]\n  yield %r, %s\n}\n", PLAIN);
+}
