@@ -9,6 +9,8 @@ set(seqm_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Seqm)
 install(TARGETS seqm_rt EXPORT SeqmTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${seqm_cmake_dir}/../runtime/seqm.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
+# The prefix is found from where the file lies, so that the tree may be moved.
+file(RELATIVE_PATH seqm_pc_to_prefix /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(${seqm_cmake_dir}/seqm.pc.in ${CMAKE_CURRENT_BINARY_DIR}/seqm.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/seqm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
