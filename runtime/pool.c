@@ -26,11 +26,11 @@ enum { SPIN = 2000 };
 #define GATE_WAIT 0x40000000u // the caller sleeps until the last one leaves
 #define GATE_INSIDE 0x3fffffffu
 
-typedef struct helper {
+typedef struct pool_thread {
   pthread_t thread;
   sq_pool *pool;
   int64_t number;
-} helper;
+} pool_thread;
 
 struct sq_pool {
   sq_alloc alloc;
@@ -51,7 +51,7 @@ struct sq_pool {
   pthread_mutex_t lock;
   pthread_cond_t changed;
 #endif
-  helper helper[];
+  pool_thread thread[];
 };
 
 static void relax(void) {
@@ -120,7 +120,7 @@ static void await_job(sq_pool *p, uint32_t seen) {
 }
 
 static void *help(void *arg) {
-  helper *h = arg;
+  pool_thread *h = arg;
   sq_pool *p = h->pool;
   for (;;) {
     uint32_t seen = atomic_load(&p->epoch);
@@ -140,8 +140,8 @@ static void start(sq_pool *p, int want) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   p->pid = getpid();
   while (p->started < want) {
-    helper *h = &p->helper[p->started];
-    *h = (helper){.pool = p, .number = p->started + 1};
+    pool_thread *h = &p->thread[p->started];
+    *h = (pool_thread){.pool = p, .number = p->started + 1};
     if (pthread_create(&h->thread, NULL, help, h)) break;
     p->started++;
   }
@@ -151,7 +151,7 @@ static void start(sq_pool *p, int want) {
 static int64_t worker_of_self(const sq_pool *p) {
   pthread_t self = pthread_self();
   for (int k = 0; k < p->started; k++)
-    if (pthread_equal(p->helper[k].thread, self)) return k + 1;
+    if (pthread_equal(p->thread[k].thread, self)) return k + 1;
   return 0;
 }
 
@@ -201,7 +201,7 @@ int sq_pool_cores(void) {
 }
 
 sq_pool *sq_pool_new(sq_alloc alloc, int threads) {
-  size_t size = sizeof(sq_pool) + (size_t)(threads - 1) * sizeof(helper);
+  size_t size = sizeof(sq_pool) + (size_t)(threads - 1) * sizeof(pool_thread);
   sq_pool *p = alloc.fn(alloc.user, NULL, size);
   if (!p) return NULL;
   memset(p, 0, size);
@@ -221,7 +221,7 @@ void sq_pool_free(sq_pool *p) {
     atomic_store(&p->stop, true);
     atomic_fetch_add(&p->epoch, 1);
     wake(p, &p->epoch, p->started);
-    for (int k = 0; k < p->started; k++) pthread_join(p->helper[k].thread, NULL);
+    for (int k = 0; k < p->started; k++) pthread_join(p->thread[k].thread, NULL);
   }
 #ifndef __linux__
   pthread_mutex_destroy(&p->lock);

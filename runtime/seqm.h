@@ -54,7 +54,7 @@ typedef struct seqm_entry seqm_entry; // belongs to its model
 typedef struct seqm_options {
   // As realloc: p NULL allocates, size 0 frees, at least 16-byte aligned; NULL: libc's. All memory of
   // the context and its models comes from here, except what libc and the dynamic linker take for
-  // themselves. It is called from the thread that calls the library, never from helpers, and must
+  // themselves. It is called from the thread that calls the library, never from the pool's threads, and must
   // outlive tensors given away by seqm_to_dlpack.
   void *(*allocate)(void *user, void *p, size_t size);
   void *user;

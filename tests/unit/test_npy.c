@@ -10,7 +10,7 @@ static seqm_context *ctx;
 static char path[80];
 static void start(void) {
   ctx = seqm_context_new(&(seqm_options){.allocate = toy_allocate, .threads = 1});
-  snprintf(path, sizeof path, "/tmp/seqm-npy-%d.npy", (int)getpid());
+  snprintf(path, sizeof path, "seqm-npy-%d.npy", (int)getpid());
 }
 static void stop(void) {
   seqm_context_free(ctx);
@@ -134,9 +134,9 @@ Test(npy, files) {
   float x[2] = {1, 2};
   seqm_tensor a = {.dtype = SEQM_F32, .rank = 1, .dim = {2}, .data = x}, b;
   cr_assert_eq(seqm_npy_read(ctx, "/nonexistent.npy", &b), 3);
-  cr_assert_eq(seqm_npy_read(ctx, "/tmp", &b), 3);
+  cr_assert_eq(seqm_npy_read(ctx, ".", &b), 3);
   cr_assert_eq(seqm_npy_write(ctx, "/nonexistent/x.npy", &a), 3);
-  cr_assert_eq(seqm_npy_write(ctx, "/tmp", &a), 3);
+  cr_assert_eq(seqm_npy_write(ctx, ".", &a), 3);
   cr_assert_eq(seqm_npy_write(ctx, "/dev/null", &a), 0, "%s", seqm_message(ctx));
   struct stat st;
   cr_assert_eq(stat("/dev/null", &st), 0);

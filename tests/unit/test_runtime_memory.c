@@ -24,9 +24,9 @@ static void *allocate(void *user, void *p, size_t size) {
 static char weights_path[64], state_path[64], npy_path[64];
 static void paths(void) {
   int pid = (int)getpid();
-  snprintf(weights_path, sizeof weights_path, "/tmp/seqm-memory-%d.safetensors", pid);
-  snprintf(state_path, sizeof state_path, "/tmp/seqm-memory-%d.saved", pid);
-  snprintf(npy_path, sizeof npy_path, "/tmp/seqm-memory-%d.npy", pid);
+  snprintf(weights_path, sizeof weights_path, "seqm-memory-%d.safetensors", pid);
+  snprintf(state_path, sizeof state_path, "seqm-memory-%d.saved", pid);
+  snprintf(npy_path, sizeof npy_path, "seqm-memory-%d.npy", pid);
   toy_weights(weights_path);
 }
 static void remove_files(void) {

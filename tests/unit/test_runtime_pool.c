@@ -74,7 +74,7 @@ static void nap(void *closure, int64_t task, int64_t worker) {
   count(closure, task, worker);
 }
 
-// Helpers fall asleep between these jobs, and the caller waits for one that is late.
+// Threads fall asleep between these jobs, and the caller waits for one that is late.
 Test(pool, sleeping_and_waking) {
   int hits[8] = {0};
   sq_pool *p = sq_pool_new(heap, 3);
@@ -95,7 +95,7 @@ Test(pool, unused_and_forked) {
   job j = {.pool = p, .threads = 3, .hits = hits};
   sq_pool_run(p, 8, count, &j);
   pid_t child = fork();
-  if (!child) { // no helper lives here: the caller does it all, and nothing hangs
+  if (!child) { // no other thread lives here: the caller does it all, and nothing hangs
     alarm(20);
     sq_pool_run(p, 8, count, &j);
     sq_pool_free(p);

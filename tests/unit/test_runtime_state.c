@@ -14,8 +14,8 @@ static seqm_model *fresh(void) {
   return m;
 }
 static void open_model(void) {
-  snprintf(weights_path, sizeof weights_path, "/tmp/seqm-state-%d.safetensors", (int)getpid());
-  snprintf(state_path, sizeof state_path, "/tmp/seqm-state-%d.saved", (int)getpid());
+  snprintf(weights_path, sizeof weights_path, "seqm-state-%d.safetensors", (int)getpid());
+  snprintf(state_path, sizeof state_path, "seqm-state-%d.saved", (int)getpid());
   toy_weights(weights_path);
   ctx = seqm_context_new(&(seqm_options){.allocate = toy_allocate, .threads = 2});
   model = fresh();

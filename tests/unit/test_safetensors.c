@@ -11,7 +11,7 @@ static seqm_context *ctx;
 static char dir[64];
 static void start(void) {
   ctx = seqm_context_new(&(seqm_options){.allocate = toy_allocate, .threads = 3});
-  snprintf(dir, sizeof dir, "/tmp/seqm-weights-%d", (int)getpid());
+  snprintf(dir, sizeof dir, "seqm-weights-%d", (int)getpid());
   mkdir(dir, 0700);
 }
 static void stop(void) {
