@@ -33,6 +33,13 @@ _Noreturn void sq_eval_fail_site(sq_eval *e, uint32_t site, sq_span otherwise, c
                *more ? ": " : "", more);
 }
 
+_Noreturn void sq_eval_fail_outside(sq_eval *e, uint32_t site, sq_span otherwise, int64_t value,
+                                    int64_t limit) {
+  if (value < 0) sq_eval_fail_site(e, site, otherwise, "%lld is below 0", (long long)value);
+  sq_eval_fail_site(e, site, otherwise, "%lld is not below %lld", (long long)value,
+                    (long long)limit);
+}
+
 void *sq_eval_mem(sq_eval *e, void *p, size_t size) {
   void *q = e->alloc.fn(e->alloc.user, p, size);
   if (!q && size) sq_eval_fail(e, SQ_EWORLD, (sq_span){0}, "no memory for %zu bytes", size);

@@ -203,8 +203,7 @@ static void run_live(sq_eval *e, const sq_node *n) {
   sq_dim limit_dim = sq_sym_at(e->g->dims, n->sym)->limit;
   int64_t limit = limit_dim.i ? sq_eval_dim(e, limit_dim, n->span) : INT64_MAX;
   if (v < 0 || v > limit)
-    sq_eval_fail_site(e, n->site, n->span, "the size is %lld, the limit %lld", (long long)v,
-                      (long long)limit);
+    sq_eval_fail_outside(e, n->site, n->span, v, limit == INT64_MAX ? limit : limit + 1);
   e->sym[n->sym.i] = v;
 }
 

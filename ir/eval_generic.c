@@ -268,12 +268,12 @@ static void open_nest(nest *x, sq_eval *e, const sq_node *n) {
 
 static void close_nest(nest *x) {
   if (!x->failed) return;
-  if (x->site < x->e->g->site.n)
-    sq_eval_fail_site(x->e, x->site, x->node->span, "index %lld, extent %lld", (long long)x->value,
-                      (long long)x->bound);
-  sq_eval_fail(x->e, SQ_EMODEL, x->node->span,
-               "a position that was taken to be inside is not: axis %u, index %lld, extent %lld",
-               x->axis, (long long)x->value, (long long)x->bound);
+  sq_eval *e = x->e;
+  if (x->site >= e->g->site.n)
+    sq_eval_fail(e, SQ_EMODEL, x->node->span,
+                 "a position that was taken to be inside is not: axis %u, index %lld, extent %lld",
+                 x->axis, (long long)x->value, (long long)x->bound);
+  sq_eval_fail_outside(e, x->site, x->node->span, x->value, x->bound);
 }
 
 static int64_t red_count(const nest *x) {

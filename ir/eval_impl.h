@@ -81,6 +81,9 @@ _Noreturn void sq_eval_fail(sq_eval *e, sq_status s, sq_span where, const char *
 // At a site: its place and message, followed by what fmt says.
 _Noreturn void sq_eval_fail_site(sq_eval *e, uint32_t site, sq_span otherwise, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+// A value that must lie in 0 .. limit - 1.
+_Noreturn void sq_eval_fail_outside(sq_eval *e, uint32_t site, sq_span otherwise, int64_t value,
+                                    int64_t limit);
 void *sq_eval_mem(sq_eval *e, void *p, size_t size); // realloc that fails the call
 // Scratch memory, uninitialised, until the next reset (one per node).
 void *sq_eval_take(sq_eval *e, size_t n, size_t size);

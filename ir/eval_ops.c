@@ -216,6 +216,5 @@ void sq_eval_reserve(sq_eval *e, const sq_node *n) {
   if (!e->g->state.v[n->ref].grow.i)
     sq_eval_fail(e, SQ_EMODEL, n->span, "state `%s` does not grow", e->g->state.v[n->ref].name);
   if (rows <= have) return;
-  int64_t twice = have < INT64_MAX / 4 ? 2 * have : have;
-  sq_eval_state_extent(e, n->ref, rows > twice ? rows : twice, n->span);
+  sq_eval_state_extent(e, n->ref, rows, n->span);
 }

@@ -23,6 +23,18 @@ static double tolerance(sq_dtype t) {
 static const char *const st_names[SQ_DTYPE_COUNT] = {"F64", "F32", "F16", "BF16", "I64",
                                                      "I32", "I8",  "U8",  "BOOL"};
 
+// Textual IR may leave the names in a checkpoint out: name and number then.
+static void name_params(sq_graph *g) {
+  for (uint32_t p = 0; p < g->param.n; p++) {
+    sq_param *q = &g->param.v[p];
+    if (q->n_alt) continue;
+    q->n_alt = 1;
+    q->names = SQ_ARRAY(g->arena, const char *, q->count);
+    for (uint32_t k = 0; k < q->count; k++)
+      q->names[k] = sq_arena_fmt(g->arena, "%s.%u", q->name, k);
+  }
+}
+
 static sq_status write_weights(machine *m, sq_eval_load load, void *user) {
   sq_graph *g = m->g;
   sq_text head = {.arena = g->arena}, data = {.arena = g->arena};
@@ -33,8 +45,7 @@ static sq_status write_weights(machine *m, sq_eval_load load, void *user) {
       seqm_tensor t;
       int64_t dim[SQ_MAX_RANK];
       for (uint32_t j = 0; j < q->type.rank; j++) sq_dim_is_const(g->dims, q->type.dim[j], &dim[j]);
-      if (!q->n_alt || !sq_value_new(g->ctx, q->type.dtype, q->type.rank, dim, &t))
-        return SQ_EMODEL;
+      if (!sq_value_new(g->ctx, q->type.dtype, q->type.rank, dim, &t)) return SQ_EMODEL;
       sq_tensor64 w;
       sq_value_to64(g->arena, &t, &w);
       SQ_TRY(load(user, p, k, &w));
@@ -63,6 +74,7 @@ static sq_status start(machine *m, sq_eval_load load, void *user, const char **m
   sq_build b = {.pass = {.bisect_limit = -1, .verify_each = true}};
   sq_target target;
   *message = "the parameters cannot be written";
+  name_params(m->g);
   if (m->g->param.n) SQ_TRY(write_weights(m, load, user));
   SQ_TRY(sq_build_plan(m->g, &b, &target, message));
   *message = NULL;
