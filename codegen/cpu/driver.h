@@ -49,6 +49,8 @@ typedef struct sq_unit {
   LLVMContextRef ctx;
   LLVMModuleRef module;
   LLVMBuilderRef builder, head;
+  LLVMBuilderRef spare[16]; // all that sq_cg_builder_take made
+  bool taken[16];
   LLVMTargetMachineRef machine;
   LLVMMemoryBufferRef buffer; // the object, or the assembly
   const char *message;        // why the work failed, in the graph's arena

@@ -116,8 +116,8 @@ void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
   k->worker = LLVMGetParam(k->fn, 2);
   k->prologue = LLVMAppendBasicBlockInContext(k->c, k->fn, "prologue");
   k->body = LLVMAppendBasicBlockInContext(k->c, k->fn, "body");
-  k->pb = LLVMCreateBuilderInContext(k->c);
-  k->b = LLVMCreateBuilderInContext(k->c);
+  k->pb = sq_cg_builder_take(cg);
+  k->b = sq_cg_builder_take(cg);
   LLVMPositionBuilderAtEnd(k->pb, k->prologue);
   LLVMPositionBuilderAtEnd(k->b, k->body);
   k->call = sq_kern_pass(k, cg->call);
@@ -154,8 +154,8 @@ static sq_lv entry_alloca(sq_kern *k, uint32_t n) {
 void sq_kern_launch(sq_kern *k, sq_lv n_tasks) {
   LLVMBuildRetVoid(k->b);
   LLVMBuildBr(k->pb, k->body);
-  LLVMDisposeBuilder(k->b);
-  LLVMDisposeBuilder(k->pb);
+  sq_cg_builder_give(k->cg, k->b);
+  sq_cg_builder_give(k->cg, k->pb);
   LLVMBuilderRef b = k->b = k->cg->builder;
   sq_lv closure = entry_alloca(k, k->field.n);
   for (uint32_t i = 0; i < k->field.n; i++)

@@ -48,6 +48,11 @@ LLVMValueRef sq_cg_inner(sq_cg *cg, uint32_t k, LLVMValueRef *stride);
 LLVMValueRef sq_cg_shared(sq_cg *cg);
 LLVMValueRef sq_cg_private(sq_cg *cg, LLVMValueRef *stride);
 
+// A builder for code elsewhere in the module. It belongs to the compilation, which releases it when an
+// allocation fails in between; given back, it serves again.
+LLVMBuilderRef sq_cg_builder_take(sq_cg *cg);
+void sq_cg_builder_give(sq_cg *cg, LLVMBuilderRef b);
+
 // ---- by the kernels ---------------------------------------------------------------------------------
 // Is this operation a kernel: generic, update, state_write, param_write, cumulate, sort, argsort,
 // topk, random, group? (Nodes inside a group belong to the group's kernel.)

@@ -92,10 +92,10 @@ sq_lv sq_math_emit(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b, bool call) {
     }
     sq_kern saved = *k;
     k->fn = fn;
-    k->b = k->pb = LLVMCreateBuilderInContext(k->c);
+    k->b = k->pb = sq_cg_builder_take(k->cg);
     LLVMPositionBuilderAtEnd(k->b, LLVMAppendBasicBlockInContext(k->c, fn, ""));
     LLVMBuildRet(k->b, inline_form(k, e, LLVMGetParam(fn, 0), binary ? LLVMGetParam(fn, 1) : NULL));
-    LLVMDisposeBuilder(k->b);
+    sq_cg_builder_give(k->cg, k->b);
     *k = saved;
   }
   sq_lv arg[2] = {a, b};

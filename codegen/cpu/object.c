@@ -23,6 +23,8 @@ const char *sq_unit_recipe(void) { return pipeline; }
 // ---- the unit -----------------------------------------------------------------------------------
 static void release(sq_unit *u) {
   if (u->buffer) LLVMDisposeMemoryBuffer(u->buffer);
+  for (int k = 0; k < 16 && u->spare[k]; k++) LLVMDisposeBuilder(u->spare[k]);
+  memset(u->spare, 0, sizeof u->spare);
   if (u->head) LLVMDisposeBuilder(u->head);
   if (u->builder) LLVMDisposeBuilder(u->builder);
   if (u->module) LLVMDisposeModule(u->module);
@@ -34,6 +36,22 @@ static void release(sq_unit *u) {
   u->ctx = NULL;
   u->machine = NULL;
   sq_arena_free(&u->scratch);
+}
+
+LLVMBuilderRef sq_cg_builder_take(sq_cg *cg) {
+  sq_unit *u = sq_cg_driver(cg)->unit;
+  int k = 0;
+  while (k < 16 && u->taken[k]) k++;
+  SQ_ASSERT(k < 16, "builders are not given back");
+  if (!u->spare[k]) u->spare[k] = LLVMCreateBuilderInContext(u->ctx);
+  u->taken[k] = true;
+  return u->spare[k];
+}
+
+void sq_cg_builder_give(sq_cg *cg, LLVMBuilderRef b) {
+  sq_unit *u = sq_cg_driver(cg)->unit;
+  for (int k = 0; k < 16; k++)
+    if (u->spare[k] == b) u->taken[k] = false;
 }
 
 sq_status sq_unit_do(sq_unit *u, sq_graph *g, const sq_target *t, sq_unit_work work, void *arg,
