@@ -76,9 +76,10 @@ char *sq_arena_fmt(sq_arena *a, const char *fmt, ...) {
   va_start(ap, fmt);
   int n = vsnprintf(NULL, 0, fmt, ap);
   va_end(ap);
-  char *p = sq_arena_take(a, (size_t)(n < 0 ? 0 : n) + 1);
+  size_t size = (size_t)(n < 0 ? 0 : n) + 1;
+  char *p = sq_arena_take(a, size);
   va_start(ap, fmt);
-  vsnprintf(p, (size_t)(n < 0 ? 0 : n) + 1, fmt, ap);
+  (void)vsnprintf(p, size, fmt, ap);
   va_end(ap);
   return p;
 }

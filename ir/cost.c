@@ -56,7 +56,8 @@ static double block_flops(counter *c, const sq_block *b, sq_arena *a);
 static double trips(const counter *c, const sq_node *n) {
   int64_t lo, hi;
   double t = 1;
-  if (n->op == SQ_OP_REPEAT && sq_value_const_int(n->in[0], &lo) && sq_value_const_int(n->in[1], &hi))
+  if (n->op == SQ_OP_REPEAT && sq_value_const_int(n->in[0], &lo) &&
+      sq_value_const_int(n->in[1], &hi))
     return hi > lo ? (double)(hi - lo) : 0;
   if (n->op == SQ_OP_SCAN) return extent(c, n->extent);
   if (n->op == SQ_OP_MAP)
@@ -91,14 +92,16 @@ sq_cost sq_func_cost(const sq_func *f, const int64_t *sym) {
   counter c = {f->graph, sym, SQ_ARRAY(a, uint8_t, f->graph->param.n + 1), 0};
   sq_cost r = {0};
   r.flops = block_flops(&c, f->body, a);
-  for (uint32_t k = 0; k < f->body->args.n; k++) c.bytes += type_bytes(&c, f->body->args.v[k]->type);
+  for (uint32_t k = 0; k < f->body->args.n; k++)
+    c.bytes += type_bytes(&c, f->body->args.v[k]->type);
   sq_node *end = sq_block_end(f->body);
   for (uint32_t k = 0; end && k < end->n_in; k++) c.bytes += type_bytes(&c, end->in[k]->type);
   r.bytes = c.bytes;
   return r;
 }
 
-// ---- inputs that are indices ---------------------------------------------------------------------
+// ---- inputs that are indices
+// ---------------------------------------------------------------------
 typedef struct finder {
   const sq_graph *g;
   const int64_t *sym;

@@ -128,7 +128,7 @@ static bool injective(sq_graph *g, const sq_generic *k) {
 
 bool sq_write_reads_in_place(sq_graph *g, const sq_node *n, const sq_value *v) {
   const sq_generic *k = n->g;
-  if (!k || k->n_red || k->keyed) return false;
+  if (!k) return false;
   if (n->has_instance && n->in[n->n_in - 1] == v) return false;
   if (n->op == SQ_OP_STATE_WRITE && !k->pos && g->state.v[n->ref].grow.i) return false;
   bool any = false;
@@ -136,6 +136,7 @@ bool sq_write_reads_in_place(sq_graph *g, const sq_node *n, const sq_value *v) {
     const sq_scalar *s = &k->s.v[j];
     if (s->kind != SQ_SC_READ || s->operand >= n->n_in || n->in[s->operand] != v) continue;
     any = true;
+    if (k->n_red || k->keyed) return false;
     if (!k->pos) {
       if (s->n_pos != k->n_par || !leads_identity(g, k, s, k->n_par)) return false;
       continue;

@@ -68,8 +68,22 @@ static sq_front_options options(sq_ctx *ctx, const sq_build *b) {
   return o;
 }
 
+static sq_status read_ir(sq_ctx *ctx, const char *path, sq_graph **g, const char **message) {
+  char *text;
+  size_t size;
+  SQ_TRY(sq_file_read(&ctx->arena, path, &text, &size, message));
+  *g = sq_graph_read(ctx, &ctx->arena, path, text, size);
+  SQ_TRY(finish(ctx, *g, message));
+  sq_text faults = {.arena = &ctx->arena};
+  if (sq_graph_verify(*g, &faults)) return SQ_OK;
+  *message = faults.v;
+  return SQ_EMODEL;
+}
+
 sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_graph **g,
                          sq_front_info *info, const char **message) {
+  size_t n = strlen(path);
+  if (n > 4 && !strcmp(path + n - 4, ".sir")) return read_ir(ctx, path, g, message);
   if (access(path, R_OK)) {
     char *text;
     size_t size;

@@ -8,15 +8,6 @@
 static sq_status read_model(sq_cli *cli, sq_build *b, sq_graph **g) {
   const char *message = "";
   SQ_TRY(sq_cli_build(cli, b));
-  size_t n = strlen(cli->model);
-  if (n > 4 && !strcmp(cli->model + n - 4, ".sir")) {
-    char *text;
-    size_t size;
-    sq_status s = sq_file_read(&cli->ctx->arena, cli->model, &text, &size, &message);
-    if (s) return sq_print_failure(s, message);
-    *g = sq_graph_read(cli->ctx, &cli->ctx->arena, cli->model, text, size);
-    return *g ? SQ_OK : sq_print_failure(SQ_EMODEL, sq_diags_render(&cli->ctx->diags));
-  }
   sq_status s = sq_build_graph(cli->ctx, cli->model, b, g, NULL, &message);
   return s ? sq_print_failure(s, message) : SQ_OK;
 }
@@ -155,7 +146,6 @@ sq_status sq_cmd_opt(sq_cli *cli) {
     return sq_complain(SQ_EUSAGE, "`seqm opt` needs --passes a,b,c (\"\" for none)");
   SQ_TRY(read_model(cli, &b, &g));
   sq_text faults = {.arena = &cli->ctx->arena};
-  if (!sq_graph_verify(g, &faults)) return sq_print_failure(SQ_EMODEL, faults.v);
   b.pass.vector_bytes = 64;
   sq_status s = sq_passes_run(g, cli->passes, &b.pass, &message);
   if (s) return sq_print_failure(s, message);

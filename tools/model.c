@@ -1,7 +1,7 @@
 // A model that can be called: a shared object, a file compiled just in time, or the interpreter.
 #include "tools/model.h"
-#include "runtime/weights.h"
 #include "runtime/jit.h"
+#include "runtime/weights.h"
 #include "tools/jit_model.h"
 #include <unistd.h>
 
