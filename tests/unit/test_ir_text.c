@@ -1,7 +1,6 @@
 // IR text: what is printed reads back and prints alike; hostile text gives diagnostics.
 #include "ir/ir.h"
 #include <criterion/criterion.h>
-#include <math.h>
 
 static sq_ctx *ctx;
 static sq_arena arena;
@@ -284,4 +283,44 @@ Test(ir_text, damaged_text_is_harmless) {
       sq_graph_verify(g, &faults);
     }
   }
+}
+
+Test(ir_text, drawing) {
+  sq_graph *g = read_text("entry @f(%c: bool, %x: f32[4]) -> (y) {\n"
+                          "  %y = if (%c) { yield %x } { %z = sort axis 0 (%x) : f32[4] yield %z }"
+                          " : f32[4]\n  yield %y\n}\n");
+  sq_text t = {.arena = &arena}, none = {.arena = &arena};
+  sq_graph_dot(g, "f", &t);
+  cr_assert(strstr(t.v, "digraph \"f\" {"), "%s", t.v);
+  cr_assert(strstr(t.v, "label=\"if: else\""), "%s", t.v);
+  cr_assert(strstr(t.v, "[shape=box, label=\"sort\\nz: f32[4]\"];"), "%s", t.v);
+  sq_graph_dot(g, "nowhere", &none);
+  cr_assert(strstr(none.v, "digraph"));
+}
+
+// A pass can break what no text can say.
+Test(ir_text, verifier_sees_broken_links) {
+  sq_graph *g = read_text("func @f(%x: f32) -> (y) {\n"
+                          "  %y = generic (%x) [] { exp(%x) } : f32\n  yield %y\n}\n"
+                          "func @g(%x: f32) { yield }\n");
+  sq_text faults = {.arena = &arena};
+  cr_assert(sq_graph_verify(g, &faults), "%s", faults.v);
+  sq_block *b = g->func.v[0]->body;
+  sq_node *n = b->nodes.v[0];
+  n->g->s.v[1].a[0] = 1;
+  cr_assert_not(sq_graph_verify(g, &faults));
+  cr_assert(strstr(faults.v, "scalar.order"), "%s", faults.v);
+  print(g);
+  n->g->s.v[1].a[0] = 0;
+  n->in[0] = g->func.v[1]->body->args.v[0];
+  cr_assert_not(sq_graph_verify(g, &faults));
+  cr_assert(strstr(faults.v, "value.order"), "%s", faults.v);
+  n->in[0] = b->args.v[0];
+  n->block = g->func.v[1]->body;
+  cr_assert_not(sq_graph_verify(g, &faults));
+  cr_assert(strstr(faults.v, "node.block"), "%s", faults.v);
+  n->block = b;
+  n->out[0]->id = 99;
+  cr_assert_not(sq_graph_verify(g, &faults));
+  cr_assert(strstr(faults.v, "value.once"), "%s", faults.v);
 }
