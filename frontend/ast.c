@@ -290,6 +290,15 @@ sq_stmt *sq_ast_if(sq_syntax *ps, sq_span span, sq_expr *cond, sq_stmts body,
 }
 
 // ---- declarations ------------------------------------------------------------------------------
+const char *sq_ast_path(sq_syntax *ps, sq_span span, const char *folder, const char *name) {
+  enum { MAX_PATH = 1000 };
+  if (strlen(folder) + strlen(name) > MAX_PATH) {
+    sq_syntax_give_up(ps, span, "a path of more than %d bytes", MAX_PATH);
+    return folder;
+  }
+  return sq_intern_z(&ps->ctx->names, sq_arena_fmt(ps->arena, "%s.%s", folder, name));
+}
+
 sq_decl *sq_ast_decl(sq_syntax *ps, sq_decl_kind kind, sq_span span, const char *name,
                      sq_span name_span) {
   sq_decl *d = SQ_NEW(ps->arena, sq_decl);
@@ -304,7 +313,7 @@ sq_decl *sq_ast_bind(sq_syntax *ps, sq_decl_kind kind, sq_span span, sq_lhs *lhs
                      sq_mods mods) {
   sq_span name = lhs->span;
   name.end = name.begin;
-  while (name.end < lhs->span.end && !memchr("[: \t\n", ps->buf[name.end], 5)) name.end++;
+  while (name.end < lhs->span.end && !memchr("[: \t\n", ps->text[name.end], 5)) name.end++;
   sq_decl *d = sq_ast_decl(ps, kind, span, lhs->name, name);
   d->lhs = lhs;
   d->value = value;

@@ -66,8 +66,8 @@ static void put_made(sq_syntax *ps, int kind) {
 // Columns of blanks at the beginning of the line that holds `at`; -1: something else stands before.
 static int indent(const sq_syntax *ps, uint32_t at, bool alone) {
   uint32_t line = at, k;
-  while (line && ps->buf[line - 1] != '\n') line--;
-  for (k = line; ps->buf[k] == ' ' || ps->buf[k] == '\t'; k++) continue;
+  while (line && ps->text[line - 1] != '\n') line--;
+  for (k = line; ps->text[k] == ' ' || ps->text[k] == '\t'; k++) continue;
   return alone && k != at ? -1 : (int)(k - line);
 }
 
@@ -183,6 +183,7 @@ int sq_yylex(SQ_YYSTYPE *value, sq_span *span, sq_syntax *ps) {
   ps->prev = ps->token;
   ps->prev_span = ps->token_span;
   if (ps->prev == SEP || ps->prev == '}' || ps->prev == '{') ps->begin = ps->prev_span.end;
+  ps->tokens++;
   ps->token = t.kind;
   ps->token_span = t.span;
   *value = t.value;

@@ -18,11 +18,13 @@
 }
 %code {
 #define A ps->arena
-// The token at fault goes unless it ends the statement; the next error is news again.
+// The token at fault goes unless it ends the statement; an error at a further token is news again.
 #define RESUME                                                                                     \
   do {                                                                                             \
+    if (ps->fatal) YYABORT;                                                                        \
     if (ps->skip) yyclearin;                                                                       \
-    yyerrok;                                                                                       \
+    if (ps->fault != ps->tokens) yyerrok;                                                          \
+    ps->fault = ps->tokens;                                                                        \
   } while (0)
 #define YYLLOC_DEFAULT(cur, rhs, n)                                                                \
   do {                                                                                             \
@@ -122,7 +124,7 @@ top: USE path   { $$ = sq_ast_decl(ps, SQ_D_USE, @$, $2, @2); $$->text = $2; }
        $$ = sq_ast_decl(ps, SQ_D_MODEL, @$, $2, @2); $$->formals = $3; $$->decls = $4; }
    | decl ;
 path: NAME
-    | path '.' NAME { $$ = sq_arena_fmt(A, "%s.%s", $1, $3); $$ = sq_intern_z(&ps->ctx->names, $$); } ;
+    | path '.' NAME { $$ = sq_ast_path(ps, @$, $1, $3); } ;
 
 formals: '(' ')' { $$ = (sq_formals){0}; } | '(' formal_list ')' { $$ = $2; } ;
 formal_list: formal { $$ = (sq_formals){0}; sq_push(A, &$$, $1); }
@@ -295,6 +297,7 @@ sq_ast *sq_parse(sq_ctx *ctx, uint32_t file) {
   ps->token = ps->prev = ps->last = SEP;
   ps->ast = SQ_NEW(a, sq_ast);
   ps->ast->file = file;
+  ps->text = src->text;
   size_t size = src->size, bad = 0;
   if (size > INT32_MAX) {
     sq_error(&ctx->diags, (sq_span){file, 0, 0}, "the file is larger than 2 GiB");

@@ -50,7 +50,8 @@ struct sq_syntax {
   sq_ctx *ctx;
   sq_arena *arena;
   uint32_t file;
-  const char *buf; // the text, followed by two NULs
+  const char *text; // as it was read
+  const char *buf;  // the scanner's copy, which it writes to
   uint32_t size;
   void *scanner;
   sq_ast *ast;
@@ -61,6 +62,7 @@ struct sq_syntax {
   sq_span token_span, prev_span;
   // A syntax error behind another mistake of its statement (which begins here) is not reported.
   uint32_t begin, bad_at;
+  uint32_t tokens, fault; // tokens given to the parser so far, and at its last error
   // filter
   int last; // kind of the token queued last, and where it ends
   uint32_t last_end;
@@ -124,6 +126,7 @@ sq_stmt *sq_ast_if(sq_syntax *ps, sq_span span, sq_expr *cond, sq_stmts body,
                    const sq_stmts *else_);
 sq_stmt *sq_ast_bounds(sq_syntax *ps, sq_stmt *s); // sets the depth; every statement with a body
 
+const char *sq_ast_path(sq_syntax *ps, sq_span span, const char *folder, const char *name);
 sq_decl *sq_ast_decl(sq_syntax *ps, sq_decl_kind kind, sq_span span, const char *name,
                      sq_span name_span);
 sq_decl *sq_ast_bind(sq_syntax *ps, sq_decl_kind kind, sq_span span, sq_lhs *lhs, sq_expr *value,

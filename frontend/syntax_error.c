@@ -26,14 +26,14 @@ void sq_syntax_give_up(sq_syntax *ps, sq_span span, const char *fmt, ...) {
   if (ps->fatal) return;
   va_list ap;
   va_start(ap, fmt);
-  sq_hint(report(ps, span, fmt, ap), "give a name to a part of it, and use the name");
+  sq_hint(report(ps, span, fmt, ap), "write it in smaller parts with names of their own");
   va_end(ap);
   ps->fatal = true;
 }
 
 const char *sq_span_text(const sq_syntax *ps, sq_span span) {
   uint32_t n = span.end - span.begin, most = 40;
-  const char *s = ps->buf + span.begin;
+  const char *s = ps->text + span.begin;
   if (n <= most) return sq_arena_str(ps->arena, s, n);
   while (most && ((unsigned char)s[most] & 0xc0) == 0x80) most--;
   return sq_arena_fmt(ps->arena, "%.*s...", (int)most, s);
@@ -154,7 +154,7 @@ static const char *expected_text(sq_syntax *ps, const int *expected, int n) {
   const char *part[8];
   int parts = 0, set[128], m = n < 128 ? n : 128;
   if (n) memcpy(set, expected, sizeof *set * (size_t)m);
-  if (has(set, m, INT) && has(set, m, NAME)) {
+  if (has(set, m, FLOAT) && has(set, m, NAME)) {
     part[parts++] = has(set, m, RETURN) ? "a statement"
                     : has(set, m, DOTS) ? "an index"
                                         : "an expression";
@@ -169,7 +169,9 @@ static const char *expected_text(sq_syntax *ps, const int *expected, int n) {
   } else if (has(set, m, '^') || has(set, m, '.')) {
     m = without(set, m, operators);
   }
+  static const int line[] = {SEP, -1};
   if (has(set, m, SEP)) m = without(set, m, after_line);
+  if (has(expected, n, RETURN) || has(expected, n, PARAM)) m = without(set, m, line);
   if (has(set, m, ',')) m = without(set, m, after_comma);
   if (m + parts > MAX_LISTED) return NULL;
   for (int k = 0; k < m; k++) part[parts++] = kind_text(set[k]);
@@ -219,18 +221,19 @@ static bool hint_reserved(const mistake *m) {
   if (!at.file) return false;
   const char *word = sq_span_text(m->ps, at);
   if (*word == '`') return false;
-  sq_hint(m->d, "`%s` is a reserved word; as a name it is written in backquotes: ``%s``", word,
-          word);
+  sq_hint(m->d, "`%s` is a reserved word; as a name it is written in backquotes: `%s`", word, word);
   return true;
 }
 
 static bool hint_equals(const mistake *m) {
-  int prev = m->ps->prev;
-  if (m->token == '=' && touches(m) &&
-      (prev == '+' || prev == '-' || prev == '*' || prev == '/' || prev == ':')) {
-    sq_hint(m->d,
-            prev == ':' ? "a name is bound by `=`" : "there is no `%c=`: write `x = x %c ...`",
-            prev, prev);
+  if ((m->token == ':' && m->ps->text[m->span.end] == '=') ||
+      (m->token == '=' && m->ps->prev == ':' && touches(m))) {
+    sq_hint(m->d, "a name is bound by `=`");
+    return true;
+  }
+  bool sum = m->token == '+' || m->token == '-' || m->token == '*' || m->token == '/';
+  if (sum && m->ps->text[m->span.end] == '=') {
+    sq_hint(m->d, "there is no `%c=`: write `x = x %c ...`", m->token, m->token);
     return true;
   }
   if (m->token == '=' && wants(m, EQ)) {
@@ -316,7 +319,7 @@ static bool hint_operator(const mistake *m) {
     sq_hint(m->d, "a number has digits on both sides of its point: `1.0`");
   else if (m->token == '.' && wants(m, INT))
     sq_hint(m->d, "a number has digits on both sides of its point: `0.5`");
-  else if (m->ps->prev == '.' && m->token == SEP)
+  else if (m->ps->prev == '.')
     sq_hint(m->d, "a number has digits on both sides of its point: `1.0`");
   else if (m->token == ELSE && wants(m, SEP))
     sq_hint(m->d, "`else` follows the `}` of its `if`, or a plain read: `x[i] else 0`");
@@ -343,8 +346,8 @@ void sq_syntax_unexpected(sq_syntax *ps, int token, sq_span span, const int *exp
   for (uint32_t k = ps->n_open; k-- > block;) {
     const sq_bracket *b = &ps->open[k];
     if (b->span.begin >= span.begin) continue;
-    if (memchr(ps->buf + b->span.begin, '\n', span.begin - b->span.begin))
-      sq_label(d, b->span, "inside this `%c`", b->token);
+    if (memchr(ps->text + b->span.begin, '\n', span.begin - b->span.begin))
+      sq_label(d, b->span, "inside this `%c`: is it closed?", b->token);
     break;
   }
   mistake m = {ps, d, token, span, expected, n};
