@@ -16,8 +16,8 @@
 
 // Kernels come vectorised and unrolled as they should be; what is left is to clean up.
 static const char pipeline[] =
-    "function(sroa,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,"
-    "loop-mssa(loop-rotate,licm),gvn,dse,instcombine<no-verify-fixpoint>,simplifycfg,adce)";
+    "function(sroa,early-cse<memssa>,simplifycfg,loop-mssa(loop-rotate,licm),"
+    "instcombine<no-verify-fixpoint>,early-cse<memssa>,simplifycfg,adce)";
 const char *sq_unit_recipe(void) { return pipeline; }
 
 // ---- the unit -----------------------------------------------------------------------------------
