@@ -143,6 +143,7 @@ static void fill(sq_syntax *ps) {
     if (t.kind == END_FILE) close_above(ps, 0, &t);
     if (t.kind == SEP || t.kind == '{' || (t.first && begins(t.kind)))
       close_above(ps, innermost_block(ps), &t);
+    bool head = t.kind == ')' && ps->n_open && ps->open[ps->n_open - 1].head;
     bool in_block = !ps->n_open || ps->open[ps->n_open - 1].token == '{';
     if (t.kind == ')' || t.kind == ']' || t.kind == '}') {
       if (!pair(ps, &t)) continue;
@@ -158,10 +159,11 @@ static void fill(sq_syntax *ps) {
         sq_syntax_give_up(ps, t.span, "brackets are nested deeper than %d", SQ_MAX_BLOCK_DEPTH);
         t = (sq_token){.kind = END_FILE, .span = t.span};
       } else {
-        ps->open[ps->n_open++] = (sq_bracket){t.kind, t.span, ps->skip};
+        ps->open[ps->n_open++] = (sq_bracket){t.kind, t.span, ps->skip, ps->last == RED};
       }
     }
     put(ps, t);
+    if (head) ps->last = RED;
   }
 }
 

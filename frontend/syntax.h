@@ -33,6 +33,7 @@ typedef struct sq_bracket {
   int token; // '(' '[' '{'
   sq_span span;
   bool excused; // a mistake inside was reported: if it is never closed, say nothing
+  bool head;    // of a reduction: no statement ends behind its `)`
 } sq_bracket;
 
 typedef struct sq_syntax sq_syntax;
