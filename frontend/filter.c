@@ -163,7 +163,7 @@ static void fill(sq_syntax *ps) {
       }
     }
     put(ps, t);
-    if (head) ps->last = RED;
+    if (head) ps->last = WHERE; // one that ends nothing
   }
 }
 
