@@ -76,3 +76,53 @@ void sq_block_sweep(sq_block *b, const bool *dead) {
   }
   b->nodes.n = kept;
 }
+
+bool sq_node_may_fail(const sq_node *n) {
+  if (sq_op_table[n->op].flags & SQ_OPF_E) return true;
+  if (n->g && n->op != SQ_OP_MAP) {
+    if (n->g->pos_site != SQ_NO_SITE) return true;
+    for (uint32_t k = 0; k < n->g->s.n; k++)
+      if (n->g->s.v[k].kind == SQ_SC_READ && n->g->s.v[k].site != SQ_NO_SITE) return true;
+  }
+  for (uint32_t r = 0; r < n->n_region; r++)
+    for (uint32_t k = 0; k < n->region[r]->nodes.n; k++)
+      if (sq_node_may_fail(n->region[r]->nodes.v[k])) return true;
+  return false;
+}
+
+typedef struct sized {
+  sq_graph *g;
+  const sq_node *asked;
+  bool found;
+} sized;
+
+static bool mentions(sq_graph *g, const sq_node *n, sq_sym s) {
+  for (uint32_t k = 0; k < n->n_out; k++)
+    for (uint32_t a = 0; a < n->out[k]->type.rank; a++)
+      if (sq_dim_mentions(g->dims, n->out[k]->type.dim[a], s)) return true;
+  if (n->extent.i && sq_dim_mentions(g->dims, n->extent, s)) return true;
+  if (!n->g) return false;
+  for (uint32_t a = 0; a < n->g->n_par + n->g->n_red; a++)
+    if (sq_dim_mentions(g->dims, n->g->axis[a].extent, s)) return true;
+  for (uint32_t k = 0; k < n->g->s.n; k++)
+    if (n->g->s.v[k].kind == SQ_SC_DIM && sq_dim_mentions(g->dims, n->g->s.v[k].dim, s))
+      return true;
+  return false;
+}
+
+static void find_sizes(sq_node *n, void *user) {
+  sized *s = user;
+  if (n->op == SQ_OP_LIVE && mentions(s->g, s->asked, n->sym)) s->found = true;
+  if (n->op != SQ_OP_STATE_WRITE && n->op != SQ_OP_RESERVE && n->op != SQ_OP_RESET) return;
+  for (uint32_t k = 0; k < s->g->state.n; k++) {
+    sq_sym grow = s->g->state.v[k].grow;
+    if (!grow.i || (n->op != SQ_OP_RESET && n->ref != k)) continue;
+    if (mentions(s->g, s->asked, grow)) s->found = true;
+  }
+}
+
+bool sq_node_sized_inside(sq_graph *g, const sq_node *n, const sq_node *l) {
+  sized s = {g, n, false};
+  for (uint32_t r = 0; r < l->n_region; r++) sq_walk(l->region[r], find_sizes, &s);
+  return s.found;
+}

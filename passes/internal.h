@@ -22,9 +22,20 @@ uint32_t sq_carried_count(const sq_node *n);
 sq_block *sq_carried_body(const sq_node *n);
 uint32_t sq_carried_first_arg(const sq_node *n);
 bool sq_node_is_loop(const sq_node *n); // repeat, while, scan, map: its regions may run many times
+// Does the node write anything that lasts, or may it fail the call?
+bool sq_node_may_fail(const sq_node *n);
+// Do the types and extents of n mention a symbol that is set inside loop `l`: by `live`, or as the
+// extent of a state that grows there?
+bool sq_node_sized_inside(sq_graph *g, const sq_node *n, const sq_node *l);
 // Is block b the body of n or nested in it?
 bool sq_block_inside(const sq_block *b, const sq_node *n);
 // The node of block b that holds n (or n itself); NULL when n is not in b.
 sq_node *sq_node_in_block(sq_node *n, const sq_block *b);
 // Drops all nodes for which dead[id] is set, from the block and its regions.
 void sq_block_sweep(sq_block *b, const bool *dead);
+
+// ---- fuse.c
+// -------------------------------------------------------------------------------------- May `from`
+// be computed at the place of `to`, later in its block? Not past a write to a state or parameter
+// that it reads, nor past what sets its sizes.
+bool sq_node_can_sink(sq_node *from, sq_node *to);

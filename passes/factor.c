@@ -1,0 +1,153 @@
+// factor: factors that a sum does not run over leave it.
+//
+//   %s = generic (%q, %k) [i < N, j < N] sum [e < 64] { %q[i, e] * %k[j, e] / 8.0 }
+// becomes
+//   %s = generic (%q, %k) [i < N, j < N] sum [e < 64] { %q[i, e] * %k[j, e]; post acc / 8.0; }
+//
+// The sum then is a contraction, and the factor is applied once. This changes rounding; an empty
+// sum is 0 before and after unless a factor is not finite. A factor that reads at a place not
+// proved inside by itself stays: the domain of the sum may be its proof.
+#include "passes/maker.h"
+
+typedef struct factorer {
+  sq_graph *g;
+  const sq_func *f;
+  bool changed;
+} factorer;
+
+typedef struct factor {
+  uint32_t id;
+  bool divides;
+} factor;
+typedef struct factors {
+  SQ_VEC(factor) all;
+  bool negative;
+} factors;
+
+static void collect(sq_graph *g, const sq_generic *k, uint32_t id, bool divides, factors *f,
+                    int depth) {
+  const sq_scalar *s = &k->s.v[id];
+  if (s->kind == SQ_SC_EWISE && depth < 40) {
+    if (s->ew == SQ_EW_MUL || s->ew == SQ_EW_DIV) {
+      collect(g, k, s->a[0], divides, f, depth + 1);
+      collect(g, k, s->a[1], s->ew == SQ_EW_DIV ? !divides : divides, f, depth + 1);
+      return;
+    }
+    if (s->ew == SQ_EW_NEG) {
+      f->negative = !f->negative;
+      collect(g, k, s->a[0], divides, f, depth + 1);
+      return;
+    }
+  }
+  sq_push(g->arena, &f->all, (factor){id, divides});
+}
+
+typedef struct probe {
+  sq_graph *g;
+  const sq_node *n;
+  bool *seen;
+  bool fixed;
+} probe;
+
+static bool read_inside(sq_graph *g, const sq_node *n, const sq_scalar *s) {
+  const sq_generic *k = n->g;
+  if (s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR || s->site != SQ_NO_SITE) return false;
+  const sq_type *t = &n->in[s->operand]->type;
+  sq_dim zero = sq_dim_const(g->dims, 0), one = sq_dim_const(g->dims, 1);
+  for (uint32_t j = 0; j < s->n_pos; j++) {
+    sq_affine a = sq_scalar_affine(g, k, s->pos[j]);
+    if (!a.ok) return false;
+    sq_dim low = a.offset, high = a.offset;
+    for (uint32_t c = 0; c < k->n_par; c++) {
+      sq_dim last = sq_dim_mul(g->dims, sq_dim_const(g->dims, a.coef[c]),
+                               sq_dim_sub(g->dims, k->axis[c].extent, one));
+      if (a.coef[c] > 0) high = sq_dim_add(g->dims, high, last);
+      if (a.coef[c] < 0) low = sq_dim_add(g->dims, low, last);
+    }
+    if (sq_prove_le(g->dims, zero, low) <= 0 ||
+        sq_prove_le(g->dims, sq_dim_add(g->dims, high, one), t->dim[j]) <= 0)
+      return false;
+  }
+  return true;
+}
+
+static void visit(uint32_t id, void *user) {
+  probe *p = user;
+  const sq_scalar *s = &p->n->g->s.v[id];
+  if (p->seen[id] || !p->fixed) return;
+  p->seen[id] = true;
+  if (s->kind == SQ_SC_INDEX && s->axis >= p->n->g->n_par) p->fixed = false;
+  if (s->kind == SQ_SC_READ && !read_inside(p->g, p->n, s)) p->fixed = false;
+  if (p->fixed) sq_scalar_refs(s, visit, p);
+}
+
+static bool is_fixed(sq_graph *g, const sq_node *n, uint32_t id) {
+  probe p = {g, n, SQ_ARRAY(g->arena, bool, n->g->s.n + 1), true};
+  visit(id, &p);
+  return p.fixed;
+}
+
+static uint32_t apply(sq_maker *m, uint32_t product, uint32_t x, bool divides) {
+  if (product == SQ_NO_SCALAR && divides) product = sq_maker_float(m, m->k->s.v[x].dtype, 1);
+  if (product == SQ_NO_SCALAR) return x;
+  return sq_maker_ewise(m, divides ? SQ_EW_DIV : SQ_EW_MUL, product, x);
+}
+
+static void do_node(sq_node *n, void *user) {
+  factorer *w = user;
+  sq_graph *g = w->g;
+  if (n->op != SQ_OP_GENERIC || n->g->keyed || !n->g->n_red || !sq_is_float(n->out[0]->type.dtype))
+    return;
+  if (n->g->monoid != SQ_SUM && n->g->monoid != SQ_MEAN) return;
+  sq_dtype t = n->g->s.v[n->g->body].dtype;
+  factors f = {0};
+  collect(g, n->g, n->g->body, false, &f, 0);
+  uint32_t fixed = 0;
+  bool *out = SQ_ARRAY(g->arena, bool, f.all.n + 1);
+  for (uint32_t k = 0; k < f.all.n; k++) {
+    out[k] = is_fixed(g, n, f.all.v[k].id);
+    fixed += out[k];
+  }
+  if ((!fixed && !f.negative) || fixed == f.all.n) return;
+  sq_maker m;
+  sq_maker_start_like(&m, g, n);
+  uint32_t n_axes = n->g->n_par + n->g->n_red;
+  uint32_t *axis = SQ_ARRAY(g->arena, uint32_t, n_axes + 1);
+  for (uint32_t a = 0; a < n_axes; a++) axis[a] = sq_maker_index(&m, a);
+  sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t *map = sq_maker_map(&m, n), inside = SQ_NO_SCALAR;
+  uint32_t outside = sq_maker_acc(&m, sq_monoid_result(n->g->monoid, t));
+  // multiply first, then divide: fewer roundings before a small divisor
+  for (int pass = 0; pass < 2; pass++)
+    for (uint32_t k = 0; k < f.all.n; k++) {
+      if (f.all.v[k].divides != (pass == 1)) continue;
+      uint32_t x = sq_maker_graft(&m, &how, f.all.v[k].id, map);
+      if (out[k])
+        outside = apply(&m, outside, x, f.all.v[k].divides);
+      else
+        inside = apply(&m, inside, x, f.all.v[k].divides);
+    }
+  if (f.negative) outside = sq_maker_ewise(&m, SQ_EW_NEG, outside, SQ_NO_SCALAR);
+  sq_graft post = how;
+  post.acc = outside;
+  sq_generic *k = m.k;
+  for (uint32_t j = 0; j < n->g->domain.n; j++)
+    sq_push(g->arena, &k->domain, sq_maker_graft(&m, &how, n->g->domain.v[j], map));
+  k->body = inside;
+  k->post = n->g->post == SQ_NO_SCALAR ? outside
+                                       : sq_maker_graft(&m, &post, n->g->post, sq_maker_map(&m, n));
+  sq_maker_end(&m, n);
+  w->changed = true;
+  sq_remark_add(g->ctx, "factor", true, n->span, sq_pass_entry(w->f),
+                "%u factor%s applied once, after the sum", fixed, fixed == 1 ? "" : "s");
+}
+
+bool sq_pass_factor(sq_graph *g, const sq_pass_options *o) {
+  (void)o;
+  factorer w = {.g = g};
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    w.f = g->func.v[k];
+    sq_walk(g->func.v[k]->body, do_node, &w);
+  }
+  return w.changed;
+}

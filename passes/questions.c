@@ -1,0 +1,144 @@
+// Questions about operations; see questions.h.
+#include "passes/questions.h"
+#include "passes/scalars.h"
+
+typedef struct walk {
+  const sq_generic *k;
+  bool *seen;
+  uint32_t axes, cost;
+} walk;
+
+static uint32_t weight(const sq_scalar *s) {
+  switch (s->kind) {
+  case SQ_SC_READ:
+    return 1;
+  case SQ_SC_SELECT:
+  case SQ_SC_CAST:
+    return 1;
+  case SQ_SC_EWISE:
+    break;
+  case SQ_SC_FLOAT:
+  case SQ_SC_INT:
+  case SQ_SC_INDEX:
+  case SQ_SC_DIM:
+  case SQ_SC_ACC:
+    return 0;
+  }
+  switch ((int)s->ew) {
+  case SQ_EW_DIV:
+  case SQ_EW_SQRT:
+  case SQ_EW_RSQRT:
+    return 4;
+  case SQ_EW_FLOORDIV:
+  case SQ_EW_MOD:
+    return 3;
+  case SQ_EW_POW:
+  case SQ_EW_ATAN2:
+  case SQ_EW_EXP:
+  case SQ_EW_EXP2:
+  case SQ_EW_EXPM1:
+  case SQ_EW_LOG:
+  case SQ_EW_LOG2:
+  case SQ_EW_LOG1P:
+  case SQ_EW_SIN:
+  case SQ_EW_COS:
+  case SQ_EW_TAN:
+  case SQ_EW_TANH:
+  case SQ_EW_ERF:
+  case SQ_EW_SIGMOID:
+    return 12;
+  default:
+    return 1;
+  }
+}
+
+static void visit(uint32_t id, void *user) {
+  walk *w = user;
+  if (w->seen[id]) return;
+  w->seen[id] = true;
+  const sq_scalar *s = &w->k->s.v[id];
+  if (s->kind == SQ_SC_INDEX && s->axis < 32) w->axes |= 1u << s->axis;
+  w->cost += weight(s);
+  sq_scalar_refs(s, visit, w);
+}
+
+static walk explore(const sq_generic *k, uint32_t root, bool *seen) {
+  walk w = {.k = k, .seen = seen};
+  memset(seen, 0, k->s.n);
+  if (root != SQ_NO_SCALAR) visit(root, &w);
+  return w;
+}
+
+// Scalar parts are small as a rule; larger ones are walked in blocks of the stack's memory no more.
+enum { SMALL = 4096 };
+uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root) {
+  bool seen[SMALL];
+  return k->s.n > SMALL ? UINT32_MAX : explore(k, root, seen).cost;
+}
+uint32_t sq_scalar_axes(const sq_generic *k, uint32_t root) {
+  bool seen[SMALL];
+  return k->s.n > SMALL ? UINT32_MAX : explore(k, root, seen).axes;
+}
+
+static bool factor_read(sq_graph *g, const sq_generic *k, uint32_t id, uint32_t *read) {
+  while (k->s.v[id].kind == SQ_SC_CAST) id = k->s.v[id].a[0];
+  const sq_scalar *s = &k->s.v[id];
+  if (s->kind != SQ_SC_READ || s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR ||
+      s->site != SQ_NO_SITE)
+    return false;
+  for (uint32_t j = 0; j < s->n_pos; j++)
+    if (!sq_scalar_affine(g, k, s->pos[j]).ok) return false;
+  *read = id;
+  return true;
+}
+
+bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c) {
+  const sq_generic *k = n->g;
+  if (n->op != SQ_OP_GENERIC || !k->n_red || k->keyed || k->pos || k->monoid != SQ_SUM)
+    return false;
+  uint32_t body = k->body;
+  while (k->s.v[body].kind == SQ_SC_CAST) body = k->s.v[body].a[0];
+  const sq_scalar *s = &k->s.v[body];
+  if (s->kind != SQ_SC_EWISE || s->ew != SQ_EW_MUL) return false;
+  sq_contraction r = {.masked = k->domain.n != 0};
+  if (!factor_read(g, k, s->a[0], &r.a) || !factor_read(g, k, s->a[1], &r.b)) return false;
+  uint32_t in_a = sq_scalar_axes(k, r.a), in_b = sq_scalar_axes(k, r.b);
+  for (uint32_t a = 0; a < k->n_par + k->n_red; a++) {
+    uint32_t bit = 1u << a;
+    bool x = in_a & bit, y = in_b & bit;
+    if (!x && !y) return false;
+    if (a >= k->n_par && !(x && y)) return false;
+    if (a >= k->n_par)
+      r.k |= bit;
+    else if (x && y)
+      r.batch |= bit;
+    else if (x)
+      r.m |= bit;
+    else
+      r.n |= bit;
+  }
+  if (c) *c = r;
+  return true;
+}
+
+bool sq_is_product(sq_graph *g, const sq_node *n) {
+  sq_contraction c;
+  return sq_is_contraction(g, n, &c) && (c.m || c.n);
+}
+
+uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read) {
+  for (uint32_t j = 0; j < read->n_pos; j++) {
+    sq_affine a = sq_scalar_affine(g, k, read->pos[j]);
+    int64_t off;
+    if (!a.ok || !sq_dim_is_const(g->dims, a.offset, &off) || off) return j;
+    for (uint32_t c = 0; c < SQ_MAX_RANK * 2; c++)
+      if (a.coef[c] != (c == j)) return j;
+  }
+  return read->n_pos;
+}
+
+bool sq_node_reads(const sq_node *n, const sq_value *v) {
+  for (uint32_t k = sq_operands_begin(n); k < sq_operands_end(n); k++)
+    if (n->in[k] == v) return true;
+  return false;
+}
