@@ -41,6 +41,12 @@ void sq_kernel_update(sq_cg *cg, sq_node *n) {
     to.base = sq_kern_pass(k, sq_cg_target(cg, n));
   }
   const sq_generic *g = n->g;
+  if (n->op == SQ_OP_STATE_WRITE && !g->pos) {
+    // Written whole it is as long as its axes here; in its type a growing extent is the old one.
+    sq_dim *dim = SQ_ARRAY(k->a, sq_dim, g->n_par + 1);
+    for (uint32_t a = 0; a < g->n_par; a++) dim[a] = g->axis[a].extent;
+    to.type.dim = dim;
+  }
   uint32_t own = own_axes(&t, g->n_par), all = (uint32_t)((1ull << g->n_par) - 1), apart = own;
   for (uint32_t a = 0; a < g->n_par; a++) {
     int64_t e;
