@@ -473,6 +473,18 @@ done:
 
 // ---- the declarations of a module ---------------------------------------------------------------
 
+static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states);
+
+// Functions and definitions are visible before the text comes to them.
+static void declare_list(sq_low *L, sq_inst *inst, const sq_decls *list, sq_decls *states) {
+  for (int later = 0; later < 2; later++)
+    for (uint32_t k = 0; k < list->n; k++) {
+      sq_decl_kind kind = list->v[k]->kind;
+      bool early = kind == SQ_D_FN || kind == SQ_D_PROC || kind == SQ_D_DEFINE;
+      if (early != (later != 0)) declare(L, inst, list->v[k], states);
+    }
+}
+
 static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
   switch (d->kind) {
   case SQ_D_PARAM:
@@ -522,8 +534,7 @@ static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
         sq_hint(e, "compare with something: `%s == 1`", sq_low_text(L, d->value->span));
       break;
     }
-    const sq_decls *side = c.i ? &d->decls : &d->else_;
-    for (uint32_t k = 0; k < side->n; k++) declare(L, inst, side->v[k], states);
+    declare_list(L, inst, c.i ? &d->decls : &d->else_, states);
     break;
   }
   case SQ_D_CHECK:
@@ -542,6 +553,6 @@ static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
 
 void sq_inst_decls(sq_low *L, sq_inst *inst, const sq_decls *decls) {
   sq_decls states = {0};
-  for (uint32_t k = 0; k < decls->n; k++) declare(L, inst, decls->v[k], &states);
+  declare_list(L, inst, decls, &states);
   for (uint32_t k = 0; k < states.n; k++) sq_state_declare(L, inst, states.v[k]);
 }
