@@ -83,6 +83,9 @@ struct sq_call {
   // The runtime sets error_value to INT64_MIN (no value to show) and error_limit to -1 (none); a
   // kernel that knows the bound which error_value broke may store it: "70000 is not below 50257".
   int64_t error_limit;
+  // When not NULL: called before each kernel with what it computes ("generic y, gpt2.seqm:21"), for
+  // traces. The text belongs to the code.
+  void (*mark)(sq_call *c, const char *label);
 };
 
 // Returns 0, or nonzero when c->error is set or a hook failed.

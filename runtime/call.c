@@ -83,6 +83,16 @@ int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep) 
   return SQ_OK;
 }
 
+static void mark_kernel(sq_call *c, const char *label) {
+  const seqm_model *m = ((sq_rt_call *)c)->m;
+  m->trace(m->trace_user, label, false);
+}
+
+void seqm_model_trace(seqm_model *m, seqm_mark mark, void *user) {
+  m->trace = mark;
+  m->trace_user = user;
+}
+
 int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
               void **out) {
   size_t bytes = 0;
@@ -106,7 +116,10 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
                   .m = m,
                   .e = e,
                   .arena = arena};
+  if (m->trace) r.c.mark = mark_kernel;
+  if (m->trace) m->trace(m->trace_user, e->abi->name, true);
   int32_t failed = e->code(&r.c);
+  if (m->trace) m->trace(m->trace_user, NULL, false);
   if (r.hook_status) return r.hook_status;
   if (r.c.error) return fail_site(&r);
   return failed ? sq_rt_fail(m->ctx, SQ_EMODEL, "%s: failed", e->abi->name) : SQ_OK;

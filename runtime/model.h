@@ -70,6 +70,8 @@ struct seqm_model {
       *out_room; // bytes of a buffer that follows a growing extent; 0: the output is another kind
   uint8_t *mark; // scratch, by parameter
   sq_rt_arena arena, init_arena;
+  seqm_mark trace;
+  void *trace_user;
   bool calling;
   char empty[SQ_ALIGN]; // what empty inputs point to
 };

@@ -23,7 +23,8 @@ const char *sq_build_std_path(sq_ctx *ctx);
 // $XDG_CACHE_HOME/seqm or ~/.cache/seqm; NULL when neither is known.
 const char *sq_build_cache_dir(sq_ctx *ctx);
 
-// A model file, or textual IR (.sir), to a graph. On failure `*message` holds all rendered diagnostics or the system's reason.
+// A model file, or textual IR (.sir), to a graph. On failure `*message` holds all rendered
+// diagnostics or the system's reason.
 sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_graph **g,
                          sq_front_info *info, const char **message);
 sq_status sq_build_text(sq_ctx *ctx, const char *name, const char *text, size_t size,

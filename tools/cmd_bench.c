@@ -17,12 +17,6 @@ typedef struct bench {
   seqm_tensor *in, *out;
 } bench;
 
-static uint32_t find_symbol(const sq_abi_model *m, const char *name) {
-  for (uint32_t k = 1; k <= m->n_sym; k++)
-    if (m->sym_names[k - 1] && !strcmp(m->sym_names[k - 1], name)) return k;
-  return 0;
-}
-
 // Does any input's shape (or integer scalar) mention symbol s?
 static bool needed(const sq_abi_entry *e, uint32_t s) {
   for (uint32_t k = 0; k < e->n_in; k++) {
@@ -33,6 +27,13 @@ static bool needed(const sq_abi_entry *e, uint32_t s) {
   return false;
 }
 
+// Entries have symbols of their own, some of one name.
+static uint32_t find_symbol(const sq_abi_model *m, const sq_abi_entry *e, const char *name) {
+  for (uint32_t k = 1; k <= m->n_sym; k++)
+    if (!strcmp(m->sym_names[k - 1], name) && needed(e, k)) return k;
+  return 0;
+}
+
 static sq_status bind_sizes(bench *b, const sq_abi_model *abi) {
   b->n_sym = abi->n_sym;
   b->sym = SQ_ARRAY(&b->cli->ctx->arena, int64_t, abi->n_sym + 1);
@@ -40,11 +41,11 @@ static sq_status bind_sizes(bench *b, const sq_abi_model *abi) {
   b->sym[0] = 1;
   for (uint32_t k = 0; k < b->cli->sizes.n; k++) {
     const sq_bind *s = &b->cli->sizes.v[k];
-    uint32_t at = find_symbol(abi, s->name);
+    uint32_t at = find_symbol(abi, b->abi, s->name);
     char *end;
     long long v = strtoll(s->value, &end, 10);
     if (*end || v < 0) return sq_complain(SQ_EUSAGE, "--size %s takes a whole number", s->name);
-    if (!at || !needed(b->abi, at)) {
+    if (!at) {
       sq_text t = {.arena = &b->cli->ctx->arena};
       sq_text_put(&t, "", 0);
       for (uint32_t j = 1; j <= abi->n_sym; j++)

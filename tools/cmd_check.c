@@ -1,11 +1,26 @@
 // `seqm check`: types and shapes; prints constants, entries, parameters, states.
 #include "tools/model.h"
 
+// A size for people: "N" also where it is "N.1" among the graph's symbols.
+static void print_dim(sq_graph *g, sq_dim d, sq_text *out) {
+  const char *s = sq_dim_text(g->dims, d);
+  for (bool name = false; *s; s++) {
+    bool letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_';
+    bool digit = *s >= '0' && *s <= '9';
+    if (name && *s == '.') {
+      while (s[1] >= '0' && s[1] <= '9') s++;
+      continue;
+    }
+    name = letter || (name && digit);
+    sq_text_put(out, s, 1);
+  }
+}
+
 static void print_type(sq_graph *g, sq_type t, sq_text *out) {
   sq_text_add(out, "%s[", sq_dtype_table[t.dtype].name);
   for (uint32_t k = 0; k < t.rank; k++) {
     if (k) sq_text_add(out, ", ");
-    sq_dim_print(g->dims, t.dim[k], out);
+    print_dim(g, t.dim[k], out);
   }
   sq_text_add(out, "]");
 }
@@ -15,8 +30,6 @@ static void print_entry(sq_graph *g, sq_func *f, sq_text *out) {
   for (uint32_t k = 0; k < f->body->args.n; k++) {
     sq_text_add(out, "%s%s: ", k ? ", " : "", f->in_names.v[k]);
     print_type(g, f->body->args.v[k]->type, out);
-    if (k < f->in_sym.n && f->in_sym.v[k].i)
-      sq_text_add(out, " = %s", sq_sym_at(g->dims, f->in_sym.v[k])->name);
   }
   sq_text_add(out, ")");
   sq_node *end = sq_block_end(f->body);
@@ -99,7 +112,9 @@ sq_status sq_cmd_check(sq_cli *cli) {
     if (f->kind != SQ_FUNC_ENTRY) continue;
     sq_dim sum = sq_dim_const(g->dims, 0);
     for (uint32_t j = 0; j < f->slot.n; j++) sum = sq_dim_add(g->dims, sum, f->slot.v[j]);
-    sq_text_add(&t, "  %s: %s\n", f->name, sq_dim_text(g->dims, sum));
+    sq_text_add(&t, "  %s: ", f->name);
+    print_dim(g, sum, &t);
+    sq_text_add(&t, "\n");
   }
   fputs(t.v, stdout);
   return SQ_OK;

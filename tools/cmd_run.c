@@ -82,7 +82,12 @@ static sq_status run_all(sq_cli *cli, sq_model *m) {
 sq_status sq_cmd_run(sq_cli *cli) {
   sq_model *m;
   SQ_TRY(sq_model_open(cli, &m));
-  sq_status s = run_all(cli, m);
+  sq_trace *trace = cli->profile ? sq_trace_new(cli->ctx) : NULL;
+  sq_status s = trace ? sq_model_trace(m, trace) : SQ_OK;
+  if (!s) s = run_all(cli, m);
+  const char *message = "";
+  if (!s && trace && (s = sq_trace_write(trace, cli->profile, &message)))
+    sq_print_failure(s, message);
   sq_model_close(m);
   return s;
 }

@@ -3,6 +3,7 @@
 #include "runtime/jit.h"
 #include "runtime/weights.h"
 #include "tools/jit_model.h"
+#include "tools/trace.h"
 #include <unistd.h>
 
 struct sq_model {
@@ -269,6 +270,12 @@ sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *
     return runtime_failure(m, s);
   }
   memcpy(out, m->out, sizeof *out * e->n_out);
+  return SQ_OK;
+}
+
+sq_status sq_model_trace(sq_model *m, sq_trace *t) {
+  if (!m->m) return sq_complain(SQ_EUSAGE, "--profile times compiled kernels, not the interpreter");
+  seqm_model_trace(m->m, sq_trace_mark, t);
   return SQ_OK;
 }
 

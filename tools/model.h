@@ -34,6 +34,9 @@ sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *
 const sq_abi_model *sq_model_abi(const sq_model *m);
 int sq_model_threads(const sq_model *m);
 void sq_model_memory(sq_model *m, size_t *weights, size_t *states, size_t *arena);
+// Times of kernels go to the trace from now on.
+typedef struct sq_trace sq_trace;
+sq_status sq_model_trace(sq_model *m, sq_trace *t);
 sq_status sq_model_reset(sq_model *m);
 sq_status sq_model_save(sq_model *m, const char *path);
 sq_status sq_model_load(sq_model *m, const char *path);

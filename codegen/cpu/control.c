@@ -249,6 +249,35 @@ static void emit_nothing(sq_cg *cg, sq_node *n) {
   (void)n;
 }
 
+// "generic y, gpt2.seqm:21": what a trace shows for a kernel.
+static LLVMValueRef kernel_label(sq_cg *cg, const sq_node *n) {
+  char text[256];
+  uint32_t line, column;
+  const sq_diags *ds = &cg->graph->ctx->diags;
+  sq_span_line(ds, n->span, &line, &column);
+  const char *file = line ? ds->sources.v[n->span.file].name : "";
+  const char *base = strrchr(file, '/');
+  const char *name = n->n_out && n->out[0]->name ? n->out[0]->name : "";
+  snprintf(text, sizeof text, "%s%s%s", sq_op_table[n->op].name, *name ? " " : "", name);
+  size_t at = strlen(text);
+  if (line) snprintf(text + at, sizeof text - at, ", %s:%u", base ? base + 1 : file, line);
+  return LLVMBuildGlobalStringPtr(cg->builder, text, "label");
+}
+
+// if (c->mark) c->mark(c, label)
+static void emit_mark(sq_cg *cg, const sq_node *n) {
+  LLVMTypeRef ptr = sq_cg_type_ptr(cg), args[] = {ptr, ptr};
+  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(cg->ctx), args, 2, 0);
+  LLVMValueRef hook = sq_cg_field(cg, offsetof(sq_call, mark), ptr, "mark");
+  LLVMBasicBlockRef yes = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "marked");
+  LLVMBasicBlockRef on = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "kernel");
+  LLVMBuildCondBr(cg->builder, LLVMBuildIsNotNull(cg->builder, hook, ""), yes, on);
+  LLVMPositionBuilderAtEnd(cg->builder, yes);
+  LLVMBuildCall2(cg->builder, type, hook, (LLVMValueRef[]){cg->call, kernel_label(cg, n)}, 2, "");
+  LLVMBuildBr(cg->builder, on);
+  LLVMPositionBuilderAtEnd(cg->builder, on);
+}
+
 typedef void (*emitter)(sq_cg *cg, sq_node *n);
 static const emitter emitters[SQ_OP_COUNT] = {
     [SQ_OP_GENERIC] = sq_kernel_emit,
@@ -279,6 +308,7 @@ void sq_control_block(sq_cg *cg, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     SQ_ASSERT(emitters[n->op], "no code for operation %s", sq_op_table[n->op].name);
+    if (sq_kernel_is(n)) emit_mark(cg, n);
     emitters[n->op](cg, n);
   }
 }

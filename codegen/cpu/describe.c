@@ -222,7 +222,10 @@ sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t) {
   sq_abi_model *m = SQ_NEW(g->arena, sq_abi_model);
   const char **sym = SQ_ARRAY(d.a, const char *, sq_sym_count(g->dims) + 1);
   m->n_sym = sq_sym_count(g->dims);
-  for (uint32_t k = 0; k < m->n_sym; k++) sym[k] = sq_sym_at(g->dims, (sq_sym){k + 1})->name;
+  for (uint32_t k = 0; k < m->n_sym; k++) { // "N" for the second entry's N too, which is "N.1" in IR
+    const char *name = sq_sym_at(g->dims, (sq_sym){k + 1})->name;
+    sym[k] = sq_arena_str(d.a, name, strcspn(name, "."));
+  }
   m->version = SQ_ABI_VERSION;
   m->name = g->name ? g->name : "model";
   m->float_dtype = g->float_type;

@@ -127,7 +127,7 @@ def language_model(name, file, options, folder):
     scalar = lambda v: np.array(v, np.int32)
     out = m.run([("forward", {"ids": ids}, ["logits"]), ("loss", {"ids": ids}, ["loss"])])
     near(f"{name} forward", out[0]["logits"], want, 1e-4)
-    near(f"{name} loss", out[1]["loss"], load(name + "_loss"), 1e-4)
+    near(f"{name} loss", out[1]["loss"], load(name + "_loss").reshape(()), 1e-4)
     steps = m.run([("step", {"id": scalar(t)}, ["logits"]) for t in ids])
     near(f"{name} step after step", np.stack([s["logits"] for s in steps]), want, 1e-4)
     again = m.run([("step", {"id": scalar(ids[0])}, []), ("reset", {}, [])] +
