@@ -172,6 +172,10 @@ sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s);
 typedef enum sq_kstride { SQ_K_UNIFORM, SQ_K_UNIT, SQ_K_STRIDED, SQ_K_GATHER } sq_kstride;
 sq_kstride sq_knest_stride(const sq_knest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
                           const uint32_t *pos);
+// A read without guard and bounds: where its element is, and the distance in elements to that of the
+// next index of an axis in which it is linear.
+sq_lv sq_knest_read_pointer(sq_knest *t, uint32_t s);
+sq_lv sq_knest_read_step(sq_knest *t, uint32_t s, uint32_t axis);
 sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read);
 // Where the element under the present indices goes: g->pos, or the parallel axes where that is NULL.
 typedef struct sq_ktarget {
@@ -262,6 +266,6 @@ sq_kernel_scratch sq_kernel_sort_need(sq_graph *g, const sq_node *n);
 void sq_kernel_topk(sq_cg *cg, sq_node *n);
 void sq_kernel_random(sq_cg *cg, sq_node *n);
 // Is it a contraction that the tiled kernel takes?
-bool sq_gemm_is(sq_graph *g, const sq_node *n);
+bool sq_gemm_is(sq_graph *g, const sq_target *t, const sq_node *n);
 void sq_kernel_gemm(sq_cg *cg, sq_node *n);
 sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n);

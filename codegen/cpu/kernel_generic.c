@@ -87,6 +87,10 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
     sq_kernel_keyed(cg, n);
     return;
   }
+  if (sq_gemm_is(cg->graph, cg->target, n)) {
+    sq_kernel_gemm(cg, n);
+    return;
+  }
   sq_kern kern, *k = &kern;
   sq_knest t;
   sq_kern_begin(k, cg, "generic");
@@ -183,10 +187,9 @@ bool sq_kernel_is(const sq_node *n) {
   }
 }
 sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node *n) {
-  (void)t;
   switch ((int)n->op) {
   case SQ_OP_GENERIC:
-    return n->g->keyed ? sq_kernel_keyed_need(g, n) : (sq_kernel_scratch){0};
+    return n->g->keyed ? sq_kernel_keyed_need(g, n) : sq_gemm_need(g, t, n);
   case SQ_OP_SORT:
   case SQ_OP_ARGSORT: return sq_kernel_sort_need(g, n);
   default: return (sq_kernel_scratch){0};

@@ -397,3 +397,17 @@ void sq_knest_store(sq_knest *t, const sq_kplace *to, sq_lv v, sq_lv where) {
   }
   scatter(t, to, &r, v, where);
 }
+
+sq_lv sq_knest_read_pointer(sq_knest *t, uint32_t s) {
+  const sq_scalar *x = &t->g->s.v[s];
+  const sq_kplace *p = place_of(t, x->operand);
+  return sq_k_offset(t->k, p->base, index_uniform(t, p, x->n_pos, x->pos), p->type.dtype);
+}
+sq_lv sq_knest_read_step(sq_knest *t, uint32_t s, uint32_t axis) {
+  const sq_scalar *x = &t->g->s.v[s];
+  uint32_t va = t->va;
+  t->va = axis;
+  sq_lv v = lane_step(t, place_of(t, x->operand), x->n_pos, x->pos);
+  t->va = va;
+  return v;
+}

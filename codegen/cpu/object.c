@@ -14,9 +14,10 @@
 #include <llvm-c/Target.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 
-// Kernels come vectorised and unrolled as they should be; what is left is to clean up.
+// Kernels come vectorised and unrolled as they should be; what is left is to merge equal ones (three
+// projections of one shape are one kernel) and to clean up.
 static const char pipeline[] =
-    "function(sroa,early-cse<memssa>,simplifycfg,loop-mssa(loop-rotate,licm),"
+    "mergefunc,function(sroa,early-cse<memssa>,simplifycfg,loop-mssa(loop-rotate,licm),"
     "instcombine<no-verify-fixpoint>,early-cse<memssa>,simplifycfg,adce)";
 const char *sq_unit_recipe(void) { return pipeline; }
 
@@ -106,6 +107,9 @@ sq_status sq_unit_optimise(sq_unit *u) {
     return SQ_EWORLD;
   }
   LLVMDisposeMessage(why);
+  // No one compares addresses of functions.
+  for (LLVMValueRef f = LLVMGetFirstFunction(u->module); f; f = LLVMGetNextFunction(f))
+    if (LLVMGetLinkage(f) == LLVMInternalLinkage) LLVMSetUnnamedAddress(f, LLVMGlobalUnnamedAddr);
   LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
   LLVMErrorRef e = LLVMRunPasses(u->module, pipeline, u->machine, options);
   LLVMDisposePassBuilderOptions(options);

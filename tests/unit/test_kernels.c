@@ -573,3 +573,65 @@ Test(kernels, groups) {
             "%w[m] } : f32[N, M]\n"
             "    yield %e, %d\n  } : f32[N, M], f32[N]\n  yield %r, %s\n}\n", PLAIN);
 }
+
+// ---- contractions ---------------------------------------------------------------------------------------
+static void contraction(const char *type, const char *a, const char *ea, const char *b, const char *eb) {
+  char text[2048];
+  snprintf(text, sizeof text,
+           "graph t %s" REST
+           "entry @f(%%x: %s[%s], %%y: %s[%s], %%z: %s[M], %%q: f32[K]) -> (r: %s[N, M], s: %s[N, M]) {\n"
+           "  %%r = generic (%%x, %%y) [n < N, m < M] sum [k < K] { %s * %s } : %s[N, M]\n"
+           "  %%s = generic (%%x, %%y, %%z) [n < N, m < M] sum [k < K] {\n    %s * %s;\n"
+           "    t0 = acc + %%z[m];\n    post t0 * sigmoid(t0);\n  } : %s[N, M]\n"
+           "  yield %%r, %%s\n}\n",
+           strcmp(type, "f64") ? "f32" : "f64", type, a, type, b, type, type, type, ea, eb, type, ea, eb,
+           type);
+  static const char *const sizes[] = {"N=5 M=3 K=7", "N=1 M=64 K=32", "N=37 M=67 K=131", "N=0 M=4 K=5",
+                                      "N=4 M=70 K=0", "N=1 M=1 K=1", "N=3 M=131 K=64", "N=130 M=96 K=40"};
+  check_many(ea, text, sizes, 8, PLAIN);
+}
+Test(kernels, contractions) {
+  contraction("f32", "N, K", "%x[n, k]", "M, K", "%y[m, k]");
+  contraction("f32", "N, K", "%x[n, k]", "K, M", "%y[k, m]");
+  contraction("f32", "K, N", "%x[k, n]", "K, M", "%y[k, m]");
+  contraction("f32", "K, N", "%x[k, n]", "M, K", "%y[m, k]");
+  contraction("f64", "N, K", "%x[n, k]", "M, K", "%y[m, k]");
+  contraction("f64", "N, K", "%x[n, k]", "K, M", "%y[k, m]");
+  contraction("f32", "N, K", "exp(%x[n, k] * 0.25)", "M, K", "(%y[m, k] + 1.0)");
+  contraction("f16", "N, K", "%x[n, k]", "M, K", "%y[m, k]");
+  contraction("bf16", "N, K", "%x[n, k]", "K, M", "%y[k, m]");
+}
+Test(kernels, contractions_of_many_axes) {
+  each_size("heads", HEAD
+            "entry @f(%x: f32[N, K], %w: f32[32, K], %z: f32[M]) -> (r: f32[4, N, 8]) {\n"
+            "  %r = generic (%x, %w) [h < 4, n < N, e < 8] sum [k < K] { %x[n, k] * %w[h * 8 + e, k] } : "
+            "f32[4, N, 8]\n  yield %r\n}\n", PLAIN);
+  each_size("scores", HEAD
+            "entry @f(%x: f32[4, N, 8], %y: f32[2, M, 8], %z: f32[K]) -> (r: f32[4, N, M]) {\n"
+            "  %r = generic (%x, %y) [h < 4, n < N, m < M] sum [e < 8] { %x[h, n, e] * %y[h // 2, m, e];\n"
+            "    post acc * 0.5; } : f32[4, N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("mixing", HEAD
+            "entry @f(%x: f32[4, N, M], %y: f32[4, M, 8], %z: f32[K]) -> (r: f32[4, N, 8]) {\n"
+            "  %r = generic (%x, %y) [h < 4, n < N, e < 8] sum [m < M] { %x[h, n, m] * %y[h, m, e] } : "
+            "f32[4, N, 8]\n  yield %r\n}\n", PLAIN);
+  each_size("merging", HEAD
+            "entry @f(%x: f32[4, N, 8], %w: f32[M, 32], %z: f32[K]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%x, %w) [n < N, m < M] sum [h < 4, e < 8] { %x[h, n, e] * %w[m, h * 8 + e] } : "
+            "f32[N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("merged", HEAD
+            "entry @f(%x: f32[4, N, 8], %w: f32[M, 32], %z: f32[N, M], %q: f32[K]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%x, %w, %z) [n < N, m < M] sum [c < 32] { %x[c // 8, n, c % 8] * %w[m, c];\n"
+            "    post acc + %z[n, m]; } : f32[N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("window", HEAD
+            "entry @f(%x: f32[N, 16], %w: f32[M, 3, 16], %q: f32[K]) -> (r: f32[N, M]) {\n"
+            "  %r = generic (%x, %w) [n < N, m < M] sum [j < 3, c < 16] { %x[n + j - 1, c; else 0.0] * %w[m, "
+            "j, c] } : f32[N, M]\n  yield %r\n}\n", PLAIN);
+  each_size("vector", HEAD
+            "entry @f(%x: f32[K], %w: f32[M, K], %q: f32[N]) -> (r: f32[M]) {\n"
+            "  %r = generic (%x, %w) [m < M] sum [k < K] { %x[k] * %w[m, k] } : f32[M]\n  yield %r\n}\n",
+            PLAIN);
+  each_size("vector, rows", HEAD
+            "entry @f(%x: f32[K], %w: f32[K, M], %q: f32[N]) -> (r: f32[M]) {\n"
+            "  %r = generic (%x, %w) [m < M] sum [k < K] { %w[k, m] * %x[k] } : f32[M]\n  yield %r\n}\n",
+            PLAIN);
+}

@@ -1,0 +1,333 @@
+// Contractions: finding them, and the plan of a call in the entry:
+//
+//   few rows         direct: operands read where they are
+//   many rows        for each block of columns: pack B into panels, then tiles of A times panels
+//
+// Whether rows are few is a test at run time, unless the sizes are constants.
+#include "codegen/cpu/gemm.h"
+
+// ---- finding -------------------------------------------------------------------------------------------
+static uint32_t scalar_deps(const sq_generic *g, uint32_t *deps, uint32_t s) {
+  const sq_scalar *x = &g->s.v[s];
+  uint32_t d = 0;
+  if (x->kind == SQ_SC_INDEX) return 1u << x->axis;
+  if (x->kind == SQ_SC_ACC) return SQ_K_ACC;
+  if (x->kind == SQ_SC_READ) {
+    for (uint32_t i = 0; i < x->n_pos; i++) d |= deps[x->pos[i]];
+    if (x->guard != SQ_NO_SCALAR) d |= deps[x->guard];
+    if (x->other != SQ_NO_SCALAR) d |= deps[x->other];
+    return d;
+  }
+  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+               : x->kind == SQ_SC_SELECT ? 3
+               : x->kind == SQ_SC_CAST   ? 1
+                                         : 0;
+  for (uint32_t i = 0; i < n; i++) d |= deps[x->a[i]];
+  return d;
+}
+static void add_axis(sq_graph *g, const sq_generic *k, sq_gemm_axes *x, uint32_t axis) {
+  x->axis[x->n++] = axis;
+  x->size = sq_dim_mul(g->dims, x->size, k->axis[axis].extent);
+}
+// A product of many factors may be taken apart in several ways: one side is one factor.
+static bool sides(const sq_generic *k, const uint32_t *deps, uint32_t *a, uint32_t *b) {
+  const sq_scalar *x = &k->s.v[k->body];
+  if (x->kind != SQ_SC_EWISE || x->ew != SQ_EW_MUL) return false;
+  *a = x->a[0];
+  *b = x->a[1];
+  (void)deps;
+  return *a != *b;
+}
+// May fail: then the order of its test and the sums would matter.
+static bool has_site(const sq_generic *k, uint32_t s, int depth) {
+  const sq_scalar *x = &k->s.v[s];
+  if (depth > 60) return true;
+  if (x->kind == SQ_SC_READ) {
+    if (x->site != SQ_NO_SITE) return true;
+    for (uint32_t i = 0; i < x->n_pos; i++)
+      if (has_site(k, x->pos[i], depth + 1)) return true;
+    if (x->guard != SQ_NO_SCALAR && has_site(k, x->guard, depth + 1)) return true;
+    return x->other != SQ_NO_SCALAR && has_site(k, x->other, depth + 1);
+  }
+  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+               : x->kind == SQ_SC_SELECT ? 3
+               : x->kind == SQ_SC_CAST   ? 1
+                                         : 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (has_site(k, x->a[i], depth + 1)) return true;
+  return false;
+}
+static bool worthwhile(const sq_gemm *x) {
+  int64_t n, k;
+  if (sq_dim_is_const(x->g->dims, x->n.size, &n) && n < x->w) return false;
+  return !sq_dim_is_const(x->g->dims, x->k.size, &k) || k >= 4;
+}
+bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm *out) {
+  const sq_generic *k = node->g;
+  if (node->op != SQ_OP_GENERIC || k->keyed || k->pos || k->domain.n || k->monoid != SQ_SUM) return false;
+  if (!k->n_red || !k->n_par || !sq_is_float(k->s.v[k->body].dtype)) return false;
+  uint32_t deps[1024], n_axes = k->n_par + k->n_red;
+  if (k->s.n > 1024) return false;
+  for (uint32_t s = 0; s < k->s.n; s++) deps[s] = scalar_deps(k, deps, s);
+  sq_gemm x = {.g = g, .node = node};
+  if (!sides(k, deps, &x.a, &x.b)) return false;
+  uint32_t last = 1u << (k->n_par - 1);
+  if ((deps[x.a] & last) && !(deps[x.b] & last)) { // the last axis belongs to b
+    uint32_t swap = x.a;
+    x.a = x.b;
+    x.b = swap;
+  }
+  if ((deps[x.a] & last) || !(deps[x.b] & last)) return false;
+  if (has_site(k, x.a, 0) || has_site(k, x.b, 0)) return false;
+  x.batch.size = x.m.size = x.n.size = x.k.size = sq_dim_const(g->dims, 1);
+  for (uint32_t i = 0; i < n_axes; i++) {
+    bool in_a = deps[x.a] >> i & 1, in_b = deps[x.b] >> i & 1;
+    if (i >= k->n_par && !(in_a && in_b)) return false;
+    if (!in_a && !in_b) return false;
+    add_axis(g, k, i >= k->n_par ? &x.k : in_a && in_b ? &x.batch : in_a ? &x.m : &x.n, i);
+  }
+  x.type = k->s.v[k->body].dtype == SQ_F64 ? SQ_F64 : SQ_F32;
+  x.bytes = x.type == SQ_F64 ? 8 : 4;
+  x.w = t->vector_bytes / x.bytes;
+  int64_t extent;
+  if (x.n.n > 1) { // lanes must not go from one row of the last axis into the next
+    if (!sq_dim_is_const(g->dims, k->axis[k->n_par - 1].extent, &extent)) return false;
+    while (x.w > 2 && extent % x.w) x.w /= 2;
+    if (extent % x.w) return false;
+  }
+  x.nv = 2;
+  x.mr = t->vector_registers >= 32 ? 12 : t->fma ? 6 : 4;
+  x.nr = x.nv * x.w;
+  int64_t depth;
+  if (sq_dim_is_const(g->dims, x.k.size, &depth) && depth > 0) {
+    int64_t columns = (8ll << 20) / (depth * x.bytes);
+    columns = columns < 256 ? 256 : columns > 1 << 20 ? 1 << 20 : columns;
+    x.block_n = (uint32_t)(columns / x.nr * x.nr);
+  }
+  if (!worthwhile(&x)) return false;
+  *out = x;
+  return true;
+}
+
+// ---- parts of all -------------------------------------------------------------------------------------
+void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat) {
+  sq_kern *k = t->k;
+  for (uint32_t i = x->n; i-- > 0;) {
+    if (i == 0) {
+      sq_knest_open(t, x->axis[0], flat);
+      return;
+    }
+    sq_lv extent = sq_knest_extent(t, x->axis[i]);
+    sq_knest_open(t, x->axis[i], LLVMBuildURem(k->b, flat, extent, ""));
+    flat = LLVMBuildUDiv(k->b, flat, extent, "");
+  }
+}
+void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x) {
+  for (uint32_t i = 0; i < x->n; i++) t->open &= ~(1u << x->axis[i]);
+}
+static sq_lv at_least_0(LLVMBuilderRef b, sq_lv v) {
+  sq_lv zero = LLVMConstNull(LLVMTypeOf(v));
+  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, v, zero, ""), v, zero, "");
+}
+sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x) {
+  return at_least_0(k->pb, sq_kern_dim(k, x->size));
+}
+sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x) {
+  return at_least_0(cg->builder, sq_cg_dim(cg, x->size));
+}
+sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index) {
+  return sq_k_offset(k, base, index, x->type);
+}
+sq_lv sq_gemm_load(sq_kern *k, const sq_gemm *x, sq_lv at, uint32_t w) {
+  sq_lv v = LLVMBuildLoad2(k->b, sq_k_vec(sq_k_type(k, x->type), w), at, "");
+  LLVMSetAlignment(v, x->bytes);
+  return v;
+}
+void sq_gemm_store(sq_kern *k, const sq_gemm *x, sq_lv at, sq_lv v) {
+  LLVMSetAlignment(LLVMBuildStore(k->b, v, at), x->bytes);
+}
+sq_lv sq_gemm_padded(sq_kern *k, const sq_gemm *x, sq_lv rows) {
+  sq_lv up = LLVMBuildAdd(k->b, rows, sq_k_int(k, x->w - 1), "");
+  return LLVMBuildAnd(k->b, up, sq_k_int(k, -(int64_t)x->w), "");
+}
+
+static void finish_vector(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv sums, sq_lv n,
+                          sq_lv mask) {
+  uint32_t mark = sq_knest_enter(t);
+  sq_gemm_open(t, &x->n, n);
+  t->mask = mask;
+  t->acc = sums;
+  uint32_t post = t->g->post;
+  sq_lv v = post != SQ_NO_SCALAR ? sq_knest_value(t, post) : sums;
+  sq_knest_store(t, to, v, mask);
+  t->mask = NULL;
+  sq_knest_leave(t, mark);
+  sq_gemm_close(t, &x->n);
+}
+void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer, int64_t stride,
+                    sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns) {
+  sq_kern *k = t->k;
+  t->va = x->n.axis[x->n.n - 1];
+  t->w = x->w;
+  t->aligned = true;
+  t->acc_varies = true;
+  sq_kloop row, column;
+  sq_kloop_begin(k, &row, sq_k_int(k, 0), rows, 1, 0, NULL);
+  uint32_t mark = sq_knest_enter(t);
+  sq_gemm_open(t, &x->m, LLVMBuildAdd(k->b, m0, row.i, ""));
+  sq_knest_hoist(t);
+  sq_lv line = LLVMBuildMul(k->b, row.i, sq_k_int(k, stride), "");
+  sq_lv whole = LLVMBuildSub(k->b, columns, sq_k_int(k, x->w - 1), "");
+  sq_kloop_begin(k, &column, sq_k_int(k, 0), whole, x->w, 0, NULL);
+  sq_lv at = sq_gemm_at(k, x, buffer, LLVMBuildAdd(k->b, line, column.i, ""));
+  sq_lv n = LLVMBuildAdd(k->b, n0, column.i, "");
+  finish_vector(t, x, to, sq_gemm_load(k, x, at, x->w), n, NULL);
+  sq_kloop_end(k, &column, NULL);
+  sq_kif rest;
+  sq_kif_begin(k, &rest, LLVMBuildICmp(k->b, LLVMIntSLT, column.i, columns, ""));
+  at = sq_gemm_at(k, x, buffer, LLVMBuildAdd(k->b, line, column.i, ""));
+  n = LLVMBuildAdd(k->b, n0, column.i, "");
+  sq_lv left = LLVMBuildTrunc(k->b, LLVMBuildSub(k->b, columns, column.i, ""), k->i32, "");
+  sq_lv mask = LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, x->w, k->i32),
+                             sq_k_splat(k, left, x->w), "");
+  t->tail = true;
+  finish_vector(t, x, to, sq_gemm_load(k, x, at, x->w), n, mask);
+  t->tail = false;
+  sq_kif_end(k, &rest, 0, NULL, NULL, NULL);
+  sq_knest_leave(t, mark);
+  sq_gemm_close(t, &x->m);
+  sq_kloop_end(k, &row, NULL);
+  t->va = SQ_K_NO_AXIS;
+  t->w = 1;
+  t->acc_varies = false;
+}
+
+// ---- the call --------------------------------------------------------------------------------------------
+// A nest outside of any function's code, to ask about reads.
+static void ask_nest(sq_knest *t, sq_kern *k, sq_graph *g, sq_arena *a, const sq_target *target,
+                     sq_cg *cg, const sq_node *n) {
+  memset(k, 0, sizeof *k);
+  memset(cg, 0, sizeof *cg);
+  cg->graph = g;
+  cg->target = target;
+  k->cg = cg;
+  k->g = g;
+  k->a = a;
+  sq_knest_begin(t, k, (sq_node *)(uintptr_t)n, NULL);
+}
+static sq_dim round_up(sq_dims *ds, sq_dim d, int64_t to) {
+  sq_dim up = sq_dim_add(ds, d, sq_dim_const(ds, to - 1));
+  return sq_dim_mul(ds, sq_dim_floordiv(ds, up, sq_dim_const(ds, to)), sq_dim_const(ds, to));
+}
+static sq_dim storage(const sq_gemm *x, sq_dim d) { return sq_dim_storage(x->g->dims, d); }
+static sq_dim panels_size(const sq_gemm *x) {
+  sq_dims *ds = x->g->dims;
+  sq_dim columns = storage(x, x->n.size);
+  if (x->block_n) columns = sq_dim_min(ds, columns, sq_dim_const(ds, x->block_n));
+  sq_dim d = sq_dim_mul(ds, round_up(ds, columns, x->nr), round_up(ds, storage(x, x->k.size), x->w));
+  d = sq_dim_mul(ds, d, storage(x, x->batch.size));
+  return sq_dim_add(ds, sq_dim_mul(ds, d, sq_dim_const(ds, x->bytes)), sq_dim_const(ds, 64));
+}
+static sq_dim copy_size(const sq_gemm *x) {
+  sq_dims *ds = x->g->dims;
+  sq_dim d = sq_dim_mul(ds, storage(x, x->m.size), storage(x, x->k.size));
+  d = sq_dim_mul(ds, d, storage(x, x->batch.size));
+  return sq_dim_mul(ds, d, sq_dim_const(ds, x->bytes));
+}
+typedef struct shape {
+  int64_t direct; // rows up to which the direct form is taken
+  bool never_packed;
+  bool copies;
+} shape;
+static shape shape_of(const sq_gemm *x, const sq_target *target) {
+  sq_arena a;
+  sq_kern k;
+  sq_cg cg;
+  sq_knest t;
+  sq_arena *keep = x->g->arena;
+  (void)a;
+  ask_nest(&t, &k, x->g, keep, target, &cg, x->node);
+  shape s = {.direct = sq_gemm_direct_rows(&t, x), .copies = !sq_gemm_a_direct(&t, x)};
+  int64_t m;
+  s.never_packed = s.direct > 0 && sq_dim_is_const(x->g->dims, x->m.size, &m) && m <= s.direct;
+  return s;
+}
+sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n) {
+  sq_gemm x;
+  if (!sq_gemm_find(g, t, n, &x)) return (sq_kernel_scratch){0};
+  shape s = shape_of(&x, t);
+  if (s.never_packed) return (sq_kernel_scratch){0};
+  sq_dim all = panels_size(&x);
+  if (s.copies) all = sq_dim_add(g->dims, round_up(g->dims, all, 64), copy_size(&x));
+  return (sq_kernel_scratch){.shared = all};
+}
+static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
+  LLVMBuilderRef b = cg->builder;
+  LLVMTypeRef i64 = LLVMInt64TypeInContext(cg->ctx), i8 = LLVMInt8TypeInContext(cg->ctx);
+  sq_lv panels = sq_cg_shared(cg), copy = NULL, zero = LLVMConstInt(i64, 0, 0);
+  if (copies) {
+    sq_lv at = sq_cg_dim(cg, round_up(x->g->dims, panels_size(x), 64));
+    copy = LLVMBuildGEP2(b, i8, panels, &at, 1, "");
+    sq_gemm_copy_a(cg, x, copy);
+  }
+  sq_lv n = sq_gemm_entry_size(cg, &x->n);
+  int64_t known;
+  bool one = !x->block_n || (sq_dim_is_const(x->g->dims, x->n.size, &known) && known <= x->block_n);
+  if (one) {
+    sq_gemm_pack_b(cg, x, panels, zero, n);
+    sq_gemm_tiles(cg, x, panels, copy, zero, n);
+    return;
+  }
+  LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
+  LLVMBasicBlockRef head = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "columns");
+  LLVMBasicBlockRef body = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "block");
+  LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "done");
+  LLVMBuildBr(b, head);
+  LLVMPositionBuilderAtEnd(b, head);
+  sq_lv n0 = LLVMBuildPhi(b, i64, ""), block = LLVMConstInt(i64, x->block_n, 0);
+  LLVMAddIncoming(n0, &zero, &from, 1);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, n0, n, ""), body, done);
+  LLVMPositionBuilderAtEnd(b, body);
+  sq_lv left = LLVMBuildSub(b, n, n0, "");
+  sq_lv columns = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, left, block, ""), left, block, "");
+  sq_gemm_pack_b(cg, x, panels, n0, columns);
+  sq_gemm_tiles(cg, x, panels, copy, n0, columns);
+  sq_lv next = LLVMBuildAdd(b, n0, block, "");
+  LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
+  LLVMAddIncoming(n0, &next, &end, 1);
+  LLVMBuildBr(b, head);
+  LLVMPositionBuilderAtEnd(b, done);
+}
+bool sq_gemm_is(sq_graph *g, const sq_target *t, const sq_node *n) {
+  sq_gemm x;
+  return sq_gemm_find(g, t, n, &x);
+}
+void sq_kernel_gemm(sq_cg *cg, sq_node *n) {
+  sq_gemm x;
+  if (!sq_gemm_find(cg->graph, cg->target, n, &x)) return;
+  shape s = shape_of(&x, cg->target);
+  if (s.never_packed) {
+    sq_gemm_direct(cg, &x);
+    return;
+  }
+  int64_t m;
+  bool known = sq_dim_is_const(cg->graph->dims, x.m.size, &m);
+  if (s.direct <= 0 || known) {
+    emit_packed(cg, &x, s.copies);
+    return;
+  }
+  LLVMBuilderRef b = cg->builder;
+  LLVMBasicBlockRef few = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "few.rows");
+  LLVMBasicBlockRef many = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "many.rows");
+  LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "done");
+  sq_lv rows = sq_gemm_entry_size(cg, &x.m);
+  sq_lv limit = LLVMConstInt(LLVMTypeOf(rows), (uint64_t)s.direct, 0);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLE, rows, limit, ""), few, many);
+  LLVMPositionBuilderAtEnd(b, few);
+  sq_gemm_direct(cg, &x);
+  LLVMBuildBr(b, done);
+  LLVMPositionBuilderAtEnd(b, many);
+  emit_packed(cg, &x, s.copies);
+  LLVMBuildBr(b, done);
+  LLVMPositionBuilderAtEnd(b, done);
+}

@@ -1,0 +1,61 @@
+// Contractions: result[batch, m, n] = post( sum over k of A(batch, m, k) * B(batch, n, k) ).
+//
+// A and B are any scalar expressions of these axes; each of batch, m, n, k stands for any number of
+// axes, flattened. The axis in which the result is contiguous is the last of n; the vector lanes run
+// along it.
+#pragma once
+#include "codegen/cpu/kernel.h"
+
+typedef struct sq_gemm_axes {
+  uint32_t n, axis[SQ_K_AXES]; // outermost first
+  sq_dim size;                 // product of the extents
+} sq_gemm_axes;
+typedef struct sq_gemm {
+  sq_graph *g;
+  const sq_node *node;
+  uint32_t a, b; // scalars; b spans the n axes
+  sq_gemm_axes batch, m, n, k;
+  sq_dtype type;    // of the arithmetic: F32 or F64
+  uint32_t bytes;   // of its elements
+  uint32_t w;       // lanes
+  uint32_t nv, mr;  // the tile: mr rows of nv vectors
+  uint32_t nr;      // nv * w columns
+  uint32_t block_n; // columns packed at a time, a multiple of nr; 0: all
+} sq_gemm;
+
+// ---- gemm.c
+bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm *out);
+// Opens the axes of one kind at a flattened index.
+void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat);
+void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x);
+sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x);             // in the kernel, >= 0
+sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x);        // in the entry, >= 0
+sq_lv sq_gemm_load(sq_kern *k, const sq_gemm *x, sq_lv at, uint32_t w); // of the arithmetic's type
+void sq_gemm_store(sq_kern *k, const sq_gemm *x, sq_lv at, sq_lv v);
+sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index);
+// Rows k of a packed panel: k rounded up, so that whole blocks of lanes may be written.
+sq_lv sq_gemm_padded(sq_kern *k, const sq_gemm *x, sq_lv rows);
+// Sums in `buffer` (rows of `stride` elements) of rows m0 .. m0+rows-1, columns n0 .. n0+columns-1:
+// post and store. Batch axes are open.
+void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer, int64_t stride,
+                    sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns);
+
+// ---- gemm_pack.c
+// Kernel: columns n0 .. n0+columns-1 of B into panels at `panels` (all in the entry): for each batch
+// element and each nr columns an array [padded k][nr].
+void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv columns);
+// Kernel: A as an array [batch][m][k] at `copy`.
+void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy);
+// Is A in memory such that a row's elements are a constant step apart?
+bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x);
+// Does the memory of operand s run along k rather than along the axes of `other`?
+bool sq_gemm_along_k(sq_knest *t, const sq_gemm *x, uint32_t s, const sq_gemm_axes *other);
+
+// ---- gemm_tile.c
+// Kernel: all rows times the packed columns. copy: NULL when A is read where it is.
+void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv n0, sq_lv columns);
+
+// ---- gemm_direct.c
+// How few rows can be done without packing; 0: never.
+int64_t sq_gemm_direct_rows(sq_knest *t, const sq_gemm *x);
+void sq_gemm_direct(sq_cg *cg, const sq_gemm *x);

@@ -1,0 +1,330 @@
+// Contractions of few rows: bound by reading B once, so nothing is packed.
+//
+//   B runs along k   dot products: rows x columns sums in vectors along k, added up at the end
+//   B runs along n   multiples of rows of B, four at a time, added to sums in the first-level cache
+//
+// Four rows of A at a time while there are four, then one by one; sums of a stretch of columns are
+// finished together.
+#include "codegen/cpu/gemm.h"
+
+enum { ROWS = 4, DOT_COLUMNS = 64, LINE_COLUMNS = 512, LINES = 4 };
+
+int64_t sq_gemm_direct_rows(sq_knest *t, const sq_gemm *x) {
+  if (sq_gemm_along_k(t, x, x->b, &x->n)) {
+    return sq_gemm_along_k(t, x, x->a, &x->m) ? 8 : 1;
+  }
+  return 8;
+}
+typedef struct direct {
+  sq_knest t;
+  const sq_gemm *x;
+  sq_kplace to;
+  sq_lv buffer;
+  int64_t stride; // columns of the buffer
+  bool along_k;
+} direct;
+static void open_all(sq_knest *t, const sq_gemm_axes *x, const sq_lv *index) {
+  for (uint32_t i = 0; i < x->n; i++) sq_knest_open(t, x->axis[i], index[i]);
+}
+static void indices(sq_knest *t, const sq_gemm_axes *x, sq_lv flat, sq_lv *index) {
+  sq_gemm_open(t, x, flat);
+  for (uint32_t i = 0; i < x->n; i++) index[i] = t->idx[x->axis[i]];
+  sq_gemm_close(t, x);
+}
+static sq_lv add(sq_kern *k, sq_lv a, int64_t b) { return LLVMBuildAdd(k->b, a, sq_k_int(k, b), ""); }
+static sq_lv mask_below(sq_kern *k, uint32_t w, sq_lv first, sq_lv end) {
+  sq_lv left = sq_k_min(k, LLVMBuildSub(k->b, end, first, ""), sq_k_int(k, w));
+  left = sq_k_splat(k, LLVMBuildTrunc(k->b, left, k->i32, ""), w);
+  return LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, w, k->i32), left, "");
+}
+static sq_lv lanes_of(sq_knest *t, uint32_t s) {
+  sq_lv v = sq_knest_lanes(t, s);
+  return t->mask ? LLVMBuildSelect(t->k->b, t->mask, v, LLVMConstNull(LLVMTypeOf(v)), "") : v;
+}
+
+// ---- dot products ----------------------------------------------------------------------------------------
+typedef struct dots {
+  sq_lv row[ROWS][SQ_K_AXES], column[8][SQ_K_AXES];
+  uint32_t rows, columns, sets;
+} dots;
+// acc[set][row][column] += a * b at the open place in k, `sets` vectors from there on.
+static void dot_step(direct *d, const dots *s, uint32_t sets, sq_lv *acc) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  sq_lv base = t->idx[t->va];
+  for (uint32_t set = 0; set < sets; set++) {
+    sq_lv a[ROWS];
+    t->idx[t->va] = add(k, base, (int64_t)set * x->w);
+    uint32_t scope = sq_knest_enter(t);
+    for (uint32_t r = 0; r < s->rows; r++) {
+      uint32_t mark = sq_knest_enter(t);
+      open_all(t, &x->m, s->row[r]);
+      a[r] = lanes_of(t, x->a);
+      sq_knest_leave(t, mark);
+    }
+    for (uint32_t c = 0; c < s->columns; c++) {
+      uint32_t mark = sq_knest_enter(t);
+      open_all(t, &x->n, s->column[c]);
+      sq_lv b = lanes_of(t, x->b);
+      sq_knest_leave(t, mark);
+      for (uint32_t r = 0; r < s->rows; r++) {
+        sq_lv *sum = &acc[(set * s->rows + r) * s->columns + c];
+        *sum = sq_k_fma(k, a[r], b, *sum);
+      }
+    }
+    sq_knest_leave(t, scope);
+  }
+  t->idx[t->va] = base;
+}
+static void dot_depth(direct *d, const dots *s, uint32_t level, sq_lv *acc) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  uint32_t axis = x->k.axis[level], n = s->sets * s->rows * s->columns, one = s->rows * s->columns;
+  sq_lv extent = sq_knest_extent(t, axis);
+  sq_kloop l;
+  if (level + 1 < x->k.n) {
+    sq_kloop_begin(k, &l, sq_k_int(k, 0), extent, 1, n, acc);
+    uint32_t mark = sq_knest_enter(t);
+    sq_knest_open(t, axis, l.i);
+    memcpy(acc, l.phi, n * sizeof *acc);
+    dot_depth(d, s, level + 1, acc);
+    sq_knest_leave(t, mark);
+    sq_kloop_end(k, &l, acc);
+    memcpy(acc, l.phi, n * sizeof *acc);
+    return;
+  }
+  int64_t e, block = (int64_t)s->sets * x->w;
+  bool exact = sq_dim_is_const(k->g->dims, t->g->axis[axis].extent, &e) && e % block == 0;
+  t->va = axis;
+  t->w = x->w;
+  t->aligned = true;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), exact ? extent : add(k, extent, 1 - block), block, n, acc);
+  uint32_t mark = sq_knest_enter(t);
+  sq_knest_open(t, axis, l.i);
+  memcpy(acc, l.phi, n * sizeof *acc);
+  dot_step(d, s, s->sets, acc);
+  sq_knest_leave(t, mark);
+  sq_kloop_end(k, &l, acc);
+  memcpy(acc, l.phi, n * sizeof *acc);
+  if (!exact) {
+    sq_lv from = l.i;
+    sq_kloop_begin(k, &l, from, extent, x->w, one, acc);
+    mark = sq_knest_enter(t);
+    sq_knest_open(t, axis, l.i);
+    memcpy(acc, l.phi, one * sizeof *acc);
+    t->mask = mask_below(k, x->w, l.i, extent);
+    t->tail = true;
+    dot_step(d, s, 1, acc);
+    t->mask = NULL;
+    t->tail = false;
+    sq_knest_leave(t, mark);
+    sq_kloop_end(k, &l, acc);
+    memcpy(acc, l.phi, one * sizeof *acc);
+  }
+  t->va = SQ_K_NO_AXIS;
+  t->w = 1;
+}
+static void dot_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  bool many = k->cg->target->vector_registers >= 32;
+  dots s = {.rows = rows, .columns = rows > 1 ? (many ? 4 : 3) : 4, .sets = rows > 1 ? 1 : 2};
+  for (uint32_t r = 0; r < rows; r++) indices(t, &x->m, add(k, m0, r), s.row[r]);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, n0, n_end, s.columns, 0, NULL);
+  uint32_t mark = sq_knest_enter(t);
+  sq_lv last = add(k, n_end, -1), acc[SQ_K_CARRIED];
+  for (uint32_t c = 0; c < s.columns; c++)
+    indices(t, &x->n, sq_k_min(k, add(k, l.i, c), last), s.column[c]);
+  uint32_t n = s.sets * rows * s.columns, one = rows * s.columns;
+  LLVMTypeRef vec = sq_k_vec(sq_k_type(k, x->type), x->w);
+  for (uint32_t i = 0; i < n; i++) acc[i] = LLVMConstNull(vec);
+  dot_depth(d, &s, 0, acc);
+  sq_kacc sum = {.m = SQ_SUM, .elem = x->type, .result = x->type, .parts = 1};
+  for (uint32_t i = 0; i < one; i++) {
+    if (s.sets == 2) acc[i] = sq_k_fadd(k, acc[i], acc[i + one]);
+    sq_kacc_across(k, &sum, &acc[i]);
+  }
+  sq_lv at = LLVMBuildSub(k->b, l.i, n0, "");
+  // The buffer has room for columns beyond the end.
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t c = 0; c < s.columns; c++) {
+      sq_lv to = add(k, at, (int64_t)r * d->stride + c);
+      sq_gemm_store(k, x, sq_gemm_at(k, x, d->buffer, to), acc[r * s.columns + c]);
+    }
+  sq_knest_leave(t, mark);
+  sq_kloop_end(k, &l, NULL);
+}
+
+// ---- multiples of rows of B -----------------------------------------------------------------------------
+typedef struct lines {
+  uint32_t rows;
+  sq_lv row[ROWS][SQ_K_AXES];
+  sq_lv n0, n_end;
+} lines;
+// sums[row][n ..] += a[row][line] * b[line][n ..] for the lines of k from the open place on.
+static void line_vector(direct *d, const lines *s, uint32_t n_lines, sq_lv a[ROWS][LINES], sq_lv n,
+                        bool tail) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  uint32_t axis = x->k.axis[x->k.n - 1], mark = sq_knest_enter(t);
+  sq_lv base = t->idx[axis], b[LINES];
+  t->va = x->n.axis[x->n.n - 1];
+  t->w = x->w;
+  t->aligned = true;
+  t->mask = tail ? mask_below(k, x->w, n, s->n_end) : NULL;
+  sq_gemm_open(t, &x->n, n);
+  for (uint32_t i = 0; i < n_lines; i++) {
+    uint32_t scope = sq_knest_enter(t);
+    t->idx[axis] = add(k, base, i);
+    b[i] = lanes_of(t, x->b);
+    sq_knest_leave(t, scope);
+  }
+  t->idx[axis] = base;
+  sq_knest_leave(t, mark);
+  sq_gemm_close(t, &x->n);
+  t->mask = NULL;
+  t->va = SQ_K_NO_AXIS;
+  t->w = 1;
+  sq_lv at = LLVMBuildSub(k->b, n, s->n0, "");
+  for (uint32_t r = 0; r < s->rows; r++) {
+    sq_lv to = sq_gemm_at(k, x, d->buffer, add(k, at, (int64_t)r * d->stride));
+    sq_lv v = sq_gemm_load(k, x, to, x->w);
+    for (uint32_t i = 0; i < n_lines; i++) v = sq_k_fma(k, sq_k_splat(k, a[r][i], x->w), b[i], v);
+    sq_gemm_store(k, x, to, v);
+  }
+}
+static void line_block(direct *d, const lines *s, uint32_t n_lines) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  uint32_t axis = x->k.axis[x->k.n - 1];
+  sq_lv base = t->idx[axis], a[ROWS][LINES];
+  for (uint32_t r = 0; r < s->rows; r++)
+    for (uint32_t i = 0; i < n_lines; i++) {
+      uint32_t mark = sq_knest_enter(t);
+      open_all(t, &x->m, s->row[r]);
+      t->idx[axis] = add(k, base, i);
+      a[r][i] = sq_knest_uniform(t, x->a);
+      sq_knest_leave(t, mark);
+    }
+  t->idx[axis] = base;
+  sq_kloop l;
+  sq_kloop_begin(k, &l, s->n0, add(k, s->n_end, 1 - (int64_t)x->w), x->w, 0, NULL);
+  line_vector(d, s, n_lines, a, l.i, false);
+  sq_kloop_end(k, &l, NULL);
+  sq_kif f;
+  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntSLT, l.i, s->n_end, ""));
+  line_vector(d, s, n_lines, a, l.i, true);
+  sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+}
+static void line_depth(direct *d, const lines *s, uint32_t level) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  uint32_t axis = x->k.axis[level];
+  sq_lv extent = sq_knest_extent(t, axis);
+  bool last = level + 1 == x->k.n;
+  sq_kloop l;
+  sq_lv end = last ? add(k, extent, 1 - LINES) : extent;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), end, last ? LINES : 1, 0, NULL);
+  uint32_t mark = sq_knest_enter(t);
+  sq_knest_open(t, axis, l.i);
+  if (last) line_block(d, s, LINES);
+  else line_depth(d, s, level + 1);
+  sq_knest_leave(t, mark);
+  sq_kloop_end(k, &l, NULL);
+  if (last) {
+    sq_lv from = l.i;
+    sq_kloop_begin(k, &l, from, extent, 1, 0, NULL);
+    mark = sq_knest_enter(t);
+    sq_knest_open(t, axis, l.i);
+    line_block(d, s, 1);
+    sq_knest_leave(t, mark);
+    sq_kloop_end(k, &l, NULL);
+  }
+  t->open &= ~(1u << axis);
+}
+static void line_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end) {
+  sq_knest *t = &d->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = d->x;
+  lines s = {.rows = rows, .n0 = n0, .n_end = n_end};
+  for (uint32_t r = 0; r < rows; r++) indices(t, &x->m, add(k, m0, r), s.row[r]);
+  LLVMTypeRef vec = sq_k_vec(sq_k_type(k, x->type), x->w);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, (int64_t)rows * d->stride), x->w, 0, NULL);
+  sq_gemm_store(k, x, sq_gemm_at(k, x, d->buffer, l.i), LLVMConstNull(vec));
+  sq_kloop_end(k, &l, NULL);
+  line_depth(d, &s, 0);
+}
+
+// ---- the kernel ------------------------------------------------------------------------------------------
+static void some_rows(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end) {
+  sq_kern *k = d->t.k;
+  uint32_t mark = sq_knest_enter(&d->t);
+  if (d->along_k) dot_columns(d, rows, m0, n0, n_end);
+  else line_columns(d, rows, m0, n0, n_end);
+  sq_knest_leave(&d->t, mark);
+  sq_gemm_close(&d->t, &d->x->m);
+  sq_gemm_close(&d->t, &d->x->n);
+  sq_gemm_close(&d->t, &d->x->k);
+  sq_gemm_finish(&d->t, d->x, &d->to, d->buffer, d->stride, m0, sq_k_int(k, rows), n0,
+                 LLVMBuildSub(k->b, n_end, n0, ""));
+}
+void sq_gemm_direct(sq_cg *cg, const sq_gemm *x) {
+  sq_kern kern, *k = &kern;
+  sq_kern_begin(k, cg, "few");
+  direct d = {.x = x};
+  sq_knest_begin(&d.t, k, (sq_node *)(uintptr_t)x->node, NULL);
+  d.to = sq_kplace_of(k, NULL, x->node->out[0]);
+  d.along_k = sq_gemm_along_k(&d.t, x, x->b, &x->n);
+  int64_t m_known, stretch = d.along_k ? DOT_COLUMNS : LINE_COLUMNS;
+  bool one = sq_dim_is_const(k->g->dims, x->m.size, &m_known) && m_known < ROWS;
+  d.stride = stretch + x->w;
+  d.buffer = sq_k_alloca(k, sq_k_type(k, x->type), (uint32_t)(ROWS * d.stride));
+  LLVMBuilderRef eb = cg->builder;
+  sq_lv columns = sq_gemm_entry_size(cg, &x->n), depth = sq_gemm_entry_size(cg, &x->k);
+  sq_lv m_entry = sq_gemm_entry_size(cg, &x->m), width = sq_k_int(k, stretch);
+  if (!d.along_k) {
+    // Few columns: stretches short enough for some tasks, long enough for whole cache lines.
+    sq_lv part = LLVMBuildLShr(eb, columns, sq_k_int(k, 3), "");
+    part = LLVMBuildAnd(eb, part, sq_k_int(k, -64), "");
+    LLVMBuilderRef inside = k->b;
+    k->b = eb;
+    width = sq_k_max(k, sq_k_min(k, part, width), sq_k_int(k, 64));
+    k->b = inside;
+  }
+  sq_lv stretches = sq_k_ceil_div(k, eb, columns, width);
+  sq_lv units = LLVMBuildMul(eb, sq_gemm_entry_size(cg, &x->batch), stretches, "");
+  sq_lv work = LLVMBuildMul(eb, LLVMBuildMul(eb, depth, width, ""), m_entry, "");
+  work = LLVMBuildUDiv(eb, work, sq_k_int(k, x->w), "");
+  sq_ktasks tasks = sq_ktasks_make(k, units, work);
+  sq_kouter o = {.n = 2};
+  o.extent[0] = sq_gemm_size(k, &x->batch);
+  o.extent[1] = sq_kern_pass(k, stretches);
+  sq_lv step = sq_kern_pass(k, width), all = sq_gemm_size(k, &x->n), m = sq_gemm_size(k, &x->m);
+  sq_kouter_begin(k, &o, &tasks);
+  uint32_t mark = sq_knest_enter(&d.t);
+  sq_gemm_open(&d.t, &x->batch, o.index[0]);
+  sq_knest_hoist(&d.t);
+  sq_lv n0 = LLVMBuildMul(k->b, o.index[1], step, "");
+  sq_lv n_end = sq_k_min(k, LLVMBuildAdd(k->b, n0, step, ""), all), from = sq_k_int(k, 0);
+  sq_kloop l;
+  if (!one) {
+    sq_kloop_begin(k, &l, from, add(k, m, 1 - ROWS), ROWS, 0, NULL);
+    some_rows(&d, ROWS, l.i, n0, n_end);
+    sq_kloop_end(k, &l, NULL);
+    from = l.i;
+  }
+  sq_kloop_begin(k, &l, from, m, 1, 0, NULL);
+  some_rows(&d, 1, l.i, n0, n_end);
+  sq_kloop_end(k, &l, NULL);
+  sq_knest_leave(&d.t, mark);
+  sq_kouter_end(k, &o);
+  sq_kern_launch(k, tasks.n_tasks);
+}
