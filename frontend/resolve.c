@@ -89,6 +89,7 @@ sq_inst *sq_scope_inst(sq_scope *s) {
 
 // The copy number of an ancestor, from that of a class below it.
 static sq_at at_of_ancestor(sq_low *L, sq_inst *from, sq_at at, const sq_inst *to) {
+  if (!to->many) return (sq_at){0};
   for (; from && from != to; from = from->parent) {
     if (!from->parent) break;
     if (from->n_index > 1) {
