@@ -20,7 +20,7 @@ static int embed(seqm_model *m, const wordpiece *w, const char *text, float *emb
 
 static int run(seqm_context *ctx, const wordpiece *w, const char *weights, int n, char **text) {
   seqm_model *m = NULL;
-  int status = seqm_model_linked(ctx, &seqm_model_desc, &m);
+  int status = minilm_open(ctx, &m);
   if (!status) status = seqm_model_weights(m, weights);
   float emb[WIDTH];
   for (int k = 0; !status && k < n; k++) {
