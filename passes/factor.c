@@ -8,6 +8,7 @@
 // sum is 0 before and after unless a factor is not finite. A factor that reads at a place not
 // proved inside by itself stays: the domain of the sum may be its proof.
 #include "passes/maker.h"
+#include "passes/questions.h"
 
 typedef struct factorer {
   sq_graph *g;
@@ -142,12 +143,55 @@ static void do_node(sq_node *n, void *user) {
                 "%u factor%s applied once, after the sum", fixed, fixed == 1 ? "" : "s");
 }
 
+// A domain that both factors of a product know (j < len) becomes zeros in both; the sum is a
+// contraction then:
+//   sum [j < N] { where j < %len; %a[i, j] * %b[j, e] }
+//   sum [j < N] { select(j < %len, %a[i, j], 0.0) * select(j < %len, %b[j, e], 0.0) }
+static void mask_factors(sq_node *n, void *user) {
+  factorer *w = user;
+  sq_graph *g = w->g;
+  if (n->op != SQ_OP_GENERIC || !n->g->domain.n || n->g->keyed || n->g->monoid != SQ_SUM) return;
+  const sq_scalar *body = &n->g->s.v[n->g->body];
+  if (body->kind != SQ_SC_EWISE || body->ew != SQ_EW_MUL) return;
+  sq_node bare = *n; // would it be a product without the domain?
+  sq_generic open = *n->g;
+  open.domain.n = 0;
+  bare.g = &open;
+  if (!sq_is_product(g, &bare)) return;
+  uint32_t both = sq_scalar_axes(n->g, body->a[0]) & sq_scalar_axes(n->g, body->a[1]);
+  for (uint32_t j = 0; j < n->g->domain.n; j++)
+    if (sq_scalar_axes(n->g, n->g->domain.v[j]) & ~both) return;
+  sq_maker m;
+  sq_maker_start_like(&m, g, n);
+  uint32_t n_axes = n->g->n_par + n->g->n_red;
+  uint32_t *axis = SQ_ARRAY(g->arena, uint32_t, n_axes + 1);
+  for (uint32_t a = 0; a < n_axes; a++) axis[a] = sq_maker_index(&m, a);
+  sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t *map = sq_maker_map(&m, n), holds = SQ_NO_SCALAR, side[2];
+  for (uint32_t j = 0; j < n->g->domain.n; j++)
+    holds = sq_maker_and(&m, holds, sq_maker_graft(&m, &how, n->g->domain.v[j], map));
+  how.guard = holds;
+  map = sq_maker_map(&m, n);
+  for (int k = 0; k < 2; k++) {
+    uint32_t x = sq_maker_graft(&m, &how, body->a[k], map);
+    if (m.k->s.v[x].kind != SQ_SC_READ) // a read is 0 already where its guard fails
+      x = sq_maker_select(&m, holds, x, sq_maker_float(&m, m.k->s.v[x].dtype, 0));
+    side[k] = x;
+  }
+  m.k->body = sq_maker_ewise(&m, SQ_EW_MUL, side[0], side[1]);
+  how.guard = SQ_NO_SCALAR;
+  m.k->post = sq_maker_graft(&m, &how, n->g->post, sq_maker_map(&m, n));
+  sq_maker_end(&m, n);
+  w->changed = true;
+}
+
 bool sq_pass_factor(sq_graph *g, const sq_pass_options *o) {
   (void)o;
   factorer w = {.g = g};
   for (uint32_t k = 0; k < g->func.n; k++) {
     w.f = g->func.v[k];
     sq_walk(g->func.v[k]->body, do_node, &w);
+    sq_walk(g->func.v[k]->body, mask_factors, &w);
   }
   return w.changed;
 }

@@ -153,6 +153,33 @@ static uint32_t fold_division(sq_maker *m, const sq_scalar *s) {
   return from_affine(m, s->ew == SQ_EW_FLOORDIV ? &whole : &rest);
 }
 
+// a < b or a <= b on one index in one form: index < constant, perhaps negated.
+static uint32_t fold_bound(sq_maker *m, const sq_scalar *s) {
+  sq_affine a = sq_scalar_affine(m->g, m->k, s->a[0]), b = sq_scalar_affine(m->g, m->k, s->a[1]);
+  int64_t off, c;
+  if (!a.ok || !b.ok) return SQ_NO_SCALAR;
+  if (!sq_dim_is_const(m->g->dims, sq_dim_sub(m->g->dims, b.offset, a.offset), &off))
+    return SQ_NO_SCALAR;
+  uint32_t axis = UINT32_MAX;
+  int64_t coef = 0;
+  for (uint32_t k = 0; k < SQ_MAX_RANK * 2; k++) {
+    if (__builtin_sub_overflow(a.coef[k], b.coef[k], &c)) return SQ_NO_SCALAR;
+    if (!c) continue;
+    if (axis != UINT32_MAX || (c != 1 && c != -1)) return SQ_NO_SCALAR;
+    axis = k;
+    coef = c;
+  }
+  if (axis == UINT32_MAX || off > INT32_MAX || off < INT32_MIN) return SQ_NO_SCALAR;
+  // coef * index < off (or <=)
+  int64_t limit = coef > 0 ? off + (s->ew == SQ_EW_LE) : -off + (s->ew == SQ_EW_LT);
+  const sq_scalar *left = at(m, s->a[0]);
+  if (coef > 0 && s->ew == SQ_EW_LT && left->kind == SQ_SC_INDEX &&
+      sq_scalar_int(m->k, s->a[1], &c))
+    return SQ_NO_SCALAR; // in that form already
+  uint32_t r = sq_maker_ewise(m, SQ_EW_LT, sq_maker_index(m, axis), sq_maker_int(m, SQ_I64, limit));
+  return coef > 0 ? r : sq_maker_ewise(m, SQ_EW_NOT, r, SQ_NO_SCALAR);
+}
+
 static uint32_t fold_compare(sq_maker *m, const sq_scalar *s) {
   uint32_t a = s->a[0], b = s->a[1];
   sq_dtype t = at(m, a)->dtype;
@@ -162,7 +189,7 @@ static uint32_t fold_compare(sq_maker *m, const sq_scalar *s) {
   sq_generic *k = m->k;
   if (s->ew == SQ_EW_LT || s->ew == SQ_EW_LE) {
     int r = sq_scalar_le(m->g, k, a, b, s->ew == SQ_EW_LT ? -1 : 0);
-    return r ? truth(m, r > 0) : SQ_NO_SCALAR;
+    return r ? truth(m, r > 0) : fold_bound(m, s);
   }
   if (s->ew == SQ_EW_EQ || s->ew == SQ_EW_NE) {
     int below = sq_scalar_le(m->g, k, a, b, 0), above = sq_scalar_le(m->g, k, b, a, 0);
@@ -276,6 +303,26 @@ static uint32_t fold_ewise(sq_maker *m, sq_scalar *s) {
   }
 }
 
+// The scalar where c is known to be `yes`: selects that ask again are decided. Reads keep their
+// guards, since both sides of a select may be computed.
+static uint32_t assume(sq_maker *m, uint32_t id, uint32_t c, bool yes, int depth) {
+  sq_scalar s = *at(m, id);
+  if (id == c) return truth(m, yes);
+  if (s.kind == SQ_SC_SELECT && s.a[0] == c) return assume(m, s.a[yes ? 1 : 2], c, yes, depth);
+  int arity = s.kind == SQ_SC_EWISE    ? sq_ewise_table[s.ew].arity
+              : s.kind == SQ_SC_SELECT ? 3
+              : s.kind == SQ_SC_CAST   ? 1
+                                       : 0;
+  if (depth == 0 || id < c) return id; // what is older than c does not ask it
+  bool changed = false;
+  for (int k = 0; k < arity; k++) {
+    uint32_t a = assume(m, s.a[k], c, yes, depth - 1);
+    changed |= a != s.a[k];
+    s.a[k] = a;
+  }
+  return changed ? sq_maker_add(m, s) : id;
+}
+
 static uint32_t fold_select(sq_maker *m, sq_scalar *s) {
   int64_t c, x, y;
   if (sq_scalar_int(m->k, s->a[0], &c)) return s->a[c ? 1 : 2];
@@ -286,10 +333,8 @@ static uint32_t fold_select(sq_maker *m, sq_scalar *s) {
     s->a[1] = s->a[2];
     s->a[2] = t;
   }
-  for (int side = 1; side < 3; side++) { // the same question asked again
-    const sq_scalar *inner = at(m, s->a[side]);
-    if (inner->kind == SQ_SC_SELECT && inner->a[0] == s->a[0]) s->a[side] = inner->a[side];
-  }
+  s->a[1] = assume(m, s->a[1], s->a[0], true, 6);
+  s->a[2] = assume(m, s->a[2], s->a[0], false, 6);
   if (s->a[1] == s->a[2]) return s->a[1];
   if (s->dtype == SQ_BOOL && sq_scalar_int(m->k, s->a[1], &x) && sq_scalar_int(m->k, s->a[2], &y))
     return x ? s->a[0] : sq_maker_ewise(m, SQ_EW_NOT, s->a[0], SQ_NO_SCALAR);

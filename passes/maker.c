@@ -107,14 +107,25 @@ static bool is_affine_copy(sq_maker *m, const sq_node *n, const sq_scalar *r, co
   return all_affine(m, s->n_pos, s->pos);
 }
 
+// Are the positions inside the value? NO_SCALAR: always.
+static uint32_t bounds(sq_maker *m, const sq_value *v, uint32_t n, const uint32_t *pos) {
+  uint32_t all = SQ_NO_SCALAR;
+  for (uint32_t k = 0; k < n; k++) {
+    uint32_t zero = sq_maker_int(m, SQ_I64, 0), end = sq_maker_dim(m, v->type.dim[k]);
+    all = sq_maker_and(m, all, sq_maker_ewise(m, SQ_EW_LE, zero, pos[k]));
+    all = sq_maker_and(m, all, sq_maker_ewise(m, SQ_EW_LT, pos[k], end));
+  }
+  int64_t c;
+  return all != SQ_NO_SCALAR && sq_scalar_int(m->k, all, &c) && c ? SQ_NO_SCALAR : all;
+}
+
 // What the read gives, when its operand is a constant, the copy of something, or to be computed
 // here; else NO_SCALAR.
 static uint32_t read_through(sq_maker *m, const sq_scalar *s) {
   sq_value *v = m->in.v[s->operand];
   const sq_node *n = v->def;
   if (s->operand < m->n_fixed || !n || !sq_node_is_elementwise(n)) return SQ_NO_SCALAR;
-  if (s->site != SQ_NO_SITE || s->other != SQ_NO_SCALAR || s->n_pos != n->g->n_par ||
-      s->n_pos > SQ_MAX_RANK)
+  if (s->site != SQ_NO_SITE || s->n_pos != n->g->n_par || s->n_pos > SQ_MAX_RANK)
     return SQ_NO_SCALAR;
   uint32_t root = sq_scalar_root(n->g);
   const sq_scalar *r = &n->g->s.v[root];
@@ -122,11 +133,16 @@ static uint32_t read_through(sq_maker *m, const sq_scalar *s) {
   if (!here && !(m->inlines && m->inlines(m->user, s, v))) return SQ_NO_SCALAR;
   uint32_t axis[SQ_MAX_RANK];
   for (uint32_t k = 0; k < s->n_pos; k++) axis[k] = sq_maker_cast(m, s->pos[k], SQ_I64);
-  sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = s->guard};
+  uint32_t other = s->other, guard = s->guard;
+  uint32_t inside = other == SQ_NO_SCALAR ? SQ_NO_SCALAR : bounds(m, v, s->n_pos, axis);
+  sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR};
+  how.guard = sq_maker_and(m, guard, inside);
   uint32_t *map = sq_maker_map(m, n);
   if (n->g->post != SQ_NO_SCALAR) how.acc = sq_maker_graft(m, &how, n->g->body, map);
-  uint32_t guard = s->guard, made = sq_maker_graft(m, &how, root, map);
-  if (guard == SQ_NO_SCALAR || r->kind == SQ_SC_READ) return made;
+  uint32_t made = sq_maker_graft(m, &how, root, map);
+  bool is_read = r->kind == SQ_SC_READ; // 0 already where its guard fails
+  if (inside != SQ_NO_SCALAR) made = sq_maker_select(m, inside, made, other);
+  if (guard == SQ_NO_SCALAR || (is_read && inside == SQ_NO_SCALAR)) return made;
   sq_dtype t = m->k->s.v[made].dtype;
   uint32_t zero = sq_is_float(t) ? sq_maker_float(m, t, 0) : sq_maker_int(m, t, 0);
   return sq_maker_select(m, guard, made, zero);

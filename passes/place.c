@@ -56,23 +56,27 @@ static bool elementwise_shared(sq_graph *g, const sq_node *n, const sq_value *in
          reads_identity(g, n, in, n->g->n_par, true);
 }
 
-// A group works row by row of its outer axes: earlier members may read all of the own row.
+// A group works row by row of its outer axes: members before the one that makes the result may read
+// all of the own row, that one only its own element, later ones nothing.
 static bool group_shared(sq_graph *g, const sq_node *n, const sq_value *in, const sq_value *out) {
   const sq_value *made = sq_block_end(n->region[0])->in[out->index];
-  bool after = false, seen = false;
-  if (!made->def || made->def->op != SQ_OP_GENERIC) return false;
+  bool after = false, any = false;
+  if (!made->def || made->def->op != SQ_OP_GENERIC || made->def->g->n_red ||
+      !same_layout(g, in->type, made->type))
+    return false;
   for (uint32_t k = 0; k < n->region[0]->nodes.n; k++) {
     const sq_node *m = n->region[0]->nodes.v[k];
     if (m->op != SQ_OP_GENERIC) continue;
     bool reads = uses(m, in);
+    any |= reads;
     if (m == made->def) {
-      if (!reads || !elementwise_shared(g, m, in, made)) return false;
-      seen = after = true;
+      if (reads && !elementwise_shared(g, m, in, made)) return false;
+      after = true;
     } else if (reads && (after || !reads_identity(g, m, in, n->n_outer, false))) {
       return false;
     }
   }
-  return seen;
+  return any && after;
 }
 
 static bool scalar_same(const sq_generic *k, uint32_t a, uint32_t b, int depth) {

@@ -80,28 +80,30 @@ uint32_t sq_scalar_axes(const sq_generic *k, uint32_t root) {
   return k->s.n > SMALL ? UINT32_MAX : explore(k, root, seen).axes;
 }
 
-static bool factor_read(sq_graph *g, const sq_generic *k, uint32_t id, uint32_t *read) {
-  while (k->s.v[id].kind == SQ_SC_CAST) id = k->s.v[id].a[0];
-  const sq_scalar *s = &k->s.v[id];
-  if (s->kind != SQ_SC_READ || s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR ||
-      s->site != SQ_NO_SITE)
-    return false;
-  for (uint32_t j = 0; j < s->n_pos; j++)
-    if (!sq_scalar_affine(g, k, s->pos[j]).ok) return false;
-  *read = id;
-  return true;
+typedef struct tests {
+  const sq_generic *k;
+  bool found;
+} tests;
+static void find_test(uint32_t id, void *user) {
+  tests *t = user;
+  const sq_scalar *s = &t->k->s.v[id];
+  if (s->kind == SQ_SC_READ && s->site != SQ_NO_SITE) t->found = true;
+  if (!t->found) sq_scalar_refs(s, find_test, user);
 }
 
 bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c) {
+  (void)g;
   const sq_generic *k = n->g;
-  if (n->op != SQ_OP_GENERIC || !k->n_red || k->keyed || k->pos || k->monoid != SQ_SUM)
+  if (n->op != SQ_OP_GENERIC || !k->n_red || k->keyed || k->pos || k->domain.n ||
+      k->monoid != SQ_SUM)
     return false;
-  uint32_t body = k->body;
-  while (k->s.v[body].kind == SQ_SC_CAST) body = k->s.v[body].a[0];
-  const sq_scalar *s = &k->s.v[body];
-  if (s->kind != SQ_SC_EWISE || s->ew != SQ_EW_MUL) return false;
-  sq_contraction r = {.masked = k->domain.n != 0};
-  if (!factor_read(g, k, s->a[0], &r.a) || !factor_read(g, k, s->a[1], &r.b)) return false;
+  const sq_scalar *s = &k->s.v[k->body];
+  if (s->kind != SQ_SC_EWISE || s->ew != SQ_EW_MUL || s->a[0] == s->a[1] || !sq_is_float(s->dtype))
+    return false;
+  sq_contraction r = {.a = s->a[0], .b = s->a[1]};
+  tests t = {k, false};
+  find_test(k->body, &t);
+  if (t.found) return false;
   uint32_t in_a = sq_scalar_axes(k, r.a), in_b = sq_scalar_axes(k, r.b);
   for (uint32_t a = 0; a < k->n_par + k->n_red; a++) {
     uint32_t bit = 1u << a;
@@ -123,7 +125,8 @@ bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c) {
 
 bool sq_is_product(sq_graph *g, const sq_node *n) {
   sq_contraction c;
-  return sq_is_contraction(g, n, &c) && (c.m || c.n);
+  if (!n->g || !n->g->n_par || !sq_is_contraction(g, n, &c)) return false;
+  return (c.m | c.n) >> (n->g->n_par - 1) & 1;
 }
 
 uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read) {

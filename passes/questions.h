@@ -2,18 +2,17 @@
 #pragma once
 #include "ir/ir.h"
 
-// sum over k of a[...] * b[...], both read at affine positions. Axes as bit sets by axis number:
+// sum over k of a * b, with nothing left out. Axes as bit sets by axis number:
 //   batch  parallel, in both      m  parallel, only in a      n  parallel, only in b
 //   k      reduced, in both
-// With casts around the reads it is still one. An axis that neither reads makes it none.
+// The factors are any scalars that cannot fail; an axis that neither depends on makes it none.
 typedef struct sq_contraction {
-  uint32_t a, b; // scalar ids of the reads
+  uint32_t a, b; // scalar ids of the factors
   uint32_t batch, m, n, k;
-  bool masked; // the domain leaves elements out
 } sq_contraction;
 bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c);
-// A contraction in which an operand is used again for another element: matrix products, also with
-// one row. These get kernels of their own.
+// A contraction in which an operand is used again along the last axis of the result: matrix
+// products, also with one row. These get kernels of their own.
 bool sq_is_product(sq_graph *g, const sq_node *n);
 
 // The cost of computing scalar `root` once, in simple operations; reads count 1.
