@@ -36,7 +36,8 @@ static sq_val list_item(sq_low *L, sq_scope *s, const sq_val *list, const sq_exp
   return v;
 }
 
-static sq_value *scalar_index(sq_low *L, const sq_val *v, sq_span span) {
+// The number as a tree: of a definition's indices, or of scalars.
+static sq_sx *instance_index(sq_low *L, const sq_val *v, int64_t n, sq_span span) {
   sq_ex x;
   if (!sq_val_to_ex(L, v, span, &x)) return NULL;
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
@@ -44,14 +45,8 @@ static sq_value *scalar_index(sq_low *L, const sq_val *v, sq_span span) {
                  sq_low_text(L, span), sq_val_what(L, v));
     return NULL;
   }
-  sq_ivars f = {0};
-  sq_sx_free(L, x.root, &f);
-  if (f.n) {
-    sq_diag *d = sq_low_error(L, span, "an instance cannot be chosen by an index of a definition");
-    sq_hint(d, "use `for`, or name it: `%s` with a number", sq_low_text(L, span));
-    return NULL;
-  }
-  return sq_emit_value(L, x.root, 0, NULL, span, NULL);
+  if (x.root->kind == SQ_SX_IVAR) sq_ivar_reads(L, x.root->iv, sq_dim_const(L->g->dims, n), span);
+  return x.root;
 }
 
 static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_expr *e) {
@@ -73,13 +68,8 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
     }
     r.inst = a->klass[a->klass_of ? a->klass_of[i] : 0];
     int64_t place = a->place_of ? a->place_of[i] : i;
-    r.at = (sq_at){r.inst->many, v->at.c * r.inst->n_index + place, NULL};
-    if (v->at.v) {
-      sq_sx *p = sq_sx_ewise(L, SQ_EW_MUL, sq_sx_read(L, v->at.v, 0, NULL, span),
-                             sq_sx_int(L, r.inst->n_index, SQ_I32, false, false), SQ_I32, false);
-      p = sq_sx_ewise(L, SQ_EW_ADD, p, sq_sx_int(L, place, SQ_I32, false, false), SQ_I32, false);
-      r.at.v = sq_emit_value(L, p, 0, NULL, span, NULL);
-    }
+    r.at = sq_at_combine(L, v->at, r.inst->n_index, (sq_at){.many = true, .c = place}, span);
+    r.at.many = r.inst->many;
     return r;
   }
   if (a->n_class != 1) {
@@ -94,10 +84,23 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
     sq_low_error(L, span, "the index must be known at compile time here");
     return sq_poison();
   }
-  sq_value *x = scalar_index(L, &at, span);
-  if (!x) return sq_poison();
-  sq_sx *t = sq_sx_read(L, x, 0, NULL, span);
-  if (sq_prove_inside(L, t, sq_dim_const(L->g->dims, a->n), NULL) != SQ_PROVED) {
+  sq_sx *t = instance_index(L, &at, a->n, span);
+  if (!t) return sq_poison();
+  sq_ivars f = {0};
+  sq_sx_free(L, t, &f);
+  bool inside = sq_prove_inside(L, t, sq_dim_const(L->g->dims, a->n), L->guards) == SQ_PROVED;
+  sq_at member = {.many = true, .ix = t};
+  if (f.n && !inside) {
+    sq_low_error(L, span, "`%s` has %lld instances; this index is not known to lie below", a->name,
+                 (long long)a->n);
+    return sq_poison();
+  }
+  if (!f.n) {
+    member.ix = NULL;
+    member.v = sq_emit_value(L, t, 0, NULL, span, NULL);
+    t = sq_sx_read(L, member.v, 0, NULL, span);
+  }
+  if (!inside) {
     sq_sx *lo = sq_sx_binary(L, SQ_B_LE, sq_sx_int(L, 0, SQ_I32, false, true), t, span);
     sq_sx *hi = sq_sx_binary(L, SQ_B_LT, t, sq_sx_int(L, a->n, SQ_I32, false, true), span);
     sq_value *ok = sq_emit_value(L, sq_sx_binary(L, SQ_B_AND, lo, hi, span), 0, NULL, span, NULL);
@@ -105,14 +108,8 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
     n->site = sq_site_new(L->g, span, "`%s` has no instance of this number", a->name);
   }
   r.inst = a->klass[0];
-  r.at = (sq_at){true, 0, x};
-  if (v->at.many) {
-    sq_sx *p = v->at.v ? sq_sx_read(L, v->at.v, 0, NULL, span)
-                       : sq_sx_int(L, v->at.c, SQ_I32, false, false);
-    p = sq_sx_ewise(L, SQ_EW_MUL, p, sq_sx_int(L, a->n, SQ_I32, false, false), SQ_I32, false);
-    p = sq_sx_ewise(L, SQ_EW_ADD, p, sq_sx_cast(L, t, SQ_I32, false), SQ_I32, false);
-    r.at.v = sq_emit_value(L, p, 0, NULL, span, NULL);
-  }
+  r.at = v->at.many ? sq_at_combine(L, v->at, a->n, member, span) : member;
+  r.at.many = true;
   return r;
 }
 
@@ -276,7 +273,12 @@ static sq_val index_array(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
     return sq_val_ex(L, x.root, n_left, left);
   }
   // With `else` the array must stand by itself.
-  if (x.root->kind != SQ_SX_READ || x.root->n_pos != rank || x.root->other) {
+  bool plain = x.root->kind == SQ_SX_READ && x.root->n_pos == rank && !x.root->other;
+  for (uint32_t k = 0; plain && k < rank; k++)
+    plain = x.root->pos[k]->kind == SQ_SX_IVAR &&
+            sq_ivar_root(x.root->pos[k]->iv) == sq_ivar_root(x.own[k]) &&
+            sq_dim_same(x.root->v->type.dim[k], sq_ivar_root(x.own[k])->extent);
+  if (!plain) {
     sq_val v = sq_val_ex(L, x.root, x.n_own, x.own);
     v = sq_val_settle(L, &v, e->arg[0]->span, NULL);
     if (!sq_val_to_ex(L, &v, e->arg[0]->span, &x)) return sq_poison();

@@ -370,7 +370,7 @@ sq_val sq_call_fn(sq_low *L, const sq_val *fn, uint32_t n, const sq_val *arg,
 
 static sq_val call_builtin(sq_low *L, sq_scope *s, const sq_expr *e, const sq_builtin *b) {
   int n = (int)e->n - 1;
-  for (uint32_t k = 1; k < e->n; k++)
+  for (uint32_t k = 1; k < e->n && b->max_args < 100; k++)
     if (e->arg[k]->kind == SQ_E_NAMED) {
       sq_low_error(L, e->arg[k]->span, "`%s` takes its arguments by position", b->name);
       return sq_poison();

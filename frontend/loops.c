@@ -139,9 +139,14 @@ static sq_val spread(sq_low *L, const sq_val *v, const sq_ivars *f, sq_span span
 static bool lower_mapped(sq_low *L, sq_scope *s, const sq_stmt *st,
                          void (*fn)(sq_low *L, sq_scope *s, const sq_stmt *st)) {
   sq_ivars f = {0};
+  SQ_VEC(const char *) seen = {0};
   for (sq_scope *p = s; p; p = p->parent) {
-    for (uint32_t k = 0; k < p->bind.n; k++)
-      if (p->bind.v[k].kind == SQ_B_LOCAL) free_locals(L, &p->bind.v[k].val, &f);
+    for (uint32_t k = 0; k < p->bind.n; k++) {
+      bool shadowed = false;
+      for (uint32_t j = 0; j < seen.n; j++) shadowed |= seen.v[j] == p->bind.v[k].name;
+      if (!shadowed && p->bind.v[k].kind == SQ_B_LOCAL) free_locals(L, &p->bind.v[k].val, &f);
+      if (!shadowed) sq_push(L->a, &seen, p->bind.v[k].name);
+    }
     if (p->kind == SQ_SC_CALL || p->kind == SQ_SC_INST || p->kind == SQ_SC_FILE) break;
   }
   if (!f.n) return false;

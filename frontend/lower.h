@@ -85,11 +85,13 @@ typedef struct sq_ex {
 } sq_ex;
 
 // ---- values -----------------------------------------------------------------------------------
-// Which instance of a class: a constant or a scalar value; `many`: the class has instance numbers.
+// Which instance of a class: a constant, a scalar value, or (ix) a tree over indices of a definition,
+// `[l: layer[l].weight]`. `many`: the class has instance numbers.
 typedef struct sq_at {
   bool many;
   int64_t c;
   sq_value *v;
+  sq_sx *ix;
 } sq_at;
 
 typedef enum sq_val_kind {
@@ -306,7 +308,7 @@ bool sq_val_is_static(const sq_val *v); // known at compile time (or a size)
 bool sq_val_equal(sq_low *L, const sq_val *a, const sq_val *b);
 // A value as a tree; false after a message.
 bool sq_val_to_ex(sq_low *L, const sq_val *v, sq_span span, sq_ex *out);
-// The IR value of a parameter or state, read here.
+// The IR value of a parameter or state, read here; not for an instance chosen by indices.
 sq_value *sq_val_load(sq_low *L, const sq_val *v, sq_span span);
 // A size: of constants, sizes, integer scalar inputs. {0} after a message.
 sq_dim sq_val_size(sq_low *L, const sq_val *v, sq_span span, const char *what);
@@ -321,6 +323,8 @@ sq_value *sq_val_value(sq_low *L, const sq_val *v, sq_span span, const char *nam
 // rank and extents, for tensors, trees, parameters, states; false for others.
 bool sq_val_shape(sq_low *L, const sq_val *v, uint32_t *rank, sq_dim *dim, sq_dtype *dt);
 sq_value *sq_at_value(sq_low *L, sq_at at, sq_span span); // NULL when not `many`
+sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member, sq_span span); // parent * n + member
+sq_at sq_at_divide(sq_low *L, sq_at at, int64_t n, sq_span span);
 bool sq_dtype_named(const char *name, sq_dtype *out);
 
 // ---- trees (tree.c) ---------------------------------------------------------------------------

@@ -89,18 +89,9 @@ sq_inst *sq_scope_inst(sq_scope *s) {
 
 // The copy number of an ancestor, from that of a class below it.
 static sq_at at_of_ancestor(sq_low *L, sq_inst *from, sq_at at, const sq_inst *to) {
-  if (!to->many) return (sq_at){0};
-  for (; from && from != to; from = from->parent) {
-    if (!from->parent) break;
-    if (from->n_index > 1) {
-      if (!at.v) {
-        at.c /= from->n_index;
-      } else {
-        sq_sx *q = sq_sx_ewise(L, SQ_EW_FLOORDIV, sq_sx_read(L, at.v, 0, NULL, from->span),
-                               sq_sx_int(L, from->n_index, SQ_I32, false, false), SQ_I32, false);
-        at.v = L->b ? sq_emit_value(L, q, 0, NULL, from->span, NULL) : NULL;
-      }
-    }
+  if (!to->many) return (sq_at){.many = false};
+  for (; from && from != to && from->parent; from = from->parent) {
+    at = sq_at_divide(L, at, from->n_index, from->span);
     at.many = from->parent->many;
   }
   return at;
@@ -118,10 +109,10 @@ static void attach(sq_low *L, sq_val *v, sq_bind_kind kind, sq_inst *inst, sq_at
     break;
   }
   case SQ_V_PARAM:
-    v->at = (sq_at){L->g->param.v[v->ref].has_instances, at.c, at.v};
+    v->at = (sq_at){L->g->param.v[v->ref].has_instances, at.c, at.v, at.ix};
     break;
   case SQ_V_STATE:
-    v->at = (sq_at){L->g->state.v[v->ref].has_instances, at.c, at.v};
+    v->at = (sq_at){L->g->state.v[v->ref].has_instances, at.c, at.v, at.ix};
     break;
   case SQ_V_INST:
   case SQ_V_FN:

@@ -62,7 +62,7 @@ static sq_func *init_func(sq_low *L, sq_inst *inst, sq_scope *parent, const char
     sq_range_note_set(L, at, sq_dim_const(L->g->dims, 0), sq_dim_const(L->g->dims, inst->count));
     sq_push(L->a, &f->in_names, "instance");
     sq_push(L->a, &f->in_sym, (sq_sym){0});
-    s->at = (sq_at){true, 0, at};
+    s->at = (sq_at){.many = true, .v = at};
   }
   return f;
 }

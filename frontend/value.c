@@ -192,31 +192,99 @@ static bool has_block(sq_low *L, sq_span span, const char *what) {
 }
 
 sq_value *sq_at_value(sq_low *L, sq_at at, sq_span span) {
-  (void)span;
   if (!at.many) return NULL;
+  if (at.ix)
+    sq_low_error(L, span, "here an instance cannot be chosen by an index of a definition");
   return at.v ? at.v : sq_const_int(L->g, L->b, SQ_I32, at.c);
 }
 
-sq_value *sq_val_load(sq_low *L, const sq_val *v, sq_span span) {
+static sq_sx *at_tree(sq_low *L, sq_at at, sq_span span) {
+  if (at.ix) return at.ix;
+  if (at.v) return sq_sx_read(L, at.v, 0, NULL, span);
+  return sq_sx_int(L, at.c, SQ_I32, false, false);
+}
+
+static sq_at at_of_tree(sq_low *L, sq_sx *t, bool indexed, sq_span span) {
+  if (indexed) return (sq_at){.many = true, .ix = t};
+  sq_value *v = L->b ? sq_emit_value(L, sq_sx_cast(L, t, SQ_I32, false), 0, NULL, span, NULL) : NULL;
+  return (sq_at){.many = true, .v = v};
+}
+
+sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member, sq_span span) {
+  bool plain = !parent.v && !parent.ix;
+  if (plain && !parent.c) return member;
+  if (plain && !member.v && !member.ix)
+    return (sq_at){.many = true, .c = parent.c * n + member.c};
+  sq_sx *p = sq_sx_binary(L, SQ_B_MUL, at_tree(L, parent, span),
+                          sq_sx_int(L, n, SQ_I32, false, false), span);
+  p = sq_sx_binary(L, SQ_B_ADD, p, at_tree(L, member, span), span);
+  return at_of_tree(L, p, parent.ix || member.ix, span);
+}
+
+sq_at sq_at_divide(sq_low *L, sq_at at, int64_t n, sq_span span) {
+  if (n <= 1) return at;
+  if (!at.v && !at.ix) {
+    at.c /= n;
+    return at;
+  }
+  sq_sx *q = sq_sx_binary(L, SQ_B_FLOORDIV, at_tree(L, at, span),
+                          sq_sx_int(L, n, SQ_I32, false, false), span);
+  return at_of_tree(L, q, at.ix != NULL, span);
+}
+
+static bool may_load(sq_low *L, const sq_val *v, sq_span span) {
   bool param = v->kind == SQ_V_PARAM;
-  if (!has_block(L, span, param ? "a parameter's value" : "a state's value")) return NULL;
+  if (!has_block(L, span, param ? "a parameter's value" : "a state's value")) return false;
   if (!param && !L->g->state.v[v->ref].derived) {
     if (L->at_load) {
       sq_low_error(L, span, "state `%s` is not known at load", L->g->state.v[v->ref].name);
-      return NULL;
+      return false;
     }
     if (L->pure) {
       sq_diag *d = sq_low_error(L, span, "a `fn` cannot read state: `%s`", sq_low_text(L, span));
       sq_hint(d, "make it a `proc`, or pass the value in");
-      return NULL;
+      return false;
     }
   }
-  sq_value *at = sq_at_value(L, v->at, span);
+  return true;
+}
+
+static sq_value *load_at(sq_low *L, const sq_val *v, sq_value *at, sq_span span) {
+  bool param = v->kind == SQ_V_PARAM;
   sq_node *n = sq_node_new(L->g, L->b, param ? SQ_OP_PARAM : SQ_OP_STATE_READ, span, at ? 1 : 0, &at);
   n->ref = v->ref;
   n->has_instance = at != NULL;
   sq_type t = param ? L->g->param.v[v->ref].type : L->g->state.v[v->ref].type;
   return sq_node_result(L->g, n, t, NULL);
+}
+
+sq_value *sq_val_load(sq_low *L, const sq_val *v, sq_span span) {
+  if (!may_load(L, v, span)) return NULL;
+  return load_at(L, v, sq_at_value(L, v->at, span), span);
+}
+
+// All instances side by side, the number in front.
+static sq_value *load_all(sq_low *L, const sq_val *v, sq_span span) {
+  if (!may_load(L, v, span)) return NULL;
+  bool param = v->kind == SQ_V_PARAM;
+  sq_type t = param ? L->g->param.v[v->ref].type : L->g->state.v[v->ref].type;
+  uint32_t count = param ? L->g->param.v[v->ref].count : L->g->state.v[v->ref].count;
+  if (t.rank + 1 > SQ_MAX_RANK) {
+    sq_low_error(L, span, "%u axes are more than the %u that are possible", t.rank + 1, SQ_MAX_RANK);
+    return NULL;
+  }
+  sq_node *n = sq_node_new(L->g, L->b, SQ_OP_MAP, span, 0, NULL);
+  n->g = sq_generic_new(L->g, 1, 0);
+  n->g->axis[0] = (sq_axis){sq_dim_const(L->g->dims, count), "instance"};
+  sq_block *outer = L->b, *body = sq_node_region(L->g, n, L->f);
+  sq_value *at = sq_block_arg(body, sq_type_scalar(SQ_I32), "instance");
+  L->b = body;
+  sq_value *x = load_at(L, v, at, span);
+  sq_node_new(L->g, body, SQ_OP_YIELD, span, 1, &x);
+  L->b = outer;
+  sq_dim dim[SQ_MAX_RANK] = {n->g->axis[0].extent};
+  for (uint32_t k = 0; k < t.rank; k++) dim[k + 1] = t.dim[k];
+  return sq_node_result(L->g, n, sq_type_make(L->g, t.dtype, t.rank + 1, dim), NULL);
 }
 
 // ---- scalar inputs as sizes -------------------------------------------------------------------
@@ -402,9 +470,15 @@ bool sq_val_to_ex(sq_low *L, const sq_val *v, sq_span span, sq_ex *out) {
     return true;
   case SQ_V_PARAM:
   case SQ_V_STATE: {
-    sq_value *x = sq_val_load(L, v, span);
+    sq_value *x = v->at.ix ? load_all(L, v, span) : sq_val_load(L, v, span);
     if (!x) return false;
     ex_of_tensor(L, x, span, out);
+    if (v->at.ix) {
+      sq_sx *at = sq_sx_cast(L, v->at.ix, SQ_I64, true);
+      out->root = sq_sx_subst(L, out->root, 1, out->own, &at);
+      out->own++;
+      out->n_own--;
+    }
     return true;
   }
   case SQ_V_POISON:
@@ -525,8 +599,13 @@ static sq_val settle(sq_low *L, const sq_val *v, sq_span span, const char *name,
   case SQ_V_EX:
     return compute(L, v, span, name, keep_cheap);
   case SQ_V_PARAM:
-  case SQ_V_STATE:
-    return sq_val_tensor(sq_val_load(L, v, span));
+  case SQ_V_STATE: {
+    if (!v->at.ix) return sq_val_tensor(sq_val_load(L, v, span));
+    sq_ex e;
+    if (!sq_val_to_ex(L, v, span, &e)) return sq_poison();
+    sq_val x = sq_val_ex(L, e.root, e.n_own, e.own);
+    return compute(L, &x, span, name, keep_cheap);
+  }
   case SQ_V_TUPLE: {
     sq_val t = sq_val_tuple(L, v->n, v->item);
     for (uint32_t k = 0; k < v->n; k++) t.item[k] = settle(L, &v->item[k], span, name, keep_cheap);

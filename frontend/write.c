@@ -391,6 +391,10 @@ void sq_lower_write(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_val base;
   if (b->kind == SQ_E_NAME) {
     sq_bind *bind = sq_lookup(L, s, name, &base);
+    if (!bind && !strcmp(name, "params")) {
+      sq_low_error(L, b->span, "trees of parameters (`params`) are not built yet");
+      return;
+    }
     if (!bind) {
       sq_unknown_name(L, s, b->span, name, "name");
       sq_eval_expr(L, s, st->value);
