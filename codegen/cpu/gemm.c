@@ -183,17 +183,22 @@ void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv bu
   sq_lv n = LLVMBuildAdd(k->b, n0, column.i, "");
   finish_vector(t, x, to, sq_gemm_load(k, x, at, x->w), n, NULL);
   sq_kloop_end(k, &column, NULL);
+  int64_t size;
+  bool exact = sq_dim_is_const(x->g->dims, x->n.size, &size) && size % x->w == 0;
   sq_kif rest;
-  sq_kif_begin(k, &rest, LLVMBuildICmp(k->b, LLVMIntSLT, column.i, columns, ""));
-  at = sq_gemm_at(k, x, buffer, LLVMBuildAdd(k->b, line, column.i, ""));
-  n = LLVMBuildAdd(k->b, n0, column.i, "");
-  sq_lv left = LLVMBuildTrunc(k->b, LLVMBuildSub(k->b, columns, column.i, ""), k->i32, "");
-  sq_lv mask = LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, x->w, k->i32),
-                             sq_k_splat(k, left, x->w), "");
-  t->tail = true;
-  finish_vector(t, x, to, sq_gemm_load(k, x, at, x->w), n, mask);
-  t->tail = false;
-  sq_kif_end(k, &rest, 0, NULL, NULL, NULL);
+  if (!exact) sq_kif_begin(k, &rest, LLVMBuildICmp(k->b, LLVMIntSLT, column.i, columns, ""));
+  if (!exact) {
+    at = sq_gemm_at(k, x, buffer, LLVMBuildAdd(k->b, line, column.i, ""));
+    n = LLVMBuildAdd(k->b, n0, column.i, "");
+    sq_lv left = LLVMBuildTrunc(k->b, LLVMBuildSub(k->b, columns, column.i, ""), k->i32, "");
+    sq_lv mask = LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, x->w, k->i32),
+                               sq_k_splat(k, left, x->w), "");
+    bool tail = t->tail;
+    t->tail = true;
+    finish_vector(t, x, to, sq_gemm_load(k, x, at, x->w), n, mask);
+    t->tail = tail;
+    sq_kif_end(k, &rest, 0, NULL, NULL, NULL);
+  }
   sq_knest_leave(t, mark);
   sq_gemm_close(t, &x->m);
   sq_kloop_end(k, &row, NULL);
@@ -312,7 +317,8 @@ void sq_kernel_gemm(sq_cg *cg, sq_node *n) {
   }
   int64_t m;
   bool known = sq_dim_is_const(cg->graph->dims, x.m.size, &m);
-  if (s.direct <= 0 || known) {
+  // Batched products are small ones: a second form would not be worth its code.
+  if (s.direct <= 0 || known || x.batch.n) {
     emit_packed(cg, &x, s.copies);
     return;
   }

@@ -47,6 +47,30 @@ typedef struct dots {
   sq_lv row[ROWS][SQ_K_AXES], column[8][SQ_K_AXES];
   uint32_t rows, columns, sets;
 } dots;
+// The lanes of v added up, by a function shared by the module: a dozen of these inline would be more
+// code than the rest of the kernel.
+static sq_lv total(sq_kern *k, const sq_gemm *x, sq_lv v) {
+  LLVMTypeRef vec = LLVMTypeOf(v), elem = sq_k_type(k, x->type);
+  const char *name = sq_arena_fmt(k->a, "sq.total.f%ux%u", 8 * x->bytes, x->w);
+  LLVMTypeRef type = LLVMFunctionType(elem, &vec, 1, 0);
+  sq_lv fn = LLVMGetNamedFunction(k->m, name);
+  if (!fn) {
+    fn = LLVMAddFunction(k->m, name, type);
+    LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
+    unsigned id = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(k->c, id, 0));
+    sq_kern inner = *k;
+    inner.fn = fn;
+    inner.b = LLVMCreateBuilderInContext(k->c);
+    LLVMPositionBuilderAtEnd(inner.b, LLVMAppendBasicBlockInContext(k->c, fn, ""));
+    sq_kacc sum = {.m = SQ_SUM, .elem = x->type, .result = x->type, .parts = 1};
+    sq_lv part = LLVMGetParam(fn, 0);
+    sq_kacc_across(&inner, &sum, &part);
+    LLVMBuildRet(inner.b, part);
+    LLVMDisposeBuilder(inner.b);
+  }
+  return LLVMBuildCall2(k->b, type, fn, &v, 1, "");
+}
 // acc[set][row][column] += a * b at the open place in k, `sets` vectors from there on.
 static void dot_step(direct *d, const dots *s, uint32_t sets, sq_lv *acc) {
   sq_knest *t = &d->t;
@@ -143,10 +167,9 @@ static void dot_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_en
   LLVMTypeRef vec = sq_k_vec(sq_k_type(k, x->type), x->w);
   for (uint32_t i = 0; i < n; i++) acc[i] = LLVMConstNull(vec);
   dot_depth(d, &s, 0, acc);
-  sq_kacc sum = {.m = SQ_SUM, .elem = x->type, .result = x->type, .parts = 1};
   for (uint32_t i = 0; i < one; i++) {
     if (s.sets == 2) acc[i] = sq_k_fadd(k, acc[i], acc[i + one]);
-    sq_kacc_across(k, &sum, &acc[i]);
+    acc[i] = total(k, x, acc[i]);
   }
   sq_lv at = LLVMBuildSub(k->b, l.i, n0, "");
   // The buffer has room for columns beyond the end.
@@ -265,7 +288,6 @@ static void line_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_e
 
 // ---- the kernel ------------------------------------------------------------------------------------------
 static void some_rows(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end) {
-  sq_kern *k = d->t.k;
   uint32_t mark = sq_knest_enter(&d->t);
   if (d->along_k) dot_columns(d, rows, m0, n0, n_end);
   else line_columns(d, rows, m0, n0, n_end);
@@ -273,8 +295,6 @@ static void some_rows(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end)
   sq_gemm_close(&d->t, &d->x->m);
   sq_gemm_close(&d->t, &d->x->n);
   sq_gemm_close(&d->t, &d->x->k);
-  sq_gemm_finish(&d->t, d->x, &d->to, d->buffer, d->stride, m0, sq_k_int(k, rows), n0,
-                 LLVMBuildSub(k->b, n_end, n0, ""));
 }
 void sq_gemm_direct(sq_cg *cg, const sq_gemm *x) {
   sq_kern kern, *k = &kern;
@@ -315,15 +335,25 @@ void sq_gemm_direct(sq_cg *cg, const sq_gemm *x) {
   sq_lv n0 = LLVMBuildMul(k->b, o.index[1], step, "");
   sq_lv n_end = sq_k_min(k, LLVMBuildAdd(k->b, n0, step, ""), all), from = sq_k_int(k, 0);
   sq_kloop l;
+  sq_kwhile_begin(k, &l, 1, &from);
+  sq_lv m0 = l.phi[0], many = LLVMConstInt(k->i1, 0, 0);
+  sq_kwhile_test(k, &l, LLVMBuildICmp(k->b, LLVMIntSLT, m0, m, ""));
   if (!one) {
-    sq_kloop_begin(k, &l, from, add(k, m, 1 - ROWS), ROWS, 0, NULL);
-    some_rows(&d, ROWS, l.i, n0, n_end);
-    sq_kloop_end(k, &l, NULL);
-    from = l.i;
+    sq_kif f;
+    many = LLVMBuildICmp(k->b, LLVMIntSLE, add(k, m0, ROWS), m, "");
+    sq_kif_begin(k, &f, many);
+    some_rows(&d, ROWS, m0, n0, n_end);
+    sq_kif_else(k, &f);
+    some_rows(&d, 1, m0, n0, n_end);
+    sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+  } else {
+    some_rows(&d, 1, m0, n0, n_end);
   }
-  sq_kloop_begin(k, &l, from, m, 1, 0, NULL);
-  some_rows(&d, 1, l.i, n0, n_end);
-  sq_kloop_end(k, &l, NULL);
+  sq_lv rows = LLVMBuildSelect(k->b, many, sq_k_int(k, ROWS), sq_k_int(k, 1), "");
+  d.t.tail = true;
+  sq_gemm_finish(&d.t, x, &d.to, d.buffer, d.stride, m0, rows, n0, LLVMBuildSub(k->b, n_end, n0, ""));
+  sq_lv next = LLVMBuildAdd(k->b, m0, rows, "");
+  sq_kwhile_end(k, &l, &next);
   sq_knest_leave(&d.t, mark);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);

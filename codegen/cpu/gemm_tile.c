@@ -15,7 +15,7 @@ typedef struct tile {
   sq_lv buffer;           // [mr][nr]
 } tile;
 
-enum { UNROLL = 4 };
+enum { UNROLL = 2 };
 
 // acc += sum over k of rows times panel.
 static void multiply(tile *c, const sq_lv *row, sq_lv step, sq_lv panel, sq_lv *acc) {

@@ -83,7 +83,7 @@ sq_lv sq_math_emit(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b, bool call) {
   sq_lv fn = LLVMGetNamedFunction(k->m, name);
   if (!fn) {
     fn = LLVMAddFunction(k->m, name, type);
-    LLVMSetLinkage(fn, LLVMInternalLinkage);
+    LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
     const char *const attributes[] = {"noinline", "nounwind"};
     for (int i = 0; i < 2; i++) {
       unsigned id = LLVMGetEnumAttributeKindForName(attributes[i], strlen(attributes[i]));
