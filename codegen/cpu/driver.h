@@ -41,6 +41,7 @@ sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a);
 // ---- one compilation (object.c) -----------------------------------------------------------------
 // Owns the LLVM objects of one compilation. `sq_unit_do` runs the work under a guard of its own, so
 // that they are released when an allocation fails.
+enum { SQ_PARTS = 8 };
 typedef struct sq_unit {
   sq_graph *graph;
   const sq_target *target;
@@ -52,8 +53,10 @@ typedef struct sq_unit {
   LLVMBuilderRef spare[16]; // all that sq_cg_builder_take made
   bool taken[16];
   LLVMTargetMachineRef machine;
-  LLVMMemoryBufferRef buffer; // the object, or the assembly
-  const char *message;        // why the work failed, in the graph's arena
+  LLVMMemoryBufferRef buffer;         // the object, or the assembly
+  LLVMMemoryBufferRef part[SQ_PARTS]; // objects of sq_parts_compile
+  uint32_t n_part;
+  const char *message; // why the work failed, in the graph's arena
 } sq_unit;
 typedef sq_status (*sq_unit_work)(sq_unit *u, void *arg);
 // rethrow: a failed allocation goes on to the context's guard; otherwise it is SQ_EWORLD and
@@ -63,10 +66,19 @@ sq_status sq_unit_do(sq_unit *u, sq_graph *g, const sq_target *t, sq_unit_work w
 // A module named `name` for the target; what follows fills it.
 sq_status sq_unit_begin(sq_unit *u, const char *name);
 // The module verified, optimised, and as object code or assembly in u->buffer.
+sq_status sq_unit_verify(sq_unit *u);
 sq_status sq_unit_optimise(sq_unit *u);
 sq_status sq_unit_code(sq_unit *u, LLVMCodeGenFileType type);
-// The pipeline and options of sq_unit_optimise, as text: part of the cache's key.
-const char *sq_unit_recipe(void);
+// The steps of sq_unit_optimise: LLVM's passes over the whole (merge), then over each function.
+const char *sq_unit_recipe(bool merge);
+void sq_unit_anonymise(sq_unit *u); // before the merge
+sq_status sq_unit_run(sq_unit *u, const char *passes);
+// The same for a module of one entry, cut into objects u->part[] that are compiled side by side: as
+// many as there are processors, if it is large enough (parts.c). `symbol`: the entry's name.
+sq_status sq_parts_compile(sq_unit *u, const char *symbol);
+// Runs LLVM passes; NULL, or LLVM's error message, to be disposed by LLVMDisposeErrorMessage.
+char *sq_unit_passes(LLVMModuleRef m, LLVMTargetMachineRef machine, const char *passes);
+
 // A message of LLVM moved into the graph's arena.
 const char *sq_unit_take(sq_unit *u, char *llvm_message);
 
@@ -141,7 +153,9 @@ typedef struct sq_cache_key {
   uint64_t low, high;
 } sq_cache_key;
 sq_cache_key sq_cache_hash(const void *data, size_t size, const sq_target *t);
-// The object stored under `key`, or NULL (none, or one that is not as it was written).
-LLVMMemoryBufferRef sq_cache_load(const char *dir, sq_cache_key key);
-// Stores it; false when it cannot be written, with the reason's errno in *why.
-bool sq_cache_store(const char *dir, sq_cache_key key, const void *data, size_t size, int *why);
+// The objects stored under `key` into part[SQ_PARTS]; how many: 0 for none, or when what is there
+// is not as it was written.
+uint32_t sq_cache_load(const char *dir, sq_cache_key key, LLVMMemoryBufferRef *part);
+// Stores them; false when it cannot be written, with the reason's errno in *why.
+bool sq_cache_store(const char *dir, sq_cache_key key, const LLVMMemoryBufferRef *part, uint32_t n,
+                    int *why);

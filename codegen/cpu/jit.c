@@ -3,7 +3,7 @@
 //   function -> LLVM module -> bitcode --hash--> cached object?  yes: link it
 //                                                no: optimise, compile, store, link it
 //
-// ORC's LLJIT is the linker: every entry is one object of its own in one dylib. Its code is
+// ORC's LLJIT is the linker: every entry has objects of its own in one dylib. Its code is
 // compiled by the same steps as an object made ahead of time. Nothing is shared between two JITs.
 #include "codegen/cpu/driver.h"
 #include <errno.h>
@@ -77,11 +77,11 @@ typedef struct job {
   sq_entry_code code;
 } job;
 
-static sq_status link_object(sq_unit *u, sq_jit *j, const char *symbol, sq_entry_code *code) {
-  LLVMMemoryBufferRef object = u->buffer;
-  u->buffer = NULL; // the JIT's from here on, also when it fails
+static sq_status link_objects(sq_unit *u, sq_jit *j, const char *symbol, sq_entry_code *code) {
   LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(j->lljit);
-  LLVMErrorRef e = LLVMOrcLLJITAddObjectFile(j->lljit, dylib, object);
+  LLVMErrorRef e = NULL;
+  while (u->n_part > 0 && !e) // the JIT's from here on, also when it fails
+    e = LLVMOrcLLJITAddObjectFile(j->lljit, dylib, u->part[--u->n_part]);
   LLVMOrcExecutorAddress at = 0;
   if (!e) e = LLVMOrcLLJITLookup(j->lljit, &at, symbol);
   if (e) {
@@ -94,10 +94,7 @@ static sq_status link_object(sq_unit *u, sq_jit *j, const char *symbol, sq_entry
 
 static void store(sq_unit *u, sq_jit *j, sq_cache_key key) {
   int why = 0;
-  if (sq_cache_store(j->cache_dir, key, LLVMGetBufferStart(u->buffer), LLVMGetBufferSize(u->buffer),
-                     &why) ||
-      j->told)
-    return;
+  if (sq_cache_store(j->cache_dir, key, u->part, u->n_part, &why) || j->told) return;
   j->told = true;
   sq_remark_add(j->graph->ctx, "cache", false, (sq_span){0}, NULL,
                 "compiled code is not kept: cannot write to %s: %s", j->cache_dir, strerror(why));
@@ -114,14 +111,14 @@ static sq_status compile_one(sq_unit *u, void *arg) {
     u->buffer = LLVMWriteBitcodeToMemoryBuffer(u->module);
     key = sq_cache_hash(LLVMGetBufferStart(u->buffer), LLVMGetBufferSize(u->buffer), &j->target);
     LLVMDisposeMemoryBuffer(u->buffer);
-    u->buffer = sq_cache_load(j->cache_dir, key);
+    u->buffer = NULL;
+    u->n_part = sq_cache_load(j->cache_dir, key, u->part);
   }
-  if (!u->buffer) {
-    SQ_TRY(sq_unit_optimise(u));
-    SQ_TRY(sq_unit_code(u, LLVMObjectFile));
+  if (u->n_part == 0) {
+    SQ_TRY(sq_parts_compile(u, symbol));
     if (j->cache_dir) store(u, j, key);
   }
-  return link_object(u, j, symbol, &w->code);
+  return link_objects(u, j, symbol, &w->code);
 }
 
 static sq_entry_code compile(void *user, int is_init, uint32_t k, const char **message) {

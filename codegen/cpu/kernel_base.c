@@ -109,7 +109,7 @@ void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
   k->ptr = LLVMPointerTypeInContext(k->c, 0);
   const char *name = sq_arena_fmt(k->a, "%s.%s.%u", cg->func->name, what, cg->n_kernel++);
   k->fn = LLVMAddFunction(k->m, name, kernel_type(k));
-  LLVMSetLinkage(k->fn, LLVMInternalLinkage);
+  LLVMSetLinkage(k->fn, LLVMLinkOnceODRLinkage);
   add_attribute(k, k->fn, "noinline");
   add_attribute(k, k->fn, "nounwind");
   k->task = LLVMGetParam(k->fn, 1);
@@ -202,14 +202,14 @@ sq_lv sq_kern_zeros(sq_kern *k) {
   return v;
 }
 
-// void sq.fail(ptr call, i64 site + 1, i64 value): lowers call->error unless it is lower already.
+// void sq.fail(ptr call, i64 site + 1, i64 value, i64 limit): lowers call->error unless it is lower already.
 static sq_lv fail_function(sq_kern *k) {
   sq_lv fn = LLVMGetNamedFunction(k->m, "sq.fail");
   if (fn) return fn;
-  LLVMTypeRef in[3] = {k->ptr, k->i64, k->i64};
+  LLVMTypeRef in[4] = {k->ptr, k->i64, k->i64, k->i64};
   fn = LLVMAddFunction(k->m, "sq.fail",
-                       LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 3, 0));
-  LLVMSetLinkage(fn, LLVMInternalLinkage);
+                       LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 4, 0));
+  LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
   add_attribute(k, fn, "noinline");
   add_attribute(k, fn, "nounwind");
   add_attribute(k, fn, "cold");
@@ -239,10 +239,14 @@ static sq_lv fail_function(sq_kern *k) {
   sq_lv now = LLVMBuildExtractValue(b, pair, 0, "");
   LLVMBuildCondBr(b, LLVMBuildExtractValue(b, pair, 1, ""), won, test);
   LLVMPositionBuilderAtEnd(b, won);
-  at = sq_k_int(k, offsetof(sq_call, error_value));
-  sq_lv st = LLVMBuildStore(b, LLVMGetParam(fn, 2), LLVMBuildGEP2(b, k->i8, call, &at, 1, ""));
-  LLVMSetOrdering(st, LLVMAtomicOrderingMonotonic);
-  LLVMSetAlignment(st, 8);
+  const size_t field[2] = {offsetof(sq_call, error_value), offsetof(sq_call, error_limit)};
+  for (unsigned j = 0; j < 2; j++) {
+    at = sq_k_int(k, (int64_t)field[j]);
+    sq_lv st =
+        LLVMBuildStore(b, LLVMGetParam(fn, 2 + j), LLVMBuildGEP2(b, k->i8, call, &at, 1, ""));
+    LLVMSetOrdering(st, LLVMAtomicOrderingMonotonic);
+    LLVMSetAlignment(st, 8);
+  }
   LLVMBuildBr(b, end);
   LLVMPositionBuilderAtEnd(b, end);
   LLVMBuildRetVoid(b);
@@ -252,10 +256,10 @@ static sq_lv fail_function(sq_kern *k) {
   LLVMDisposeBuilder(b);
   return fn;
 }
-void sq_kern_fail(sq_kern *k, uint32_t site, sq_lv value) {
-  sq_lv arg[3] = {k->call, sq_k_int(k, (int64_t)site + 1), value};
+void sq_kern_fail(sq_kern *k, uint32_t site, sq_lv value, sq_lv limit) {
+  sq_lv arg[4] = {k->call, sq_k_int(k, (int64_t)site + 1), value, limit};
   sq_lv fn = fail_function(k);
-  LLVMBuildCall2(k->b, LLVMGlobalGetValueType(fn), fn, arg, 3, "");
+  LLVMBuildCall2(k->b, LLVMGlobalGetValueType(fn), fn, arg, 4, "");
 }
 
 // ---- control flow -----------------------------------------------------------------------------------

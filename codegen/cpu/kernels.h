@@ -66,4 +66,6 @@ typedef struct sq_kernel_scratch {
 sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node *n);
 // Emits the kernel and, at the builder's place, its call. Afterwards the builder stands at the end of
 // the code (perhaps in another basic block), which has no terminator.
+// Functions that it adds to the module have linkonce_odr linkage: the driver makes them internal, or
+// compiles them apart from the entry.
 void sq_kernel_emit(sq_cg *cg, sq_node *n);

@@ -14,16 +14,19 @@
 #include <llvm-c/Target.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 
-// Kernels come vectorised and unrolled as they should be; what is left is to merge equal ones (three
-// projections of one shape are one kernel) and to clean up.
-static const char pipeline[] =
-    "mergefunc,function(sroa,early-cse<memssa>,simplifycfg,loop-mssa(loop-rotate,licm),"
+// Kernels come vectorised and unrolled as they should be; what is left is to merge equal ones
+// (three projections of one shape are one kernel) and to clean up.
+static const char merging[] = "mergefunc,globaldce";
+static const char cleaning[] =
+    "function(sroa,early-cse<memssa>,simplifycfg,loop-mssa(loop-rotate,licm),"
     "instcombine<no-verify-fixpoint>,early-cse<memssa>,simplifycfg,adce)";
-const char *sq_unit_recipe(void) { return pipeline; }
+const char *sq_unit_recipe(bool merge) { return merge ? merging : cleaning; }
 
 // ---- the unit -----------------------------------------------------------------------------------
 static void release(sq_unit *u) {
   if (u->buffer) LLVMDisposeMemoryBuffer(u->buffer);
+  for (uint32_t k = 0; k < u->n_part; k++) LLVMDisposeMemoryBuffer(u->part[k]);
+  u->n_part = 0;
   for (int k = 0; k < 16 && u->spare[k]; k++) LLVMDisposeBuilder(u->spare[k]);
   memset(u->spare, 0, sizeof u->spare);
   if (u->head) LLVMDisposeBuilder(u->head);
@@ -99,7 +102,7 @@ sq_status sq_unit_begin(sq_unit *u, const char *name) {
 }
 
 // A module that LLVM rejects is a fault of ours; it is reported, not let loose on the optimiser.
-sq_status sq_unit_optimise(sq_unit *u) {
+sq_status sq_unit_verify(sq_unit *u) {
   char *why = NULL;
   if (LLVMVerifyModule(u->module, LLVMReturnStatusAction, &why)) {
     u->message = sq_arena_fmt(u->graph->arena, "internal error: invalid LLVM module: %s",
@@ -107,19 +110,42 @@ sq_status sq_unit_optimise(sq_unit *u) {
     return SQ_EWORLD;
   }
   LLVMDisposeMessage(why);
-  // No one compares addresses of functions.
-  for (LLVMValueRef f = LLVMGetFirstFunction(u->module); f; f = LLVMGetNextFunction(f))
-    if (LLVMGetLinkage(f) == LLVMInternalLinkage) LLVMSetUnnamedAddress(f, LLVMGlobalUnnamedAddr);
+  return SQ_OK;
+}
+
+char *sq_unit_passes(LLVMModuleRef m, LLVMTargetMachineRef machine, const char *passes) {
   LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-  LLVMErrorRef e = LLVMRunPasses(u->module, pipeline, u->machine, options);
+  LLVMErrorRef e = LLVMRunPasses(m, passes, machine, options);
   LLVMDisposePassBuilderOptions(options);
-  if (!e) return SQ_OK;
-  char *text = LLVMGetErrorMessage(e);
+  return e ? LLVMGetErrorMessage(e) : NULL;
+}
+
+sq_status sq_unit_run(sq_unit *u, const char *passes) {
+  char *text = sq_unit_passes(u->module, u->machine, passes);
+  if (!text) return SQ_OK;
   char copy[1000];
   snprintf(copy, sizeof copy, "%s", text);
   LLVMDisposeErrorMessage(text);
   u->message = sq_arena_fmt(u->graph->arena, "internal error: %s", copy);
   return SQ_EWORLD;
+}
+
+sq_status sq_unit_optimise(sq_unit *u) {
+  SQ_TRY(sq_unit_verify(u));
+  for (LLVMValueRef f = LLVMGetFirstFunction(u->module); f; f = LLVMGetNextFunction(f))
+    if (LLVMGetLinkage(f) == LLVMLinkOnceODRLinkage) LLVMSetLinkage(f, LLVMInternalLinkage);
+  sq_unit_anonymise(u);
+  SQ_TRY(sq_unit_run(u, merging));
+  return sq_unit_run(u, cleaning);
+}
+
+// No one compares addresses of functions; equal ones may be one.
+void sq_unit_anonymise(sq_unit *u) {
+  for (LLVMValueRef f = LLVMGetFirstFunction(u->module); f; f = LLVMGetNextFunction(f)) {
+    LLVMLinkage l = LLVMGetLinkage(f);
+    if (l == LLVMInternalLinkage || l == LLVMLinkOnceODRLinkage)
+      LLVMSetUnnamedAddress(f, LLVMGlobalUnnamedAddr);
+  }
 }
 
 sq_status sq_unit_code(sq_unit *u, LLVMCodeGenFileType type) {
