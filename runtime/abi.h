@@ -42,7 +42,7 @@ typedef struct sq_abi_site {
 typedef struct sq_abi_require {
   sq_abi_expr a, b;
   uint32_t equal; // 1: a == b, 0: a <= b
-  uint32_t site;
+  uint32_t site; // UINT32_MAX: a size's own lower bound, not written in the source
 } sq_abi_require;
 
 // One instance of a growing or fixed state, as compiled code sees it.

@@ -193,6 +193,13 @@ static int check_require(const binder *b, const sq_abi_require *r) {
   int64_t x, y;
   bool known = sq_expr_value(&r->a, b->m->sym, &x) && sq_expr_value(&r->b, b->m->sym, &y);
   if (known && (r->equal ? x == y : x <= y)) return SQ_OK;
+  if (r->site == UINT32_MAX) {
+    sq_rt_fail(ctx, SQ_EMODEL, "%s: the size ", b->e->abi->name);
+    sq_message_expr(ctx, b->m->abi, &r->b);
+    if (known)
+      sq_message_add(ctx, " is %lld, but at least %lld is needed", (long long)y, (long long)x);
+    return SQ_EMODEL;
+  }
   sq_message_clear(ctx);
   sq_rt_site_begin(b->m, r->site);
   if (known)

@@ -88,8 +88,25 @@ static const uint32_t *listed(const describer *d, const bool *is, uint32_t n, ui
   return list;
 }
 
-static const sq_abi_require *requirements(const describer *d, const sq_func *f) {
-  sq_abi_require *r = SQ_ARRAY(d->a, sq_abi_require, f->requires_.n + 1);
+// What the function asks for, and the lower bounds of the sizes that its inputs bind.
+static const sq_abi_require *requirements(const describer *d, const sq_func *f, uint32_t *n) {
+  sq_dims *ds = d->g->dims;
+  uint32_t n_sym = sq_sym_count(ds);
+  sq_abi_require *r = SQ_ARRAY(d->a, sq_abi_require, f->requires_.n + n_sym + 1);
+  *n = f->requires_.n;
+  for (uint32_t s = 1; s <= n_sym; s++) {
+    const sq_sym_info *info = sq_sym_at(ds, (sq_sym){s});
+    sq_dim size = sq_dim_sym(ds, (sq_sym){s});
+    bool bound = false;
+    for (uint32_t k = 0; k < f->body->args.n; k++) {
+      const sq_type *t = &f->body->args.v[k]->type;
+      for (uint32_t a = 0; a < t->rank; a++) bound |= sq_dim_mentions(ds, t->dim[a], (sq_sym){s});
+    }
+    if (!bound || info->kind != SQ_SYM_SIZE || info->low <= 0) continue;
+    r[(*n)++] = (sq_abi_require){.a = sq_expr_make(ds, sq_dim_const(ds, info->low), d->a),
+                                 .b = sq_expr_make(ds, size, d->a),
+                                 .site = UINT32_MAX};
+  }
   for (uint32_t k = 0; k < f->requires_.n; k++) {
     const sq_require *q = &f->requires_.v[k];
     r[k] = (sq_abi_require){.a = sq_expr_make(d->g->dims, q->a, d->a),
@@ -108,12 +125,9 @@ static sq_abi_entry entry(const describer *d, sq_func *f) {
                .g = g};
   touch_func(&s, f);
   touch_inits(&s);
-  sq_abi_entry e = {.name = f->name,
-                    .n_in = f->body->args.n,
-                    .in = inputs(d, f),
-                    .n_require = f->requires_.n,
-                    .require = requirements(d, f),
-                    .writes = f->writes};
+  sq_abi_entry e = {
+      .name = f->name, .n_in = f->body->args.n, .in = inputs(d, f), .writes = f->writes};
+  e.require = requirements(d, f, &e.n_require);
   e.out = outputs(d, f, &e.n_out);
   e.param = listed(d, s.param, g->param.n, &e.n_param);
   e.state = listed(d, s.state, g->state.n, &e.n_state);
@@ -222,7 +236,8 @@ sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t) {
   sq_abi_model *m = SQ_NEW(g->arena, sq_abi_model);
   const char **sym = SQ_ARRAY(d.a, const char *, sq_sym_count(g->dims) + 1);
   m->n_sym = sq_sym_count(g->dims);
-  for (uint32_t k = 0; k < m->n_sym; k++) { // "N" for the second entry's N too, which is "N.1" in IR
+  for (uint32_t k = 0; k < m->n_sym;
+       k++) { // "N" for the second entry's N too, which is "N.1" in IR
     const char *name = sq_sym_at(g->dims, (sq_sym){k + 1})->name;
     sym[k] = sq_arena_str(d.a, name, strcspn(name, "."));
   }

@@ -38,7 +38,7 @@ sq_lv sq_kern_pointer(sq_kern *k, const sq_value *v);
 // A zeroed constant of 64 bytes: where reads go that must not happen.
 sq_lv sq_kern_zeros(sq_kern *k);
 // Records a failure at `site` with the offending value (i64).
-void sq_kern_fail(sq_kern *k, uint32_t site, sq_lv value);
+void sq_kern_fail(sq_kern *k, uint32_t site, sq_lv value, sq_lv limit); // 0 <= value < limit failed
 sq_lv sq_k_intrinsic(sq_kern *k, const char *name, LLVMTypeRef *overload, unsigned n_overload,
                      sq_lv *arg, unsigned n_arg);
 

@@ -156,7 +156,7 @@ static void fail_where(sq_knest *t, uint32_t n_pos, const uint32_t *pos, const s
   sq_kif f;
   uint32_t mark = sq_knest_enter(t);
   sq_kif_begin(k, &f, sq_k_any(k, bad));
-  sq_lv value = sq_k_int(k, 0), lane = NULL;
+  sq_lv value = sq_k_int(k, 0), limit = sq_k_int(k, -1), lane = NULL;
   if (sq_k_is_vec(bad)) {
     LLVMTypeRef bits = LLVMIntTypeInContext(k->c, sq_k_lanes(bad));
     sq_lv arg[2] = {LLVMBuildBitCast(k->b, bad, bits, ""), LLVMConstInt(k->i1, 0, 0)};
@@ -171,10 +171,12 @@ static void fail_where(sq_knest *t, uint32_t n_pos, const uint32_t *pos, const s
     else
       p = sq_knest_uniform(t, pos[i]);
     p = sq_k_cast(k, p, t->g->s.v[pos[i]].dtype, SQ_I64);
-    sq_lv in = LLVMBuildICmp(k->b, LLVMIntULT, p, sq_kern_dim(k, type->dim[i]), "");
+    sq_lv extent = sq_kern_dim(k, type->dim[i]);
+    sq_lv in = LLVMBuildICmp(k->b, LLVMIntULT, p, extent, "");
     value = LLVMBuildSelect(k->b, in, value, p, "");
+    limit = LLVMBuildSelect(k->b, in, limit, extent, "");
   }
-  sq_kern_fail(k, site, value);
+  sq_kern_fail(k, site, value, limit);
   sq_knest_leave(t, mark);
   sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }
