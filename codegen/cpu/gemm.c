@@ -6,7 +6,8 @@
 // Whether rows are few is a test at run time, unless the sizes are constants.
 #include "codegen/cpu/gemm.h"
 
-// ---- finding -------------------------------------------------------------------------------------------
+// ---- finding
+// -------------------------------------------------------------------------------------------
 static uint32_t scalar_deps(const sq_generic *g, uint32_t *deps, uint32_t s) {
   const sq_scalar *x = &g->s.v[s];
   uint32_t d = 0;
@@ -18,7 +19,7 @@ static uint32_t scalar_deps(const sq_generic *g, uint32_t *deps, uint32_t s) {
     if (x->other != SQ_NO_SCALAR) d |= deps[x->other];
     return d;
   }
-  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+  uint32_t n = x->kind == SQ_SC_EWISE    ? (uint32_t)sq_ewise_table[x->ew].arity
                : x->kind == SQ_SC_SELECT ? 3
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
@@ -49,7 +50,7 @@ static bool has_site(const sq_generic *k, uint32_t s, int depth) {
     if (x->guard != SQ_NO_SCALAR && has_site(k, x->guard, depth + 1)) return true;
     return x->other != SQ_NO_SCALAR && has_site(k, x->other, depth + 1);
   }
-  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+  uint32_t n = x->kind == SQ_SC_EWISE    ? (uint32_t)sq_ewise_table[x->ew].arity
                : x->kind == SQ_SC_SELECT ? 3
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
@@ -64,7 +65,8 @@ static bool worthwhile(const sq_gemm *x) {
 }
 bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm *out) {
   const sq_generic *k = node->g;
-  if (node->op != SQ_OP_GENERIC || k->keyed || k->pos || k->domain.n || k->monoid != SQ_SUM) return false;
+  if (node->op != SQ_OP_GENERIC || k->keyed || k->pos || k->domain.n || k->monoid != SQ_SUM)
+    return false;
   if (!k->n_red || !k->n_par || !sq_is_float(k->s.v[k->body].dtype)) return false;
   uint32_t deps[1024], n_axes = k->n_par + k->n_red;
   if (k->s.n > 1024) return false;
@@ -109,7 +111,8 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm 
   return true;
 }
 
-// ---- parts of all -------------------------------------------------------------------------------------
+// ---- parts of all
+// -------------------------------------------------------------------------------------
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat) {
   sq_kern *k = t->k;
   for (uint32_t i = x->n; i-- > 0;) {
@@ -164,8 +167,8 @@ static void finish_vector(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq
   sq_knest_leave(t, mark);
   sq_gemm_close(t, &x->n);
 }
-void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer, int64_t stride,
-                    sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns) {
+void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer,
+                    int64_t stride, sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns) {
   sq_kern *k = t->k;
   t->va = x->n.axis[x->n.n - 1];
   t->w = x->w;
@@ -207,8 +210,9 @@ void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv bu
   t->acc_varies = false;
 }
 
-// ---- the call --------------------------------------------------------------------------------------------
-// A nest outside of any function's code, to ask about reads.
+// ---- the call
+// -------------------------------------------------------------------------------------------- A
+// nest outside of any function's code, to ask about reads.
 static void ask_nest(sq_knest *t, sq_kern *k, sq_graph *g, sq_arena *a, const sq_target *target,
                      sq_cg *cg, const sq_node *n) {
   memset(k, 0, sizeof *k);
@@ -229,7 +233,8 @@ static sq_dim panels_size(const sq_gemm *x) {
   sq_dims *ds = x->g->dims;
   sq_dim columns = storage(x, x->n.size);
   if (x->block_n) columns = sq_dim_min(ds, columns, sq_dim_const(ds, x->block_n));
-  sq_dim d = sq_dim_mul(ds, round_up(ds, columns, x->nr), round_up(ds, storage(x, x->k.size), x->w));
+  sq_dim d =
+      sq_dim_mul(ds, round_up(ds, columns, x->nr), round_up(ds, storage(x, x->k.size), x->w));
   d = sq_dim_mul(ds, d, storage(x, x->batch.size));
   return sq_dim_add(ds, sq_dim_mul(ds, d, sq_dim_const(ds, x->bytes)), sq_dim_const(ds, 64));
 }
@@ -294,7 +299,8 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
   LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, n0, n, ""), body, done);
   LLVMPositionBuilderAtEnd(b, body);
   sq_lv left = LLVMBuildSub(b, n, n0, "");
-  sq_lv columns = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, left, block, ""), left, block, "");
+  sq_lv columns =
+      LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, left, block, ""), left, block, "");
   sq_gemm_pack_b(cg, x, panels, n0, columns);
   sq_gemm_tiles(cg, x, panels, copy, n0, columns);
   sq_lv next = LLVMBuildAdd(b, n0, block, "");

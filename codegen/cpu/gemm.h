@@ -1,8 +1,8 @@
 // Contractions: result[batch, m, n] = post( sum over k of A(batch, m, k) * B(batch, n, k) ).
 //
 // A and B are any scalar expressions of these axes; each of batch, m, n, k stands for any number of
-// axes, flattened. The axis in which the result is contiguous is the last of n; the vector lanes run
-// along it.
+// axes, flattened. The axis in which the result is contiguous is the last of n; the vector lanes
+// run along it.
 #pragma once
 #include "codegen/cpu/kernel.h"
 
@@ -28,8 +28,8 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm *ou
 // Opens the axes of one kind at a flattened index.
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat);
 void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x);
-sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x);             // in the kernel, >= 0
-sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x);        // in the entry, >= 0
+sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x);                  // in the kernel, >= 0
+sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x);             // in the entry, >= 0
 sq_lv sq_gemm_load(sq_kern *k, const sq_gemm *x, sq_lv at, uint32_t w); // of the arithmetic's type
 void sq_gemm_store(sq_kern *k, const sq_gemm *x, sq_lv at, sq_lv v);
 sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index);
@@ -37,12 +37,12 @@ sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index);
 sq_lv sq_gemm_padded(sq_kern *k, const sq_gemm *x, sq_lv rows);
 // Sums in `buffer` (rows of `stride` elements) of rows m0 .. m0+rows-1, columns n0 .. n0+columns-1:
 // post and store. Batch axes are open.
-void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer, int64_t stride,
-                    sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns);
+void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer,
+                    int64_t stride, sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns);
 
 // ---- gemm_pack.c
-// Kernel: columns n0 .. n0+columns-1 of B into panels at `panels` (all in the entry): for each batch
-// element and each nr columns an array [padded k][nr].
+// Kernel: columns n0 .. n0+columns-1 of B into panels at `panels` (all in the entry): for each
+// batch element and each nr columns an array [padded k][nr].
 void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv columns);
 // Kernel: A as an array [batch][m][k] at `copy`.
 void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy);

@@ -31,7 +31,9 @@ static void indices(sq_knest *t, const sq_gemm_axes *x, sq_lv flat, sq_lv *index
   for (uint32_t i = 0; i < x->n; i++) index[i] = t->idx[x->axis[i]];
   sq_gemm_close(t, x);
 }
-static sq_lv add(sq_kern *k, sq_lv a, int64_t b) { return LLVMBuildAdd(k->b, a, sq_k_int(k, b), ""); }
+static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
+  return LLVMBuildAdd(k->b, a, sq_k_int(k, b), "");
+}
 static sq_lv mask_below(sq_kern *k, uint32_t w, sq_lv first, sq_lv end) {
   sq_lv left = sq_k_min(k, LLVMBuildSub(k->b, end, first, ""), sq_k_int(k, w));
   left = sq_k_splat(k, LLVMBuildTrunc(k->b, left, k->i32, ""), w);
@@ -42,13 +44,14 @@ static sq_lv lanes_of(sq_knest *t, uint32_t s) {
   return t->mask ? LLVMBuildSelect(t->k->b, t->mask, v, LLVMConstNull(LLVMTypeOf(v)), "") : v;
 }
 
-// ---- dot products ----------------------------------------------------------------------------------------
+// ---- dot products
+// ----------------------------------------------------------------------------------------
 typedef struct dots {
   sq_lv row[ROWS][SQ_K_AXES], column[8][SQ_K_AXES];
   uint32_t rows, columns, sets;
 } dots;
-// The lanes of v added up, by a function shared by the module: a dozen of these inline would be more
-// code than the rest of the kernel.
+// The lanes of v added up, by a function shared by the module: a dozen of these inline would be
+// more code than the rest of the kernel.
 static sq_lv total(sq_kern *k, const sq_gemm *x, sq_lv v) {
   LLVMTypeRef vec = LLVMTypeOf(v), elem = sq_k_type(k, x->type);
   const char *name = sq_arena_fmt(k->a, "sq.total.f%ux%u", 8 * x->bytes, x->w);
@@ -182,7 +185,8 @@ static void dot_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_en
   sq_kloop_end(k, &l, NULL);
 }
 
-// ---- multiples of rows of B -----------------------------------------------------------------------------
+// ---- multiples of rows of B
+// -----------------------------------------------------------------------------
 typedef struct lines {
   uint32_t rows;
   sq_lv row[ROWS][SQ_K_AXES];
@@ -257,8 +261,10 @@ static void line_depth(direct *d, const lines *s, uint32_t level) {
   sq_kloop_begin(k, &l, sq_k_int(k, 0), end, last ? LINES : 1, 0, NULL);
   uint32_t mark = sq_knest_enter(t);
   sq_knest_open(t, axis, l.i);
-  if (last) line_block(d, s, LINES);
-  else line_depth(d, s, level + 1);
+  if (last)
+    line_block(d, s, LINES);
+  else
+    line_depth(d, s, level + 1);
   sq_knest_leave(t, mark);
   sq_kloop_end(k, &l, NULL);
   if (last) {
@@ -286,11 +292,14 @@ static void line_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_e
   line_depth(d, &s, 0);
 }
 
-// ---- the kernel ------------------------------------------------------------------------------------------
+// ---- the kernel
+// ------------------------------------------------------------------------------------------
 static void some_rows(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end) {
   uint32_t mark = sq_knest_enter(&d->t);
-  if (d->along_k) dot_columns(d, rows, m0, n0, n_end);
-  else line_columns(d, rows, m0, n0, n_end);
+  if (d->along_k)
+    dot_columns(d, rows, m0, n0, n_end);
+  else
+    line_columns(d, rows, m0, n0, n_end);
   sq_knest_leave(&d->t, mark);
   sq_gemm_close(&d->t, &d->x->m);
   sq_gemm_close(&d->t, &d->x->n);
@@ -351,7 +360,8 @@ void sq_gemm_direct(sq_cg *cg, const sq_gemm *x) {
   }
   sq_lv rows = LLVMBuildSelect(k->b, many, sq_k_int(k, ROWS), sq_k_int(k, 1), "");
   d.t.tail = true;
-  sq_gemm_finish(&d.t, x, &d.to, d.buffer, d.stride, m0, rows, n0, LLVMBuildSub(k->b, n_end, n0, ""));
+  sq_gemm_finish(&d.t, x, &d.to, d.buffer, d.stride, m0, rows, n0,
+                 LLVMBuildSub(k->b, n_end, n0, ""));
   sq_lv next = LLVMBuildAdd(k->b, m0, rows, "");
   sq_kwhile_end(k, &l, &next);
   sq_knest_leave(&d.t, mark);

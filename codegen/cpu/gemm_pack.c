@@ -1,7 +1,7 @@
 // Operands of a contraction put where the tiles want them.
 //
-// B by columns: lanes along n where its memory runs along n, else lanes along k, w columns at a time,
-// transposed in registers. Columns beyond the last repeat it: their sums are never stored.
+// B by columns: lanes along n where its memory runs along n, else lanes along k, w columns at a
+// time, transposed in registers. Columns beyond the last repeat it: their sums are never stored.
 #include "codegen/cpu/gemm.h"
 
 static double lanes_cost(sq_knest *t, uint32_t s, uint32_t va, uint32_t w, int depth) {
@@ -14,7 +14,7 @@ static double lanes_cost(sq_knest *t, uint32_t s, uint32_t va, uint32_t w, int d
     sq_kstride kind = sq_knest_read_stride(t, x);
     return kind == SQ_K_UNIFORM ? 0.3 : kind == SQ_K_UNIT ? 1 : w;
   }
-  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+  uint32_t n = x->kind == SQ_SC_EWISE    ? (uint32_t)sq_ewise_table[x->ew].arity
                : x->kind == SQ_SC_SELECT ? 3
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
@@ -41,7 +41,8 @@ bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x) {
   return true;
 }
 
-// Loops over the k axes; the last one in steps of `step` from 0. In the body the outer ones are open.
+// Loops over the k axes; the last one in steps of `step` from 0. In the body the outer ones are
+// open.
 typedef struct depth {
   sq_kloop loop[SQ_K_AXES];
   uint32_t mark[SQ_K_AXES];
@@ -97,7 +98,8 @@ static void transpose(sq_kern *k, sq_lv *v, uint32_t w) {
     }
 }
 
-// ---- B ------------------------------------------------------------------------------------------------
+// ---- B
+// ------------------------------------------------------------------------------------------------
 typedef struct pack {
   sq_knest t;
   const sq_gemm *x;
@@ -148,8 +150,8 @@ static void pack_along_k(pack *p) {
     t->w = w;
     t->aligned = true;
     depth_begin(t, x, &d, w);
-    sq_lv full = LLVMBuildICmp(k->b, LLVMIntSLE,
-                               LLVMBuildAdd(k->b, t->idx[va], sq_k_int(k, w), ""), extent, "");
+    sq_lv full = LLVMBuildICmp(k->b, LLVMIntSLE, LLVMBuildAdd(k->b, t->idx[va], sq_k_int(k, w), ""),
+                               extent, "");
     sq_lv at = LLVMBuildMul(k->b, d.flat, sq_k_int(k, x->nr), "");
     at = LLVMBuildAdd(k->b, at, sq_k_int(k, (int64_t)v * w), "");
     int64_t e;
@@ -228,14 +230,16 @@ void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv c
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- A ------------------------------------------------------------------------------------------------
+// ---- A
+// ------------------------------------------------------------------------------------------------
 void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   sq_kern kern, *k = &kern;
   sq_kern_begin(k, cg, "rows");
   sq_knest t;
   sq_knest_begin(&t, k, (sq_node *)(uintptr_t)x->node, NULL);
   LLVMBuilderRef eb = cg->builder;
-  sq_lv units = LLVMBuildMul(eb, sq_gemm_entry_size(cg, &x->m), sq_gemm_entry_size(cg, &x->batch), "");
+  sq_lv units =
+      LLVMBuildMul(eb, sq_gemm_entry_size(cg, &x->m), sq_gemm_entry_size(cg, &x->batch), "");
   sq_ktasks tasks = sq_ktasks_make(k, units, sq_gemm_entry_size(cg, &x->k));
   sq_kouter o = {.n = 2};
   o.extent[0] = sq_gemm_size(k, &x->batch);
@@ -246,7 +250,8 @@ void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   sq_gemm_open(&t, &x->batch, o.index[0]);
   sq_gemm_open(&t, &x->m, o.index[1]);
   sq_knest_hoist(&t);
-  sq_lv number = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, o.index[0], o.extent[1], ""), o.index[1], "");
+  sq_lv number =
+      LLVMBuildAdd(k->b, LLVMBuildMul(k->b, o.index[0], o.extent[1], ""), o.index[1], "");
   sq_lv line = sq_gemm_at(k, x, base, LLVMBuildMul(k->b, number, rows, ""));
   uint32_t va = x->k.axis[x->k.n - 1];
   bool lanes = lanes_cost(&t, x->a, va, x->w, 0) < x->w;
@@ -261,7 +266,8 @@ void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   } else {
     sq_lv extent = sq_knest_extent(&t, va), w = sq_k_int(k, x->w);
     sq_kif f;
-    sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntSLE, LLVMBuildAdd(k->b, t.idx[va], w, ""), extent, ""));
+    sq_kif_begin(k, &f,
+                 LLVMBuildICmp(k->b, LLVMIntSLE, LLVMBuildAdd(k->b, t.idx[va], w, ""), extent, ""));
     uint32_t scope = sq_knest_enter(&t);
     sq_gemm_store(k, x, at, operand(&t, x, x->a));
     sq_knest_leave(&t, scope);

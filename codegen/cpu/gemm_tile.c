@@ -10,9 +10,9 @@ typedef struct tile {
   sq_knest t;
   const sq_gemm *x;
   sq_kplace to;
-  sq_lv rows, depth;      // M, K
-  sq_lv copy, copy_row;   // A's copy and the number of its first row of this batch element; or NULL
-  sq_lv buffer;           // [mr][nr]
+  sq_lv rows, depth;    // M, K
+  sq_lv copy, copy_row; // A's copy and the number of its first row of this batch element; or NULL
+  sq_lv buffer;         // [mr][nr]
 } tile;
 
 enum { UNROLL = 2 };
@@ -89,8 +89,8 @@ static void one_tile(tile *c, sq_lv m0, sq_lv end, sq_lv panel, sq_lv n0, sq_lv 
 
 // How the work is cut, in the entry.
 typedef struct grid {
-  sq_lv rows, row_blocks;       // rows of a block; how many blocks
-  sq_lv panels, panel_blocks;   // panels of a block; how many blocks
+  sq_lv rows, row_blocks;     // rows of a block; how many blocks
+  sq_lv panels, panel_blocks; // panels of a block; how many blocks
   sq_lv all_panels, work;
 } grid;
 static sq_lv udiv_up(sq_kern *k, sq_lv a, sq_lv by) { return sq_k_ceil_div(k, k->b, a, by); }

@@ -5,16 +5,23 @@
 
 LLVMTypeRef sq_k_type(sq_kern *k, sq_dtype t) {
   switch (t) {
-  case SQ_F64: return k->f64;
+  case SQ_F64:
+    return k->f64;
   case SQ_F32:
   case SQ_F16:
-  case SQ_BF16: return k->f32;
-  case SQ_I64: return k->i64;
-  case SQ_I32: return k->i32;
+  case SQ_BF16:
+    return k->f32;
+  case SQ_I64:
+    return k->i64;
+  case SQ_I32:
+    return k->i32;
   case SQ_I8:
-  case SQ_U8: return k->i8;
-  case SQ_BOOL: return k->i1;
-  case SQ_DTYPE_COUNT: break;
+  case SQ_U8:
+    return k->i8;
+  case SQ_BOOL:
+    return k->i1;
+  case SQ_DTYPE_COUNT:
+    break;
   }
   return k->i64;
 }
@@ -45,8 +52,8 @@ static sq_lv shr(sq_kern *k, sq_lv a, int64_t c) {
   return LLVMBuildLShr(k->b, a, sq_k_like(k, LLVMTypeOf(a), c), "");
 }
 
-// Half to float where there is no instruction: the exponent is moved by a multiplication, which also
-// normalises subnormals.
+// Half to float where there is no instruction: the exponent is moved by a multiplication, which
+// also normalises subnormals.
 static sq_lv half_to_float(sq_kern *k, sq_lv h) {
   LLVMTypeRef ti = as_wide(k->i32, h), tf = as_wide(k->f32, h);
   sq_lv x = LLVMBuildZExt(k->b, h, ti, "");
@@ -166,8 +173,9 @@ sq_lv sq_k_cast(sq_kern *k, sq_lv v, sq_dtype from, sq_dtype to) {
   return is_unsigned ? LLVMBuildZExt(k->b, v, t, "") : LLVMBuildSExt(k->b, v, t, "");
 }
 
-// ---- arithmetic ---------------------------------------------------------------------------------------
-// Fusing a product into a sum is the one liberty that the back end has.
+// ---- arithmetic
+// --------------------------------------------------------------------------------------- Fusing a
+// product into a sum is the one liberty that the back end has.
 static sq_lv contract(sq_lv v) {
   if (LLVMIsAInstruction(v)) LLVMSetFastMathFlags(v, LLVMFastMathAllowContract);
   return v;
@@ -286,27 +294,40 @@ sq_lv sq_k_ewise(sq_kern *k, sq_ewise e, sq_dtype t, sq_lv a, sq_lv b, bool nonn
   bool f = sq_is_float(t);
   LLVMTypeRef ty = LLVMTypeOf(a);
   switch (e) {
-  case SQ_EW_ADD: return f ? sq_k_fadd(k, a, b) : LLVMBuildAdd(k->b, a, b, "");
-  case SQ_EW_SUB: return f ? sq_k_fsub(k, a, b) : LLVMBuildSub(k->b, a, b, "");
-  case SQ_EW_MUL: return f ? sq_k_fmul(k, a, b) : LLVMBuildMul(k->b, a, b, "");
-  case SQ_EW_DIV: return LLVMBuildFDiv(k->b, a, b, "");
+  case SQ_EW_ADD:
+    return f ? sq_k_fadd(k, a, b) : LLVMBuildAdd(k->b, a, b, "");
+  case SQ_EW_SUB:
+    return f ? sq_k_fsub(k, a, b) : LLVMBuildSub(k->b, a, b, "");
+  case SQ_EW_MUL:
+    return f ? sq_k_fmul(k, a, b) : LLVMBuildMul(k->b, a, b, "");
+  case SQ_EW_DIV:
+    return LLVMBuildFDiv(k->b, a, b, "");
   case SQ_EW_FLOORDIV:
     return f ? float_divide(k, a, b, false) : int_divide(k, t, a, b, false, nonneg);
-  case SQ_EW_MOD: return f ? float_divide(k, a, b, true) : int_divide(k, t, a, b, true, nonneg);
-  case SQ_EW_MIN: return extreme(k, t, a, b, false);
-  case SQ_EW_MAX: return extreme(k, t, a, b, true);
-  case SQ_EW_NEG: return f ? LLVMBuildFNeg(k->b, a, "") : LLVMBuildNeg(k->b, a, "");
+  case SQ_EW_MOD:
+    return f ? float_divide(k, a, b, true) : int_divide(k, t, a, b, true, nonneg);
+  case SQ_EW_MIN:
+    return extreme(k, t, a, b, false);
+  case SQ_EW_MAX:
+    return extreme(k, t, a, b, true);
+  case SQ_EW_NEG:
+    return f ? LLVMBuildFNeg(k->b, a, "") : LLVMBuildNeg(k->b, a, "");
   case SQ_EW_ABS: {
     if (f) return sq_math_call1(k, "llvm.fabs", a);
     if (t == SQ_U8 || t == SQ_BOOL) return a;
     sq_lv neg = icmp(k, LLVMIntSLT, a, 0);
     return LLVMBuildSelect(k->b, neg, LLVMBuildNeg(k->b, a, ""), a, "");
   }
-  case SQ_EW_SIGN: return sign_of(k, t, a);
-  case SQ_EW_SQRT: return sq_math_call1(k, "llvm.sqrt", a);
-  case SQ_EW_FLOOR: return sq_math_call1(k, "llvm.floor", a);
-  case SQ_EW_CEIL: return sq_math_call1(k, "llvm.ceil", a);
-  case SQ_EW_ROUND: return sq_math_call1(k, "llvm.nearbyint", a);
+  case SQ_EW_SIGN:
+    return sign_of(k, t, a);
+  case SQ_EW_SQRT:
+    return sq_math_call1(k, "llvm.sqrt", a);
+  case SQ_EW_FLOOR:
+    return sq_math_call1(k, "llvm.floor", a);
+  case SQ_EW_CEIL:
+    return sq_math_call1(k, "llvm.ceil", a);
+  case SQ_EW_ROUND:
+    return sq_math_call1(k, "llvm.nearbyint", a);
   case SQ_EW_RSQRT:
     return LLVMBuildFDiv(k->b, sq_k_flike(ty, 1), sq_math_call1(k, "llvm.sqrt", a), "");
   case SQ_EW_ISNAN:
@@ -315,15 +336,22 @@ sq_lv sq_k_ewise(sq_kern *k, sq_ewise e, sq_dtype t, sq_lv a, sq_lv b, bool nonn
   case SQ_EW_LT:
   case SQ_EW_LE:
   case SQ_EW_EQ:
-  case SQ_EW_NE: return compare(k, e, t, a, b);
+  case SQ_EW_NE:
+    return compare(k, e, t, a, b);
   case SQ_EW_AND:
-  case SQ_EW_BITAND: return LLVMBuildAnd(k->b, a, b, "");
+  case SQ_EW_BITAND:
+    return LLVMBuildAnd(k->b, a, b, "");
   case SQ_EW_OR:
-  case SQ_EW_BITOR: return LLVMBuildOr(k->b, a, b, "");
-  case SQ_EW_BITXOR: return LLVMBuildXor(k->b, a, b, "");
-  case SQ_EW_NOT: return t == SQ_BOOL ? LLVMBuildNot(k->b, a, "") : icmp(k, LLVMIntEQ, a, 0);
-  case SQ_EW_SHL: return shift(k, t, a, b, true);
-  case SQ_EW_SHR: return shift(k, t, a, b, false);
+  case SQ_EW_BITOR:
+    return LLVMBuildOr(k->b, a, b, "");
+  case SQ_EW_BITXOR:
+    return LLVMBuildXor(k->b, a, b, "");
+  case SQ_EW_NOT:
+    return t == SQ_BOOL ? LLVMBuildNot(k->b, a, "") : icmp(k, LLVMIntEQ, a, 0);
+  case SQ_EW_SHL:
+    return shift(k, t, a, b, true);
+  case SQ_EW_SHR:
+    return shift(k, t, a, b, false);
   case SQ_EW_POW:
   case SQ_EW_ATAN2:
   case SQ_EW_EXP:
@@ -337,8 +365,10 @@ sq_lv sq_k_ewise(sq_kern *k, sq_ewise e, sq_dtype t, sq_lv a, sq_lv b, bool nonn
   case SQ_EW_TAN:
   case SQ_EW_TANH:
   case SQ_EW_ERF:
-  case SQ_EW_SIGMOID: return sq_math_emit(k, e, a, b, tail);
-  case SQ_EW_COUNT: break;
+  case SQ_EW_SIGMOID:
+    return sq_math_emit(k, e, a, b, tail);
+  case SQ_EW_COUNT:
+    break;
   }
   return a;
 }

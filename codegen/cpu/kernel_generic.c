@@ -1,7 +1,8 @@
 // Generics and groups as kernels, and the dispatch of all kernel operations.
 //
 //   generic: units are the parallel axes but the vector axis, times chunks of the vector axis
-//   group:   units are the outer axes; for each, every generic inside runs over its other axes, inner
+//   group:   units are the outer axes; for each, every generic inside runs over its other axes,
+//   inner
 //            values in the worker's scratch, those of a single element in registers
 #include "codegen/cpu/kernel.h"
 
@@ -28,7 +29,8 @@ static sq_lv entry_work(sq_kern *k, sq_lv elements, const sq_kplan *p) {
   return LLVMBuildAdd(b, v, sq_k_int(k, 10), "");
 }
 
-// ---- one generic ---------------------------------------------------------------------------------------
+// ---- one generic
+// ---------------------------------------------------------------------------------------
 void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order, sq_kemit emit,
                         void *user) {
   const sq_generic *g = t->g;
@@ -99,7 +101,8 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
   sq_kernel_elements(k, &t, UINT32_MAX, false, store_element, &to);
 }
 
-// ---- groups --------------------------------------------------------------------------------------------
+// ---- groups
+// --------------------------------------------------------------------------------------------
 typedef struct member {
   sq_knest nest;
   sq_kplan plan;
@@ -149,8 +152,10 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
     m->plan = sq_kplan_choose(&m->nest, UINT32_MAX);
     m->single = x->g->n_par == n->n_outer;
     m->yielded = is_yielded(&group, x->out[0]);
-    if (!m->single || m->yielded) m->to = sq_kplace_of(k, &group, x->out[0]);
-    else m->to.type = x->out[0]->type;
+    if (!m->single || m->yielded)
+      m->to = sq_kplace_of(k, &group, x->out[0]);
+    else
+      m->to.type = x->out[0]->type;
     sq_lv inner = sq_k_int(k, 1);
     for (uint32_t a = n->n_outer; a < m->nest.n_axes; a++)
       inner = entry_mul(k, inner, entry_extent(k, x->g, a));
@@ -170,7 +175,8 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- dispatch ------------------------------------------------------------------------------------------
+// ---- dispatch
+// ------------------------------------------------------------------------------------------
 bool sq_kernel_is(const sq_node *n) {
   switch ((int)n->op) {
   case SQ_OP_GENERIC:
@@ -182,8 +188,10 @@ bool sq_kernel_is(const sq_node *n) {
   case SQ_OP_ARGSORT:
   case SQ_OP_TOPK:
   case SQ_OP_RANDOM:
-  case SQ_OP_GROUP: return true;
-  default: return false;
+  case SQ_OP_GROUP:
+    return true;
+  default:
+    return false;
   }
 }
 sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node *n) {
@@ -191,22 +199,39 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
   case SQ_OP_GENERIC:
     return n->g->keyed ? sq_kernel_keyed_need(g, n) : sq_gemm_need(g, t, n);
   case SQ_OP_SORT:
-  case SQ_OP_ARGSORT: return sq_kernel_sort_need(g, n);
-  default: return (sq_kernel_scratch){0};
+  case SQ_OP_ARGSORT:
+    return sq_kernel_sort_need(g, n);
+  default:
+    return (sq_kernel_scratch){0};
   }
 }
 void sq_kernel_emit(sq_cg *cg, sq_node *n) {
   switch ((int)n->op) {
-  case SQ_OP_GENERIC: sq_kernel_generic(cg, n); break;
+  case SQ_OP_GENERIC:
+    sq_kernel_generic(cg, n);
+    break;
   case SQ_OP_UPDATE:
   case SQ_OP_STATE_WRITE:
-  case SQ_OP_PARAM_WRITE: sq_kernel_update(cg, n); break;
-  case SQ_OP_CUMULATE: sq_kernel_cumulate(cg, n); break;
+  case SQ_OP_PARAM_WRITE:
+    sq_kernel_update(cg, n);
+    break;
+  case SQ_OP_CUMULATE:
+    sq_kernel_cumulate(cg, n);
+    break;
   case SQ_OP_SORT:
-  case SQ_OP_ARGSORT: sq_kernel_sort(cg, n); break;
-  case SQ_OP_TOPK: sq_kernel_topk(cg, n); break;
-  case SQ_OP_RANDOM: sq_kernel_random(cg, n); break;
-  case SQ_OP_GROUP: sq_kernel_group(cg, n); break;
-  default: break;
+  case SQ_OP_ARGSORT:
+    sq_kernel_sort(cg, n);
+    break;
+  case SQ_OP_TOPK:
+    sq_kernel_topk(cg, n);
+    break;
+  case SQ_OP_RANDOM:
+    sq_kernel_random(cg, n);
+    break;
+  case SQ_OP_GROUP:
+    sq_kernel_group(cg, n);
+    break;
+  default:
+    break;
   }
 }

@@ -1,5 +1,5 @@
-// The loops of one generic: the axis that is vectorised, reductions with their accumulators, domains
-// as loop bounds or masks, remainders as masked vectors.
+// The loops of one generic: the axis that is vectorised, reductions with their accumulators,
+// domains as loop bounds or masks, remainders as masked vectors.
 //
 //   parallel vector axis                       reduced vector axis
 //     for p in blocks of sets * w                for every element
@@ -7,36 +7,45 @@
 //       result[p + lanes] = post(acc[set])         result = post(tree(acc))
 #include "codegen/cpu/kernel.h"
 
-// ---- choosing ------------------------------------------------------------------------------------------
+// ---- choosing
+// ------------------------------------------------------------------------------------------
 static double function_cost(sq_ewise e) {
   switch ((int)e) {
   case SQ_EW_DIV:
-  case SQ_EW_SQRT: return 4;
-  case SQ_EW_RSQRT: return 8;
+  case SQ_EW_SQRT:
+    return 4;
+  case SQ_EW_RSQRT:
+    return 8;
   case SQ_EW_EXP:
   case SQ_EW_EXP2:
   case SQ_EW_LOG:
-  case SQ_EW_LOG2: return 12;
+  case SQ_EW_LOG2:
+    return 12;
   case SQ_EW_EXPM1:
   case SQ_EW_LOG1P:
   case SQ_EW_SIGMOID:
   case SQ_EW_TANH:
-  case SQ_EW_ERF: return 18;
+  case SQ_EW_ERF:
+    return 18;
   case SQ_EW_SIN:
   case SQ_EW_COS:
   case SQ_EW_TAN:
-  case SQ_EW_ATAN2: return 40;
-  case SQ_EW_POW: return 80;
+  case SQ_EW_ATAN2:
+    return 40;
+  case SQ_EW_POW:
+    return 80;
   case SQ_EW_FLOORDIV:
-  case SQ_EW_MOD: return 10;
-  default: return 1;
+  case SQ_EW_MOD:
+    return 10;
+  default:
+    return 1;
   }
 }
 static int value_bytes(const sq_knest *t, uint32_t s, int depth) {
   const sq_scalar *x = &t->g->s.v[s];
   int own = x->dtype == SQ_F16 || x->dtype == SQ_BF16 ? 4 : sq_dtype_table[x->dtype].bytes;
   if (depth > 12 || x->kind == SQ_SC_READ) return own;
-  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+  uint32_t n = x->kind == SQ_SC_EWISE    ? (uint32_t)sq_ewise_table[x->ew].arity
                : x->kind == SQ_SC_SELECT ? 3
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
@@ -78,7 +87,9 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
     if (x->kind == SQ_SC_READ) {
       sq_kstride kind = w == 1 ? SQ_K_UNIT : varies ? sq_knest_read_stride(t, x) : SQ_K_UNIFORM;
       double factor = sq_is_float(x->dtype) ? 1 : 0.5;
-      cost += kind == SQ_K_UNIFORM ? 0.3 : kind == SQ_K_UNIT ? 1 : w * (kind == SQ_K_GATHER ? 1 : 0.75) * factor;
+      cost += kind == SQ_K_UNIFORM ? 0.3
+              : kind == SQ_K_UNIT  ? 1
+                                   : w * (kind == SQ_K_GATHER ? 1 : 0.75) * factor;
       if (varies && (x->guard != SQ_NO_SCALAR || x->other != SQ_NO_SCALAR)) cost += 2;
     } else if (varies && x->kind == SQ_SC_EWISE) {
       cost += sq_is_float(x->dtype) ? function_cost(x->ew) : 0.5;
@@ -87,10 +98,11 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
   sq_kplan p = {.va = va, .w = w, .sets = 1};
   if (w > 1 && va < g->n_par) {
     bool last = !g->pos;
-    if (last) for (uint32_t a = va + 1; a < g->n_par; a++) {
-      int64_t e;
-      last &= const_extent(t, a, &e) && e == 1;
-    }
+    if (last)
+      for (uint32_t a = va + 1; a < g->n_par; a++) {
+        int64_t e;
+        last &= const_extent(t, a, &e) && e == 1;
+      }
     double store = last ? 1 : w;
     if (g->pos && t->n->n_out) {
       sq_kstride kind = sq_knest_stride(t, &t->n->out[0]->type, 0, g->n_pos, g->pos);
@@ -102,7 +114,8 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
     }
     // A reduction of unknown length is taken to be long.
     int64_t length = 1, e;
-    for (uint32_t a = g->n_par; a < t->n_axes; a++) length *= const_extent(t, a, &e) && e < 4096 ? (e > 0 ? e : 1) : 64;
+    for (uint32_t a = g->n_par; a < t->n_axes; a++)
+      length *= const_extent(t, a, &e) && e < 4096 ? (e > 0 ? e : 1) : 64;
     cost += store / (double)length;
   }
   if (w > 1 && va >= g->n_par) {
@@ -140,7 +153,8 @@ sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed) {
   return best;
 }
 
-// ---- reductions ----------------------------------------------------------------------------------------
+// ---- reductions
+// ----------------------------------------------------------------------------------------
 typedef struct reduction {
   sq_knest *t;
   const sq_kplan *p;
@@ -152,8 +166,8 @@ typedef struct reduction {
   sq_lv first;                  // parallel vector axis: index of the first set's lane 0
 } reduction;
 
-// Bounds on `axis` from conjuncts that are known once it is open, `a < b` or `a <= b` with the axis on
-// one side: lo and hi are narrowed. Exact bounds are taken off the domain.
+// Bounds on `axis` from conjuncts that are known once it is open, `a < b` or `a <= b` with the axis
+// on one side: lo and hi are narrowed. Exact bounds are taken off the domain.
 static void narrow(reduction *r, uint32_t axis, sq_lv *lo, sq_lv *hi) {
   sq_knest *t = r->t;
   sq_kern *k = t->k;
@@ -216,7 +230,8 @@ static sq_lv flat_index(reduction *r) {
   for (uint32_t a = t->va + 1; a < t->n_axes; a++)
     stride = LLVMBuildMul(k->b, stride, sq_knest_extent(t, a), "");
   stride = LLVMBuildTrunc(k->b, stride, k->i32, "");
-  sq_lv step = LLVMBuildMul(k->b, sq_k_lane_index(k, t->w, k->i32), sq_k_splat(k, stride, t->w), "");
+  sq_lv step =
+      LLVMBuildMul(k->b, sq_k_lane_index(k, t->w, k->i32), sq_k_splat(k, stride, t->w), "");
   return LLVMBuildAdd(k->b, sq_k_splat(k, flat, t->w), step, "");
 }
 // One evaluation of the body per set; the vector axis's index stands at the first.
@@ -237,8 +252,7 @@ static void reduce_step(reduction *r, sq_lv *part) {
   sq_lv base = t->va != SQ_K_NO_AXIS ? t->idx[t->va] : NULL;
   for (uint32_t set = 0; set < r->sets; set++) {
     uint32_t mark = sq_knest_enter(t);
-    if (base && set)
-      t->idx[t->va] = LLVMBuildAdd(k->b, base, sq_k_int(k, (int64_t)set * t->w), "");
+    if (base && set) t->idx[t->va] = LLVMBuildAdd(k->b, base, sq_k_int(k, (int64_t)set * t->w), "");
     for (uint32_t i = 0; i < g->domain.n; i++)
       if (!r->taken[i] && sq_knest_varies(t, g->domain.v[i]))
         t->mask = sq_k_and(k, t->mask, sq_knest_lanes(t, g->domain.v[i]));
@@ -371,7 +385,8 @@ static uint32_t reduce(sq_knest *t, const sq_kplan *p, uint32_t sets, sq_lv *res
   return 1;
 }
 
-// ---- elements ------------------------------------------------------------------------------------------
+// ---- elements
+// ------------------------------------------------------------------------------------------
 typedef struct run {
   sq_knest *t;
   const sq_kplan *p;
@@ -434,8 +449,8 @@ static void vector_axis(run *r, sq_lv lo, sq_lv hi) {
   (void)whole;
   sq_lv at = lo, outer = t->mask;
   sq_kloop l;
-  sq_kloop_begin(k, &l, lo, exact ? hi : LLVMBuildSub(k->b, hi, sq_k_int(k, block - 1), ""), block, 0,
-                 NULL);
+  sq_kloop_begin(k, &l, lo, exact ? hi : LLVMBuildSub(k->b, hi, sq_k_int(k, block - 1), ""), block,
+                 0, NULL);
   uint32_t mark = sq_knest_enter(t);
   sq_knest_open(t, t->va, l.i);
   elements(r, sets);
@@ -477,8 +492,10 @@ static void parallel_axis(run *r, uint32_t axis, sq_lv lo, sq_lv hi) {
   while (axis < g->n_par && ((t->open >> axis & 1) || axis == t->va)) axis++;
   if (axis == g->n_par) {
     sq_knest_hoist(t);
-    if (t->w > 1 && t->va < g->n_par) vector_axis(r, lo, hi);
-    else elements(r, 1);
+    if (t->w > 1 && t->va < g->n_par)
+      vector_axis(r, lo, hi);
+    else
+      elements(r, 1);
     return;
   }
   sq_kloop l;

@@ -13,7 +13,7 @@ static void mark_used(sq_knest *t, uint32_t s) {
     mark_used(t, x->other);
     return;
   }
-  uint32_t n = x->kind == SQ_SC_EWISE ? (uint32_t)sq_ewise_table[x->ew].arity
+  uint32_t n = x->kind == SQ_SC_EWISE    ? (uint32_t)sq_ewise_table[x->ew].arity
                : x->kind == SQ_SC_SELECT ? 3
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
@@ -31,9 +31,14 @@ static void dependences(sq_knest *t, uint32_t s) {
   switch (x->kind) {
   case SQ_SC_FLOAT:
   case SQ_SC_INT:
-  case SQ_SC_DIM: break;
-  case SQ_SC_INDEX: t->deps[s] = 1u << x->axis; break;
-  case SQ_SC_ACC: t->deps[s] = SQ_K_ACC; break;
+  case SQ_SC_DIM:
+    break;
+  case SQ_SC_INDEX:
+    t->deps[s] = 1u << x->axis;
+    break;
+  case SQ_SC_ACC:
+    t->deps[s] = SQ_K_ACC;
+    break;
   case SQ_SC_READ:
     for (uint32_t i = 0; i < x->n_pos; i++) depend(t, s, x->pos[i]);
     depend(t, s, x->guard);
@@ -46,7 +51,9 @@ static void dependences(sq_knest *t, uint32_t s) {
   case SQ_SC_SELECT:
     for (int i = 0; i < 3; i++) depend(t, s, x->a[i]);
     break;
-  case SQ_SC_CAST: depend(t, s, x->a[0]); break;
+  case SQ_SC_CAST:
+    depend(t, s, x->a[0]);
+    break;
   }
 }
 void sq_knest_begin(sq_knest *t, sq_kern *k, sq_node *n, sq_kgroup *group) {
@@ -119,28 +126,35 @@ static sq_lv ewise(sq_knest *t, const sq_scalar *x, bool lanes) {
 }
 static sq_lv leaf(sq_knest *t, const sq_scalar *x) {
   switch ((int)x->kind) {
-  case SQ_SC_FLOAT: return sq_k_const(t->k, x->dtype, x->f, 0);
-  case SQ_SC_INT: return sq_k_const(t->k, x->dtype, (double)x->i, x->i);
+  case SQ_SC_FLOAT:
+    return sq_k_const(t->k, x->dtype, x->f, 0);
+  case SQ_SC_INT:
+    return sq_k_const(t->k, x->dtype, (double)x->i, x->i);
   case SQ_SC_DIM: {
     sq_lv v = sq_kern_dim(t->k, x->dim);
     return sq_k_cast(t->k, v, SQ_I64, x->dtype);
   }
-  case SQ_SC_INDEX: return sq_k_cast(t->k, t->idx[x->axis], SQ_I64, x->dtype);
-  default: return t->acc;
+  case SQ_SC_INDEX:
+    return sq_k_cast(t->k, t->idx[x->axis], SQ_I64, x->dtype);
+  default:
+    return t->acc;
   }
 }
 sq_lv sq_knest_uniform(sq_knest *t, uint32_t s) {
   if (t->u[s]) return t->u[s];
   const sq_scalar *x = &t->g->s.v[s];
   sq_lv v;
-  if (x->kind == SQ_SC_READ) v = sq_knest_read_uniform(t, s);
-  else if (x->kind == SQ_SC_EWISE) v = ewise(t, x, false);
+  if (x->kind == SQ_SC_READ)
+    v = sq_knest_read_uniform(t, s);
+  else if (x->kind == SQ_SC_EWISE)
+    v = ewise(t, x, false);
   else if (x->kind == SQ_SC_SELECT)
     v = LLVMBuildSelect(t->k->b, sq_knest_uniform(t, x->a[0]), sq_knest_uniform(t, x->a[1]),
                         sq_knest_uniform(t, x->a[2]), "");
   else if (x->kind == SQ_SC_CAST)
     v = sq_k_cast(t->k, sq_knest_uniform(t, x->a[0]), t->g->s.v[x->a[0]].dtype, x->dtype);
-  else v = leaf(t, x);
+  else
+    v = leaf(t, x);
   return remember(t, &t->u[s], v);
 }
 sq_lv sq_knest_lanes(sq_knest *t, uint32_t s) {
@@ -148,26 +162,32 @@ sq_lv sq_knest_lanes(sq_knest *t, uint32_t s) {
   if (t->v[s]) return t->v[s];
   const sq_scalar *x = &t->g->s.v[s];
   sq_lv v;
-  if (!sq_knest_varies(t, s)) v = sq_k_splat(t->k, sq_knest_uniform(t, s), t->w);
+  if (!sq_knest_varies(t, s))
+    v = sq_k_splat(t->k, sq_knest_uniform(t, s), t->w);
   else if (x->kind == SQ_SC_INDEX) {
     sq_lv first = sq_k_splat(t->k, t->idx[x->axis], t->w);
     v = LLVMBuildAdd(t->k->b, first, sq_k_lane_index(t->k, t->w, t->k->i64), "");
     v = sq_k_cast(t->k, v, SQ_I64, x->dtype);
-  } else if (x->kind == SQ_SC_READ) v = sq_knest_read_lanes(t, s);
-  else if (x->kind == SQ_SC_EWISE) v = ewise(t, x, true);
+  } else if (x->kind == SQ_SC_READ)
+    v = sq_knest_read_lanes(t, s);
+  else if (x->kind == SQ_SC_EWISE)
+    v = ewise(t, x, true);
   else if (x->kind == SQ_SC_SELECT) {
-    sq_lv c = sq_knest_varies(t, x->a[0]) ? sq_knest_lanes(t, x->a[0]) : sq_knest_uniform(t, x->a[0]);
+    sq_lv c =
+        sq_knest_varies(t, x->a[0]) ? sq_knest_lanes(t, x->a[0]) : sq_knest_uniform(t, x->a[0]);
     v = LLVMBuildSelect(t->k->b, c, sq_knest_lanes(t, x->a[1]), sq_knest_lanes(t, x->a[2]), "");
   } else if (x->kind == SQ_SC_CAST)
     v = sq_k_cast(t->k, sq_knest_lanes(t, x->a[0]), t->g->s.v[x->a[0]].dtype, x->dtype);
-  else v = leaf(t, x);
+  else
+    v = leaf(t, x);
   return remember(t, &t->v[s], v);
 }
 sq_lv sq_knest_value(sq_knest *t, uint32_t s) {
   return sq_knest_varies(t, s) ? sq_knest_lanes(t, s) : sq_knest_uniform(t, s);
 }
 
-// ---- what is known about integer scalars ----------------------------------------------------------------
+// ---- what is known about integer scalars
+// ----------------------------------------------------------------
 static bool is_index_type(sq_dtype d) { return d == SQ_I64 || d == SQ_I32; }
 bool sq_knest_const(const sq_knest *t, uint32_t s, int64_t *v) {
   const sq_scalar *x = &t->g->s.v[s];
@@ -199,8 +219,10 @@ bool sq_knest_nonneg(const sq_knest *t, uint32_t s) {
   case SQ_EW_FLOORDIV:
   case SQ_EW_MOD:
   case SQ_EW_MIN:
-  case SQ_EW_MAX: break;
-  default: return false;
+  case SQ_EW_MAX:
+    break;
+  default:
+    return false;
   }
   return sq_knest_nonneg(t, x->a[0]) && sq_knest_nonneg(t, x->a[1]);
 }
@@ -218,7 +240,7 @@ static bool is_vector_index(const sq_knest *t, uint32_t s) {
 }
 bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef) {
   *coef = 0;
-  if (!(t->deps[s] >> axis & 1)) return true;
+  if (axis == SQ_K_NO_AXIS || !(t->deps[s] >> axis & 1)) return true;
   const sq_scalar *x = &t->g->s.v[s];
   if (x->kind == SQ_SC_INDEX) return *coef = 1, true;
   if (!is_index_type(x->dtype)) return false;

@@ -1,5 +1,5 @@
-// Operations along one axis: cumulate, sort, argsort, topk. A tensor is outer x length x inner around
-// the axis; tasks take whole columns.
+// Operations along one axis: cumulate, sort, argsort, topk. A tensor is outer x length x inner
+// around the axis; tasks take whole columns.
 #include "codegen/cpu/kernel.h"
 
 typedef struct columns {
@@ -10,8 +10,7 @@ typedef struct columns {
 static sq_dim product(sq_kern *k, const sq_type *t, uint32_t from, uint32_t to) {
   sq_dims *ds = k->g->dims;
   sq_dim d = sq_dim_const(ds, 1);
-  for (uint32_t i = from; i < to; i++)
-    d = sq_dim_mul(ds, d, sq_dim_storage(ds, t->dim[i]));
+  for (uint32_t i = from; i < to; i++) d = sq_dim_mul(ds, d, sq_dim_storage(ds, t->dim[i]));
   return d;
 }
 static columns columns_of(sq_kern *k, const sq_type *t, uint32_t axis) {
@@ -27,7 +26,9 @@ static columns columns_of(sq_kern *k, const sq_type *t, uint32_t axis) {
 }
 static sq_lv add(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildAdd(k->b, a, b, ""); }
 static sq_lv mul(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildMul(k->b, a, b, ""); }
-static sq_lv less(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildICmp(k->b, LLVMIntSLT, a, b, ""); }
+static sq_lv less(sq_kern *k, sq_lv a, sq_lv b) {
+  return LLVMBuildICmp(k->b, LLVMIntSLT, a, b, "");
+}
 static sq_lv pick(sq_kern *k, sq_lv c, sq_lv a, sq_lv b) {
   return LLVMBuildSelect(k->b, c, a, b, "");
 }
@@ -37,7 +38,8 @@ static sq_lv column_base(sq_kern *k, const columns *c, sq_lv unit, sq_lv length)
   return add(k, mul(k, mul(k, o, length), c->inner), j);
 }
 
-// ---- cumulate ------------------------------------------------------------------------------------------
+// ---- cumulate
+// ------------------------------------------------------------------------------------------
 typedef struct running {
   sq_kern *k;
   sq_lv x, y, base, step, length;
@@ -55,8 +57,10 @@ static void run_column(const running *r, uint32_t w, sq_lv mask) {
   sq_lv x = w == 1 ? sq_k_load(k, r->type, from) : sq_k_load_row(k, r->type, from, w, mask);
   part[0] = l.phi[0];
   sq_kacc_step(k, &r->acc, part, x, NULL, NULL, true);
-  if (w == 1) sq_k_store(k, r->type, to, part[0]);
-  else sq_k_store_row(k, r->type, to, part[0], mask);
+  if (w == 1)
+    sq_k_store(k, r->type, to, part[0]);
+  else
+    sq_k_store_row(k, r->type, to, part[0], mask);
   sq_kloop_end(k, &l, part);
 }
 void sq_kernel_cumulate(sq_cg *cg, sq_node *n) {
@@ -101,7 +105,8 @@ void sq_kernel_cumulate(sq_cg *cg, sq_node *n) {
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- sort, argsort: stable merge sort of (key, index) in the worker's scratch ----------------------------
+// ---- sort, argsort: stable merge sort of (key, index) in the worker's scratch
+// ----------------------------
 static sq_dtype key_type(sq_dtype t) { return t == SQ_F16 || t == SQ_BF16 ? SQ_F32 : t; }
 // Strictly before in ascending order, NaN last.
 static sq_lv below(sq_kern *k, sq_dtype t, sq_lv a, sq_lv b) {
@@ -114,8 +119,8 @@ static sq_lv below(sq_kern *k, sq_dtype t, sq_lv a, sq_lv b) {
 sq_kernel_scratch sq_kernel_sort_need(sq_graph *g, const sq_node *n) {
   const sq_type *t = &n->in[0]->type;
   int bytes = 2 * (sq_dtype_table[key_type(t->dtype)].bytes + 4);
-  sq_dim d = sq_dim_mul(g->dims, sq_dim_storage(g->dims, t->dim[n->axis]),
-                        sq_dim_const(g->dims, bytes));
+  sq_dim d =
+      sq_dim_mul(g->dims, sq_dim_storage(g->dims, t->dim[n->axis]), sq_dim_const(g->dims, bytes));
   return (sq_kernel_scratch){.per_worker = sq_dim_add(g->dims, d, sq_dim_const(g->dims, 256))};
 }
 typedef struct lists {
@@ -199,7 +204,8 @@ void sq_kernel_sort(sq_cg *cg, sq_node *n) {
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- topk: each element is compared with the last that is kept; few get further ---------------------------
+// ---- topk: each element is compared with the last that is kept; few get further
+// ---------------------------
 typedef struct best {
   sq_kern *k;
   sq_dtype t;
@@ -224,8 +230,8 @@ static void insert(const best *r, sq_lv last, sq_lv v, sq_lv index) {
   sq_kwhile_begin(k, &l, 1, &last);
   sq_lv at = l.phi[0], above = sq_k_max(k, LLVMBuildSub(k->b, at, one, ""), zero);
   sq_lv w = kept(r, above);
-  sq_lv move = LLVMBuildAnd(k->b, LLVMBuildICmp(k->b, LLVMIntSGT, at, zero, ""),
-                            below(k, r->t, w, v), "");
+  sq_lv move =
+      LLVMBuildAnd(k->b, LLVMBuildICmp(k->b, LLVMIntSGT, at, zero, ""), below(k, r->t, w, v), "");
   sq_kwhile_test(k, &l, move);
   sq_lv i = sq_k_load(k, SQ_I32, sq_k_offset(k, r->indices, place(r, above), SQ_I32));
   keep(r, at, w, i);

@@ -1,5 +1,5 @@
-// Random numbers: Philox4x32-10, counter-based, as ir/random.h defines it. Eight blocks at a time; the
-// words are interleaved into the order of the elements.
+// Random numbers: Philox4x32-10, counter-based, as ir/random.h defines it. Eight blocks at a time;
+// the words are interleaved into the order of the elements.
 #include "codegen/cpu/math.h"
 
 enum { BLOCKS = 8 };
@@ -37,8 +37,7 @@ static sq_lv concat(sq_kern *k, sq_lv a, sq_lv b) {
 static sq_lv interleave(sq_kern *k, const sq_lv *v, uint32_t n) {
   sq_lv all = concat(k, v[0], v[1]), at[64];
   if (n == 4) all = concat(k, all, concat(k, v[2], v[3]));
-  for (uint32_t i = 0; i < n * BLOCKS; i++)
-    at[i] = LLVMConstInt(k->i32, i % n * BLOCKS + i / n, 0);
+  for (uint32_t i = 0; i < n * BLOCKS; i++) at[i] = LLVMConstInt(k->i32, i % n * BLOCKS + i / n, 0);
   return LLVMBuildShuffleVector(k->b, all, all, LLVMConstVector(at, n * BLOCKS), "");
 }
 static sq_lv scaled(sq_kern *k, sq_lv bits, LLVMTypeRef elem, double by) {
@@ -49,7 +48,8 @@ static sq_lv shifted(sq_kern *k, sq_lv w, int64_t by) {
   return LLVMBuildLShr(k->b, w, sq_k_like(k, LLVMTypeOf(w), by), "");
 }
 // Box and Muller in f64, whatever the type: one stream for all targets.
-static void normal_pair(sq_kern *k, sq_lv ubits, sq_lv vbits, double unit, sq_lv *even, sq_lv *odd) {
+static void normal_pair(sq_kern *k, sq_lv ubits, sq_lv vbits, double unit, sq_lv *even,
+                        sq_lv *odd) {
   sq_lv one = sq_k_like(k, LLVMTypeOf(ubits), 1);
   sq_lv u = scaled(k, LLVMBuildAdd(k->b, ubits, one, ""), k->f64, unit);
   sq_lv angle = LLVMBuildFMul(k->b, scaled(k, vbits, k->f64, unit),
@@ -111,8 +111,8 @@ void sq_kernel_random(sq_cg *cg, sq_node *n) {
   sq_lv block = LLVMBuildAdd(k->b, same(k, first), sq_k_lane_index(k, BLOCKS, k->i64), "");
   LLVMTypeRef narrow = LLVMVectorType(k->i32, BLOCKS);
   sq_lv c[4] = {LLVMBuildTrunc(k->b, block, narrow, ""),
-                LLVMBuildTrunc(k->b, shifted(k, block, 32), narrow, ""),
-                word(k, t == SQ_F64), word(k, 0)};
+                LLVMBuildTrunc(k->b, shifted(k, block, 32), narrow, ""), word(k, t == SQ_F64),
+                word(k, 0)};
   philox(k, c, key0, key1);
   sq_lv v = elements(k, c, t, n->flag == 1);
   sq_lv at = LLVMBuildMul(k->b, o.index[0], sq_k_int(k, step), "");
@@ -122,8 +122,9 @@ void sq_kernel_random(sq_cg *cg, sq_node *n) {
   sq_k_store_row(k, t, to, v, NULL);
   sq_kif_else(k, &whole);
   uint32_t w = (uint32_t)step;
-  sq_k_store_row(k, t, to, v, LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, w, k->i64),
-                                            sq_k_splat(k, left, w), ""));
+  sq_k_store_row(
+      k, t, to, v,
+      LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, w, k->i64), sq_k_splat(k, left, w), ""));
   sq_kif_end(k, &whole, 0, NULL, NULL, NULL);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);

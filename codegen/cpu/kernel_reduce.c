@@ -19,15 +19,24 @@ void sq_kacc_init(sq_kern *k, const sq_kacc *a, uint32_t w, sq_lv *part) {
   case SQ_MONOID_NONE:
   case SQ_SUM:
   case SQ_MEAN:
-  case SQ_ANY: part[0] = sq_k_const(k, t, 0, 0); break;
+  case SQ_ANY:
+    part[0] = sq_k_const(k, t, 0, 0);
+    break;
   case SQ_PROD:
-  case SQ_ALL: part[0] = sq_k_const(k, t, 1, 1); break;
+  case SQ_ALL:
+    part[0] = sq_k_const(k, t, 1, 1);
+    break;
   case SQ_MAX:
   case SQ_ARGMAX:
-  case SQ_LOGSUMEXP: part[0] = sq_k_lowest(k, t); break;
+  case SQ_LOGSUMEXP:
+    part[0] = sq_k_lowest(k, t);
+    break;
   case SQ_MIN:
-  case SQ_ARGMIN: part[0] = sq_k_highest(k, t); break;
-  case SQ_MONOID_COUNT: break;
+  case SQ_ARGMIN:
+    part[0] = sq_k_highest(k, t);
+    break;
+  case SQ_MONOID_COUNT:
+    break;
   }
   if (a->parts == 2)
     part[1] = is_arg(a) ? LLVMConstInt(k->i32, (uint64_t)-1, 1) : sq_k_const(k, t, 0, 0);
@@ -56,16 +65,23 @@ static sq_lv simple(sq_kern *k, const sq_kacc *a, sq_lv x, sq_lv y) {
   switch (a->m) {
   case SQ_MONOID_NONE:
   case SQ_SUM:
-  case SQ_MEAN: return sq_k_ewise(k, SQ_EW_ADD, t, x, y, false, false);
-  case SQ_PROD: return sq_k_ewise(k, SQ_EW_MUL, t, x, y, false, false);
-  case SQ_MAX: return sq_k_ewise(k, SQ_EW_MAX, t, y, x, false, false);
-  case SQ_MIN: return sq_k_ewise(k, SQ_EW_MIN, t, y, x, false, false);
-  case SQ_ANY: return either(k, x, y);
-  case SQ_ALL: return both(k, x, y);
+  case SQ_MEAN:
+    return sq_k_ewise(k, SQ_EW_ADD, t, x, y, false, false);
+  case SQ_PROD:
+    return sq_k_ewise(k, SQ_EW_MUL, t, x, y, false, false);
+  case SQ_MAX:
+    return sq_k_ewise(k, SQ_EW_MAX, t, y, x, false, false);
+  case SQ_MIN:
+    return sq_k_ewise(k, SQ_EW_MIN, t, y, x, false, false);
+  case SQ_ANY:
+    return either(k, x, y);
+  case SQ_ALL:
+    return both(k, x, y);
   case SQ_ARGMAX:
   case SQ_ARGMIN:
   case SQ_LOGSUMEXP:
-  case SQ_MONOID_COUNT: break;
+  case SQ_MONOID_COUNT:
+    break;
   }
   return x;
 }

@@ -1,11 +1,12 @@
 // Elements written at given positions: update, state_write, param_write; and keyed reductions.
 //
-// Where every parallel axis has a position of its own, no two elements meet: any order, tasks, vectors.
-// Else one task goes in index order, so that the last of repeated targets stays; an axis with a
-// position of its own may still be the vector axis.
+// Where every parallel axis has a position of its own, no two elements meet: any order, tasks,
+// vectors. Else one task goes in index order, so that the last of repeated targets stays; an axis
+// with a position of its own may still be the vector axis.
 //
-// A keyed reduction has accumulators for all elements of the result, in the result itself where they
-// are the result, else in scratch: set to the monoid's neutral, brought along in index order, finished.
+// A keyed reduction has accumulators for all elements of the result, in the result itself where
+// they are the result, else in scratch: set to the monoid's neutral, brought along in index order,
+// finished.
 #include "codegen/cpu/kernel.h"
 
 // Axes that are, times +-1, a position in which no other axis stands.
@@ -56,7 +57,8 @@ void sq_kernel_update(sq_cg *cg, sq_node *n) {
   sq_kernel_elements(k, &t, own | ~all, apart != all, write_element, &to);
 }
 
-// ---- keyed reductions ----------------------------------------------------------------------------------
+// ---- keyed reductions
+// ----------------------------------------------------------------------------------
 static sq_dtype wide_type(sq_dtype t) { return t == SQ_F16 || t == SQ_BF16 ? SQ_F32 : t; }
 typedef struct keyed {
   sq_kacc acc;
@@ -67,8 +69,8 @@ static keyed keyed_of(const sq_node *n) {
   keyed y = {.acc = sq_kacc_of(n->g, true)};
   sq_dtype out = n->out[0]->type.dtype;
   bool arg = y.acc.m == SQ_ARGMAX || y.acc.m == SQ_ARGMIN;
-  y.in_place = y.acc.parts == 1 && n->g->post == SQ_NO_SCALAR && y.acc.elem == out &&
-               wide_type(out) == out;
+  y.in_place =
+      y.acc.parts == 1 && n->g->post == SQ_NO_SCALAR && y.acc.elem == out && wide_type(out) == out;
   y.type[0] = wide_type(y.acc.elem);
   y.type[1] = arg ? SQ_I32 : y.type[0];
   return y;
@@ -97,8 +99,9 @@ static sq_lv part_base(sq_cg *cg, const sq_node *n, const keyed *y, uint32_t i) 
   sq_dims *ds = cg->graph->dims;
   sq_dim size = sq_dim_mul(ds, elements_of(cg->graph, &n->out[0]->type),
                            sq_dim_const(ds, sq_dtype_table[y->type[0]].bytes));
-  size = sq_dim_mul(ds, sq_dim_floordiv(ds, sq_dim_add(ds, size, sq_dim_const(ds, 63)),
-                                        sq_dim_const(ds, 64)), sq_dim_const(ds, 64));
+  size = sq_dim_mul(
+      ds, sq_dim_floordiv(ds, sq_dim_add(ds, size, sq_dim_const(ds, 63)), sq_dim_const(ds, 64)),
+      sq_dim_const(ds, 64));
   sq_lv at = sq_cg_dim(cg, size);
   return LLVMBuildGEP2(cg->builder, LLVMInt8TypeInContext(cg->ctx), base, &at, 1, "");
 }
@@ -134,8 +137,8 @@ static void emit_neutral(sq_cg *cg, const sq_node *n, const keyed *y) {
   sq_lv part[SQ_K_PARTS], total = sq_kern_dim(k, elements_of(k->g, &n->out[0]->type));
   sq_kacc_init(k, &y->acc, W, part);
   sq_lv left = LLVMBuildSub(k->b, total, f.loop.i, "");
-  sq_lv mask = LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, W, k->i64),
-                             sq_k_splat(k, left, W), "");
+  sq_lv mask =
+      LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, W, k->i64), sq_k_splat(k, left, W), "");
   sq_kif whole;
   sq_kif_begin(k, &whole, LLVMBuildICmp(k->b, LLVMIntSGE, left, sq_k_int(k, W), ""));
   for (int turn = 0; turn < 2; turn++) {
@@ -198,8 +201,10 @@ static void bring_element(scatter *s) {
   uint32_t mark = sq_knest_enter(t);
   for (uint32_t i = 0; i < g->domain.n; i++) {
     sq_lv d = sq_knest_value(t, g->domain.v[i]);
-    if (sq_k_is_vec(d)) t->mask = sq_k_and(k, t->mask, d);
-    else when = sq_k_and(k, when, d);
+    if (sq_k_is_vec(d))
+      t->mask = sq_k_and(k, t->mask, d);
+    else
+      when = sq_k_and(k, when, d);
   }
   sq_kif domain, place;
   if (when) sq_kif_begin(k, &domain, when);
@@ -224,8 +229,10 @@ static void bring_element(scatter *s) {
   sq_kacc_step(k, &s->y->acc, part, x, flat_index(t), where, t->tail);
   for (uint32_t i = 0; i < s->y->acc.parts; i++) {
     sq_lv at = sq_k_offset(k, s->part[i].base, to.first, s->y->type[i]);
-    if (t->w > 1) sq_k_store_row(k, s->y->type[i], at, part[i], where);
-    else sq_k_store(k, s->y->type[i], at, part[i]);
+    if (t->w > 1)
+      sq_k_store_row(k, s->y->type[i], at, part[i], where);
+    else
+      sq_k_store(k, s->y->type[i], at, part[i]);
   }
   t->mask = saved;
   sq_knest_leave(t, within);

@@ -54,21 +54,36 @@ sq_lv sq_math_scale(sq_kern *k, sq_lv y, sq_lv n) {
 
 static sq_lv inline_form(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b) {
   switch ((int)e) {
-  case SQ_EW_EXP: return sq_math_exp(k, a);
-  case SQ_EW_EXP2: return sq_math_exp2(k, a);
-  case SQ_EW_EXPM1: return sq_math_expm1(k, a);
-  case SQ_EW_LOG: return sq_math_log(k, a);
-  case SQ_EW_LOG2: return sq_math_log2(k, a);
-  case SQ_EW_LOG1P: return sq_math_log1p(k, a);
-  case SQ_EW_SIN: return sq_math_sin(k, a);
-  case SQ_EW_COS: return sq_math_cos(k, a);
-  case SQ_EW_TAN: return sq_math_tan(k, a);
-  case SQ_EW_TANH: return sq_math_tanh(k, a);
-  case SQ_EW_ERF: return sq_math_erf(k, a);
-  case SQ_EW_SIGMOID: return sq_math_sigmoid(k, a);
-  case SQ_EW_POW: return sq_math_pow(k, a, b);
-  case SQ_EW_ATAN2: return sq_math_atan2(k, a, b);
-  default: return a;
+  case SQ_EW_EXP:
+    return sq_math_exp(k, a);
+  case SQ_EW_EXP2:
+    return sq_math_exp2(k, a);
+  case SQ_EW_EXPM1:
+    return sq_math_expm1(k, a);
+  case SQ_EW_LOG:
+    return sq_math_log(k, a);
+  case SQ_EW_LOG2:
+    return sq_math_log2(k, a);
+  case SQ_EW_LOG1P:
+    return sq_math_log1p(k, a);
+  case SQ_EW_SIN:
+    return sq_math_sin(k, a);
+  case SQ_EW_COS:
+    return sq_math_cos(k, a);
+  case SQ_EW_TAN:
+    return sq_math_tan(k, a);
+  case SQ_EW_TANH:
+    return sq_math_tanh(k, a);
+  case SQ_EW_ERF:
+    return sq_math_erf(k, a);
+  case SQ_EW_SIGMOID:
+    return sq_math_sigmoid(k, a);
+  case SQ_EW_POW:
+    return sq_math_pow(k, a, b);
+  case SQ_EW_ATAN2:
+    return sq_math_atan2(k, a, b);
+  default:
+    return a;
   }
 }
 sq_lv sq_math_emit(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b, bool call) {
@@ -87,8 +102,7 @@ sq_lv sq_math_emit(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b, bool call) {
     const char *const attributes[] = {"noinline", "nounwind"};
     for (int i = 0; i < 2; i++) {
       unsigned id = LLVMGetEnumAttributeKindForName(attributes[i], strlen(attributes[i]));
-      LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
-                              LLVMCreateEnumAttribute(k->c, id, 0));
+      LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(k->c, id, 0));
     }
     sq_kern saved = *k;
     k->fn = fn;

@@ -18,22 +18,22 @@
 #pragma once
 #include "codegen/cpu/kernel.h"
 
-// The function `e` of a (and b), floats or vectors of floats. `call`: as a call of a function shared
-// by the module instead of inline, for code that runs seldom.
+// The function `e` of a (and b), floats or vectors of floats. `call`: as a call of a function
+// shared by the module instead of inline, for code that runs seldom.
 sq_lv sq_math_emit(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b, bool call);
 
 // Files of the family: math.c dispatches; each of these gives the inline form.
-sq_lv sq_math_exp(sq_kern *k, sq_lv x);  // math_exp.c
+sq_lv sq_math_exp(sq_kern *k, sq_lv x); // math_exp.c
 sq_lv sq_math_exp2(sq_kern *k, sq_lv x);
 sq_lv sq_math_expm1(sq_kern *k, sq_lv x);
 sq_lv sq_math_sigmoid(sq_kern *k, sq_lv x);
 sq_lv sq_math_tanh(sq_kern *k, sq_lv x);
 sq_lv sq_math_erf(sq_kern *k, sq_lv x);
-sq_lv sq_math_log(sq_kern *k, sq_lv x);  // math_log.c
+sq_lv sq_math_log(sq_kern *k, sq_lv x); // math_log.c
 sq_lv sq_math_log2(sq_kern *k, sq_lv x);
 sq_lv sq_math_log1p(sq_kern *k, sq_lv x);
 sq_lv sq_math_pow(sq_kern *k, sq_lv x, sq_lv y);
-sq_lv sq_math_sin(sq_kern *k, sq_lv x);  // math_trig.c
+sq_lv sq_math_sin(sq_kern *k, sq_lv x); // math_trig.c
 sq_lv sq_math_cos(sq_kern *k, sq_lv x);
 sq_lv sq_math_tan(sq_kern *k, sq_lv x);
 sq_lv sq_math_atan2(sq_kern *k, sq_lv y, sq_lv x);
@@ -47,7 +47,7 @@ sq_lv sq_math_poly(sq_kern *k, sq_lv x, const double *c, uint32_t n);
 sq_lv sq_math_call1(sq_kern *k, const char *intrinsic, sq_lv x);
 sq_lv sq_math_copysign(sq_kern *k, sq_lv mag, sq_lv sign);
 sq_lv sq_math_select(sq_kern *k, sq_lv c, sq_lv a, sq_lv b);
-sq_lv sq_math_bits(sq_kern *k, sq_lv x);              // float to integer bits
+sq_lv sq_math_bits(sq_kern *k, sq_lv x); // float to integer bits
 sq_lv sq_math_float(sq_kern *k, sq_lv bits, sq_lv like);
 // Nearest integer of x for |x| < 2^22 (f32), 2^51 (f64): as float, and as integer in *n.
 sq_lv sq_math_nearest(sq_kern *k, sq_lv x, sq_lv *n);

@@ -1,17 +1,16 @@
 // The exponential family: exp, exp2, expm1, sigmoid, tanh, erf.
 //
-// x = n ln2 + r with |r| <= ln2 / 2; exp(r) = 1 + (r + r^2 q(r)) with q a near-minimax polynomial; the
-// result is scaled by 2^n in two steps, so that overflow and subnormals come out by themselves.
+// x = n ln2 + r with |r| <= ln2 / 2; exp(r) = 1 + (r + r^2 q(r)) with q a near-minimax polynomial;
+// the result is scaled by 2^n in two steps, so that overflow and subnormals come out by themselves.
 #include "codegen/cpu/math.h"
 
 static const double exp_q32[] = {0.50000000143,   0.16666666683,   0.04166645681,
                                  0.0083333100242, 0.0013934541928, 0.00019891981314};
-static const double exp_q64[] = {0.4999999999999999947,    0.1666666666666667103,
-                                 0.04166666666666754233,   0.00833333333332608312,
-                                 0.001388888888847771864,  0.0001984126987500227879,
-                                 0.00002480158809672454645, 2.755725517000088744e-6,
-                                 2.755663282726826529e-7,  2.510531272962210178e-8,
-                                 2.110832175311919947e-9};
+static const double exp_q64[] = {
+    0.4999999999999999947,     0.1666666666666667103,   0.04166666666666754233,
+    0.00833333333332608312,    0.001388888888847771864, 0.0001984126987500227879,
+    0.00002480158809672454645, 2.755725517000088744e-6, 2.755663282726826529e-7,
+    2.510531272962210178e-8,   2.110832175311919947e-9};
 // q evaluated in the order of Horner; r + r^2 q(r).
 static sq_lv expm1_small(sq_kern *k, sq_lv r) {
   sq_lv q = sq_math_is_f64(r) ? sq_math_poly(k, r, exp_q64, 11) : sq_math_poly(k, r, exp_q32, 6);
@@ -29,7 +28,8 @@ static sq_lv reduce(sq_kern *k, sq_lv x, sq_lv *n) {
   sq_lv m = LLVMBuildFNeg(k->b, sq_math_nearest(k, t, n), "");
   // The high part times n is exact.
   sq_lv r = sq_k_fma(k, m, sq_math_const(x, d ? 6.93145751953125e-1 : 0.693359375), x);
-  return sq_k_fma(k, m, sq_math_const(x, d ? 1.42860682030941723212e-6 : -2.12194440054690583e-4), r);
+  return sq_k_fma(k, m, sq_math_const(x, d ? 1.42860682030941723212e-6 : -2.12194440054690583e-4),
+                  r);
 }
 static sq_lv one_plus(sq_kern *k, sq_lv p) {
   return LLVMBuildFAdd(k->b, sq_math_const(p, 1), p, "");
@@ -82,9 +82,8 @@ sq_lv sq_math_tanh(sq_kern *k, sq_lv x) {
 static sq_lv erf32(sq_kern *k, sq_lv x) {
   static const double near[] = {1.28379166e-1f,  -3.76125336e-1f, 1.12819925e-1f,
                                 -2.67681349e-2f, 4.99119423e-3f,  -5.96761703e-4f};
-  static const double far[] = {-1.28717512e-1f, -6.34846687e-1f, -1.06777877e-1f,
-                               2.42546219e-2f,  -3.88396438e-3f, 3.83197126e-4f,
-                               -1.72853470e-5f};
+  static const double far[] = {-1.28717512e-1f, -6.34846687e-1f, -1.06777877e-1f, 2.42546219e-2f,
+                               -3.88396438e-3f, 3.83197126e-4f,  -1.72853470e-5f};
   sq_lv a = sq_math_call1(k, "llvm.fabs", x);
   sq_lv p = sq_k_fma(k, sq_math_poly(k, LLVMBuildFMul(k->b, x, x, ""), near, 6), x, x);
   sq_lv t = clamp(k, a, 0, 4);
@@ -92,8 +91,8 @@ static sq_lv erf32(sq_kern *k, sq_lv x) {
   // The exponent lies in [-19, 0]: no overflow, no subnormals, one scaling step does.
   sq_lv n, r = reduce(k, e, &n), y = one_plus(k, expm1_small(k, r));
   LLVMTypeRef ti = LLVMTypeOf(n);
-  sq_lv bits = LLVMBuildAdd(k->b, sq_math_bits(k, y),
-                            LLVMBuildShl(k->b, n, sq_k_like(k, ti, 23), ""), "");
+  sq_lv bits =
+      LLVMBuildAdd(k->b, sq_math_bits(k, y), LLVMBuildShl(k->b, n, sq_k_like(k, ti, 23), ""), "");
   y = sq_math_float(k, bits, x);
   sq_lv v = sq_math_copysign(k, LLVMBuildFSub(k->b, sq_math_const(x, 1), y, ""), x);
   sq_lv small = LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 0.927734375), "");
@@ -101,13 +100,12 @@ static sq_lv erf32(sq_kern *k, sq_lv x) {
 }
 // f64: below 1 an odd polynomial, above 1 - exp(-x^2) q((x - 3) / (x + 3)), q for exp(x^2) erfc(x).
 static sq_lv erf64(sq_kern *k, sq_lv x) {
-  static const double near[] = {0.1283791670955125738,     -0.3761263890318374806,
-                                0.1128379167095487867,     -0.02686617064507679325,
-                                0.005223977624818014467,   -0.0008548326980833789905,
-                                0.0001205533111164271092,  -0.00001492559526683118157,
-                                1.646100048412136803e-6,   -1.635031270105469501e-7,
-                                1.465977527404743581e-8,   -1.137284885679167367e-9,
-                                5.957176147748911404e-11};
+  static const double near[] = {
+      0.1283791670955125738,    -0.3761263890318374806,     0.1128379167095487867,
+      -0.02686617064507679325,  0.005223977624818014467,    -0.0008548326980833789905,
+      0.0001205533111164271092, -0.00001492559526683118157, 1.646100048412136803e-6,
+      -1.635031270105469501e-7, 1.465977527404743581e-8,    -1.137284885679167367e-9,
+      5.957176147748911404e-11};
   static const double far[] = {
       0.1790011511813899504,     -0.3262335600430372337,    0.2456038017123309241,
       -0.1501159365007756948,    0.07166583719797188307,    -0.02439249931880023707,
@@ -118,8 +116,8 @@ static sq_lv erf64(sq_kern *k, sq_lv x) {
   sq_lv a = sq_math_call1(k, "llvm.fabs", x);
   sq_lv p = sq_k_fma(k, sq_math_poly(k, LLVMBuildFMul(k->b, x, x, ""), near, 13), x, x);
   sq_lv t = clamp(k, a, 1, 6), three = sq_math_const(x, 3);
-  sq_lv u = LLVMBuildFDiv(k->b, LLVMBuildFSub(k->b, t, three, ""),
-                          LLVMBuildFAdd(k->b, t, three, ""), "");
+  sq_lv u =
+      LLVMBuildFDiv(k->b, LLVMBuildFSub(k->b, t, three, ""), LLVMBuildFAdd(k->b, t, three, ""), "");
   sq_lv e = sq_math_exp(k, LLVMBuildFNeg(k->b, LLVMBuildFMul(k->b, t, t, ""), ""));
   sq_lv c = LLVMBuildFMul(k->b, e, sq_math_poly(k, u, far, 17), "");
   sq_lv v = sq_math_copysign(k, LLVMBuildFSub(k->b, sq_math_const(x, 1), c, ""), x);

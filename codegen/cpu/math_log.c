@@ -40,8 +40,7 @@ static sq_lv log_rest(sq_kern *k, sq_lv f) {
                                1.818357216161805012e-01, 1.531383769920937332e-01,
                                1.479819860511658591e-01};
   sq_lv z = mul(k, f, f), half = mul(k, z, sq_math_const(f, 0.5));
-  if (!sq_math_is_f64(f))
-    return sub(k, mul(k, mul(k, z, f), sq_math_poly(k, f, p32, 9)), half);
+  if (!sq_math_is_f64(f)) return sub(k, mul(k, mul(k, z, f), sq_math_poly(k, f, p32, 9)), half);
   sq_lv s = LLVMBuildFDiv(k->b, f, add(k, f, sq_math_const(f, 2)), ""), q = mul(k, s, s);
   sq_lv r = mul(k, q, sq_math_poly(k, q, p64, 7));
   return sub(k, mul(k, s, add(k, half, r)), half);
@@ -61,9 +60,10 @@ static sq_lv binary(sq_kern *k, sq_lv f, sq_lv e) {
 // 0: -inf; negative or NaN: NaN; inf: inf.
 static sq_lv edges(sq_kern *k, sq_lv at, sq_lv v) {
   double inf = __builtin_inf();
-  sq_lv ok = LLVMBuildAnd(k->b, compare(k, LLVMRealOGT, at, 0), compare(k, LLVMRealOLT, at, inf), "");
-  sq_lv other = sq_math_select(k, compare(k, LLVMRealOGT, at, 0), at,
-                               sq_math_const(at, __builtin_nan("")));
+  sq_lv ok =
+      LLVMBuildAnd(k->b, compare(k, LLVMRealOGT, at, 0), compare(k, LLVMRealOLT, at, inf), "");
+  sq_lv other =
+      sq_math_select(k, compare(k, LLVMRealOGT, at, 0), at, sq_math_const(at, __builtin_nan("")));
   other = sq_math_select(k, compare(k, LLVMRealOEQ, at, 0), sq_math_const(at, -inf), other);
   return sq_math_select(k, ok, v, other);
 }
@@ -88,6 +88,9 @@ sq_lv sq_math_log1p(sq_kern *k, sq_lv x) {
   sq_lv e, m = split(k, u, &e);
   LLVMTypeRef t = LLVMTypeOf(e);
   sq_lv scale = LLVMBuildSub(k->b, sq_k_like(k, t, d ? 1023 : 127), e, "");
+  // At the top of the range what was lost is nothing: 0 instead of a negative exponent.
+  sq_lv zero = LLVMConstNull(t);
+  scale = LLVMBuildSelect(k->b, LLVMBuildICmp(k->b, LLVMIntSGT, scale, zero, ""), scale, zero, "");
   scale = sq_math_float(k, LLVMBuildShl(k->b, scale, sq_k_like(k, t, d ? 52 : 23), ""), x);
   sq_lv f = sq_k_fma(k, lost, scale, sub(k, m, one));
   sq_lv v = edges(k, u, natural(k, f, int_to_float(k, e, x)));
@@ -95,7 +98,8 @@ sq_lv sq_math_log1p(sq_kern *k, sq_lv x) {
   return sq_math_select(k, small, x, v);
 }
 
-// ---- pow --------------------------------------------------------------------------------------------
+// ---- pow
+// --------------------------------------------------------------------------------------------
 typedef struct pair {
   sq_lv hi, lo;
 } pair;
@@ -137,8 +141,8 @@ static pair constant(sq_lv like, double hi, double lo) {
 }
 // log2 of a positive normal a, as a pair: 2 s (1 + q (1/3 + q (1/5 + ...))) log2(e) + e, q = s^2.
 static pair log2_pair(sq_kern *k, sq_lv m, sq_lv e) {
-  static const double tail[] = {2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11,
-                                2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
+  static const double tail[] = {2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11, 2.0 / 13,
+                                2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
   sq_lv one = sq_math_const(m, 1), f = sub(k, m, one), d = add(k, m, one);
   sq_lv dl = sub(k, m, sub(k, d, one));
   sq_lv s = LLVMBuildFDiv(k->b, f, d, "");
@@ -156,7 +160,7 @@ static pair log2_pair(sq_kern *k, sq_lv m, sq_lv e) {
   return sum(k, (pair){e, sq_math_const(m, 0)}, l2);
 }
 static sq_lv log2_short(sq_kern *k, sq_lv m, sq_lv e) {
-  static const double c[] = {2.885390081777927309, 0.9617966939243302238, 0.5770780172482943116,
+  static const double c[] = {2.885390081777927309,  0.9617966939243302238, 0.5770780172482943116,
                              0.4121984017274640962, 0.3206164115008347466, 0.2614434727591262575,
                              0.2429256822758342832};
   sq_lv one = sq_math_const(m, 1);
@@ -165,12 +169,11 @@ static sq_lv log2_short(sq_kern *k, sq_lv m, sq_lv e) {
 }
 // 2^(t + lo), |t| <= 2000, in f64.
 static sq_lv power2(sq_kern *k, sq_lv t, sq_lv lo) {
-  static const double q[] = {0.4999999999999999947,    0.1666666666666667103,
-                             0.04166666666666754233,   0.00833333333332608312,
-                             0.001388888888847771864,  0.0001984126987500227879,
-                             0.00002480158809672454645, 2.755725517000088744e-6,
-                             2.755663282726826529e-7,  2.510531272962210178e-8,
-                             2.110832175311919947e-9};
+  static const double q[] = {
+      0.4999999999999999947,     0.1666666666666667103,   0.04166666666666754233,
+      0.00833333333332608312,    0.001388888888847771864, 0.0001984126987500227879,
+      0.00002480158809672454645, 2.755725517000088744e-6, 2.755663282726826529e-7,
+      2.510531272962210178e-8,   2.110832175311919947e-9};
   sq_lv n, whole = sq_math_nearest(k, t, &n), r = add(k, sub(k, t, whole), lo);
   r = mul(k, r, sq_math_const(t, 0.69314718055994530942));
   sq_lv p = sq_k_fma(k, mul(k, r, r), sq_math_poly(k, r, q, 11), r);

@@ -1,21 +1,20 @@
 // Trigonometry: sin, cos, tan, atan2.
 //
-// x = n pi/2 + r, in f64 for both widths. Up to 2^20 by subtraction of pi/2 in three parts; beyond, lane
-// by lane, by the method of Payne and Hanek: the window of the bits of 2/pi that matters for x times the
-// integer mantissa of x, modulo 4, in 192-bit integers.
+// x = n pi/2 + r, in f64 for both widths. Up to 2^20 by subtraction of pi/2 in three parts; beyond,
+// lane by lane, by the method of Payne and Hanek: the window of the bits of 2/pi that matters for x
+// times the integer mantissa of x, modulo 4, in 192-bit integers.
 #include "codegen/cpu/math.h"
 
 // 2/pi times 2^1216, least significant word first, with zeros above for windows that begin there.
 #define TWO_OVER_PI_BITS 1216
 static const uint64_t two_over_pi[] = {
-    0x56033046fc7b6babull, 0x6bfb5fb11f8d5d08ull, 0x3d0739f78a5292eaull,
-    0x7527bac7ebe5f17bull, 0x4f463f669e5fea2dull, 0x6d367ecf27cb09b7ull,
-    0xef2f118b5a0a6d1full, 0x1ff897ffde05980full, 0x9c845f8bbdf9283bull,
-    0x3991d639835339f4ull, 0xe99c7026b45f7e41ull, 0xe88235f52ebb4484ull,
-    0xfe1deb1cb129a73eull, 0x06492eea09d1921cull, 0xb7246e3a424dd2e0ull,
-    0xfe5163abdebbc561ull, 0xdb6295993c439041ull, 0xfc2757d1f534ddc0ull,
-    0xa2f9836e4e441529ull, 0x0000000000000000ull, 0x0000000000000000ull,
-    0x0000000000000000ull, 0x0000000000000000ull, 0x0000000000000000ull,};
+    0x56033046fc7b6babull, 0x6bfb5fb11f8d5d08ull, 0x3d0739f78a5292eaull, 0x7527bac7ebe5f17bull,
+    0x4f463f669e5fea2dull, 0x6d367ecf27cb09b7ull, 0xef2f118b5a0a6d1full, 0x1ff897ffde05980full,
+    0x9c845f8bbdf9283bull, 0x3991d639835339f4ull, 0xe99c7026b45f7e41ull, 0xe88235f52ebb4484ull,
+    0xfe1deb1cb129a73eull, 0x06492eea09d1921cull, 0xb7246e3a424dd2e0ull, 0xfe5163abdebbc561ull,
+    0xdb6295993c439041ull, 0xfc2757d1f534ddc0ull, 0xa2f9836e4e441529ull, 0x0000000000000000ull,
+    0x0000000000000000ull, 0x0000000000000000ull, 0x0000000000000000ull, 0x0000000000000000ull,
+};
 
 static sq_lv add(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildFAdd(k->b, a, b, ""); }
 static sq_lv sub(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildFSub(k->b, a, b, ""); }
@@ -40,8 +39,8 @@ static sq_lv table(sq_kern *k) {
 }
 static sq_lv wide_to_double(sq_kern *k, sq_lv top64, sq_lv exponent) {
   sq_lv f = LLVMBuildUIToFP(k->b, top64, k->f64, "");
-  sq_lv e = LLVMBuildShl(k->b, LLVMBuildAdd(k->b, exponent, sq_k_int(k, 1023), ""),
-                         sq_k_int(k, 52), "");
+  sq_lv e =
+      LLVMBuildShl(k->b, LLVMBuildAdd(k->b, exponent, sq_k_int(k, 1023), ""), sq_k_int(k, 52), "");
   return mul(k, f, LLVMBuildBitCast(k->b, e, k->f64, ""));
 }
 // One finite f64 of at least 2^-200.
@@ -49,7 +48,8 @@ static angle reduce_large(sq_kern *k, sq_lv x) {
   LLVMTypeRef t192 = LLVMIntTypeInContext(k->c, 192), t256 = LLVMIntTypeInContext(k->c, 256);
   LLVMBuilderRef b = k->b;
   sq_lv bits = LLVMBuildBitCast(b, x, k->i64, "");
-  sq_lv biased = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, sq_k_int(k, 52), ""), sq_k_int(k, 2047), "");
+  sq_lv biased =
+      LLVMBuildAnd(b, LLVMBuildLShr(b, bits, sq_k_int(k, 52), ""), sq_k_int(k, 2047), "");
   sq_lv m = LLVMBuildOr(b, LLVMBuildAnd(b, bits, sq_k_int(k, (1ll << 52) - 1), ""),
                         sq_k_int(k, 1ll << 52), "");
   // |x| = m 2^E; the first bit of 2/pi that is not a multiple of 4 then has the number E - 1.
@@ -63,7 +63,8 @@ static angle reduce_large(sq_kern *k, sq_lv x) {
   sq_lv rest = LLVMBuildZExt(b, LLVMBuildAnd(b, shift, sq_k_int(k, 7), ""), t256, "");
   window = LLVMBuildTrunc(b, LLVMBuildLShr(b, window, rest, ""), t192, "");
   sq_lv p = LLVMBuildMul(b, window, LLVMBuildZExt(b, m, t192, ""), "");
-  sq_lv n = LLVMBuildAdd(b, p, LLVMBuildShl(b, LLVMConstInt(t192, 1, 0), LLVMConstInt(t192, 189, 0), ""), "");
+  sq_lv n = LLVMBuildAdd(
+      b, p, LLVMBuildShl(b, LLVMConstInt(t192, 1, 0), LLVMConstInt(t192, 189, 0), ""), "");
   n = LLVMBuildTrunc(b, LLVMBuildLShr(b, n, LLVMConstInt(t192, 190, 0), ""), k->i64, "");
   sq_lv f = LLVMBuildShl(b, p, LLVMConstInt(t192, 2, 0), "");
   sq_lv neg = LLVMBuildICmp(b, LLVMIntSLT, f, LLVMConstNull(t192), "");
@@ -80,7 +81,8 @@ static angle reduce_large(sq_kern *k, sq_lv x) {
   sq_lv h = wide_to_double(k, head, scale), l = wide_to_double(k, tail, scale);
   sq_lv c = LLVMConstReal(k->f64, 0x1.921fb54442d18p+0);
   sq_lv hi = mul(k, h, c);
-  // h = its first 26 bits + the rest, likewise c: the error of the product without a fused operation.
+  // h = its first 26 bits + the rest, likewise c: the error of the product without a fused
+  // operation.
   sq_lv split = LLVMConstReal(k->f64, 134217729.0), u = mul(k, h, split);
   sq_lv hh = sub(k, u, sub(k, u, h)), hl = sub(k, h, hh);
   sq_lv ch = LLVMConstReal(k->f64, 0x1.921fb58000000p+0);
@@ -113,9 +115,9 @@ static angle reduce(sq_kern *k, sq_lv x) {
   uint32_t w = sq_k_lanes(x);
   sq_lv size = sq_math_call1(k, "llvm.fabs", x);
   sq_lv inf = sq_math_const(x, __builtin_inf());
-  sq_lv big = LLVMBuildAnd(
-      k->b, LLVMBuildFCmp(k->b, LLVMRealOGE, size, sq_math_const(x, 0x1p20), ""),
-      LLVMBuildFCmp(k->b, LLVMRealOLT, size, inf, ""), "");
+  sq_lv big =
+      LLVMBuildAnd(k->b, LLVMBuildFCmp(k->b, LLVMRealOGE, size, sq_math_const(x, 0x1p20), ""),
+                   LLVMBuildFCmp(k->b, LLVMRealOLT, size, inf, ""), "");
   angle a = reduce_small(k, sq_math_select(k, big, sq_math_const(x, 0), x));
   sq_lv before[3] = {a.n, a.hi, a.lo}, after[3], out[3];
   sq_kif branch;
@@ -127,7 +129,8 @@ static angle reduce(sq_kern *k, sq_lv x) {
     sq_kloop loop;
     sq_kloop_begin(k, &loop, sq_k_int(k, 0), sq_k_int(k, w), 1, 3, before);
     angle s = reduce_large(k, LLVMBuildExtractElement(k->b, x, loop.i, ""));
-    sq_lv take = LLVMBuildExtractElement(k->b, big, loop.i, ""), next[3], got[3] = {s.n, s.hi, s.lo};
+    sq_lv take = LLVMBuildExtractElement(k->b, big, loop.i, ""), next[3],
+          got[3] = {s.n, s.hi, s.lo};
     for (int i = 0; i < 3; i++) {
       sq_lv old = LLVMBuildExtractElement(k->b, loop.phi[i], loop.i, "");
       sq_lv v = LLVMBuildSelect(k->b, take, got[i], old, "");
@@ -202,9 +205,9 @@ sq_lv sq_math_atan2(sq_kern *k, sq_lv y, sq_lv x) {
   static const double p32[] = {-0.33333331751, 0.19999538247, -0.14263878156, 0.10742895018,
                                -0.064491577507};
   static const double p64[] = {
-      -0.3333333333333333333,  0.1999999999999999142,  -0.1428571428571148148,
+      -0.3333333333333333333,  0.1999999999999999142,   -0.1428571428571148148,
       0.111111111107504237,    -0.09090909066753006421, 0.07692306726982753932,
-      -0.06666641820103902799, 0.05881922342871234175, -0.05258013368524368469,
+      -0.06666641820103902799, 0.05881922342871234175,  -0.05258013368524368469,
       0.04719215148004012874,  -0.04103709768667980622, 0.03061888086288212589,
       -0.01390121526306210931};
   bool d = sq_math_is_f64(x);
@@ -216,8 +219,11 @@ sq_lv sq_math_atan2(sq_kern *k, sq_lv y, sq_lv x) {
   sq_lv as = mul(k, a, scale), bs = mul(k, b, scale);
   sq_lv turned = LLVMBuildFCmp(k->b, LLVMRealOGT, as,
                                mul(k, bs, sq_math_const(x, 0.41421356237309504880)), "");
-  turned = LLVMBuildOr(k->b, turned, LLVMBuildAnd(k->b, LLVMBuildFCmp(k->b, LLVMRealOEQ, a, b, ""),
-                       LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 0), ""), ""), "");
+  turned =
+      LLVMBuildOr(k->b, turned,
+                  LLVMBuildAnd(k->b, LLVMBuildFCmp(k->b, LLVMRealOEQ, a, b, ""),
+                               LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 0), ""), ""),
+                  "");
   sq_lv top = sq_math_select(k, turned, sub(k, as, bs), as);
   sq_lv bottom = sq_math_select(k, turned, add(k, as, bs), bs);
   sq_lv z = LLVMBuildFDiv(k->b, top, bottom, ""), zero = sq_math_const(x, 0);

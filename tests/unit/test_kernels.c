@@ -1,5 +1,6 @@
-// CPU kernels against the interpreter: each graph, given as IR text, runs compiled for several targets
-// with tasks in both orders, and by sq_eval; results agree within rounding, bit by bit between orders.
+// CPU kernels against the interpreter: each graph, given as IR text, runs compiled for several
+// targets with tasks in both orders, and by sq_eval; results agree within rounding, bit by bit
+// between orders.
 #include "codegen/codegen.h"
 #include "ir/eval.h"
 #include <criterion/criterion.h>
@@ -9,7 +10,8 @@
 static sq_ctx *ctx;
 static const char *message;
 
-// ---- every value in a slot of its own -------------------------------------------------------------------
+// ---- every value in a slot of its own
+// -------------------------------------------------------------------
 static void place(sq_func *f, sq_graph *g, sq_value *v) {
   if (v->store != SQ_STORE_NONE) return;
   if (v->def && (v->def->op == SQ_OP_PARAM || v->def->op == SQ_OP_STATE_READ)) {
@@ -52,7 +54,8 @@ static void plan(sq_graph *g) {
   }
 }
 
-// ---- calling --------------------------------------------------------------------------------------------
+// ---- calling
+// --------------------------------------------------------------------------------------------
 static bool backwards;
 static void parallel(void *pool, int64_t n, sq_task fn, void *closure) {
   (void)pool;
@@ -63,8 +66,10 @@ static int64_t value_of(const sq_abi_expr *e, const int64_t *sym) {
   int n = 0;
   for (uint32_t k = 0; k < e->n; k++) {
     int64_t op = e->code[k];
-    if (op == SQ_X_CONST) stack[n++] = e->code[++k];
-    else if (op == SQ_X_SYM) stack[n++] = sym[e->code[++k]];
+    if (op == SQ_X_CONST)
+      stack[n++] = e->code[++k];
+    else if (op == SQ_X_SYM)
+      stack[n++] = sym[e->code[++k]];
     else {
       int64_t b = stack[--n], a = stack[--n];
       stack[n++] = op == SQ_X_ADD        ? a + b
@@ -99,13 +104,26 @@ static void put(sq_dtype t, void *data, int64_t k, double f, int64_t i) {
     uint32_t u;
   } b = {.f = (float)f};
   switch ((int)t) {
-  case SQ_F64: ((double *)data)[k] = f; break;
-  case SQ_F32: ((float *)data)[k] = (float)f; break;
-  case SQ_F16: ((uint16_t *)data)[k] = to_half(f); break;
-  case SQ_BF16: ((uint16_t *)data)[k] = (uint16_t)(b.u >> 16); break;
-  case SQ_I64: ((int64_t *)data)[k] = i; break;
-  case SQ_I32: ((int32_t *)data)[k] = (int32_t)i; break;
-  default: ((int8_t *)data)[k] = (int8_t)i;
+  case SQ_F64:
+    ((double *)data)[k] = f;
+    break;
+  case SQ_F32:
+    ((float *)data)[k] = (float)f;
+    break;
+  case SQ_F16:
+    ((uint16_t *)data)[k] = to_half(f);
+    break;
+  case SQ_BF16:
+    ((uint16_t *)data)[k] = (uint16_t)(b.u >> 16);
+    break;
+  case SQ_I64:
+    ((int64_t *)data)[k] = i;
+    break;
+  case SQ_I32:
+    ((int32_t *)data)[k] = (int32_t)i;
+    break;
+  default:
+    ((int8_t *)data)[k] = (int8_t)i;
   }
 }
 static void get(sq_dtype t, const void *data, int64_t k, double *f, int64_t *i) {
@@ -115,17 +133,30 @@ static void get(sq_dtype t, const void *data, int64_t k, double *f, int64_t *i) 
   } b;
   *f = 0, *i = 0;
   switch ((int)t) {
-  case SQ_F64: *f = ((const double *)data)[k]; break;
-  case SQ_F32: *f = ((const float *)data)[k]; break;
-  case SQ_F16: *f = from_half(((const uint16_t *)data)[k]); break;
+  case SQ_F64:
+    *f = ((const double *)data)[k];
+    break;
+  case SQ_F32:
+    *f = ((const float *)data)[k];
+    break;
+  case SQ_F16:
+    *f = from_half(((const uint16_t *)data)[k]);
+    break;
   case SQ_BF16:
     b.u = (uint32_t)((const uint16_t *)data)[k] << 16;
     *f = b.f;
     break;
-  case SQ_I64: *i = ((const int64_t *)data)[k]; break;
-  case SQ_I32: *i = ((const int32_t *)data)[k]; break;
-  case SQ_I8: *i = ((const int8_t *)data)[k]; break;
-  default: *i = ((const uint8_t *)data)[k];
+  case SQ_I64:
+    *i = ((const int64_t *)data)[k];
+    break;
+  case SQ_I32:
+    *i = ((const int32_t *)data)[k];
+    break;
+  case SQ_I8:
+    *i = ((const int8_t *)data)[k];
+    break;
+  default:
+    *i = ((const uint8_t *)data)[k];
   }
 }
 typedef enum inputs { PLAIN, SPECIAL } inputs;
@@ -189,14 +220,17 @@ static void compare(const char *name, const char *target, const sq_graph *g, con
                     sq_tensor64 *want, uint32_t n) {
   for (uint32_t k = 0; k < n; k++) {
     sq_tensor64 *t = &want[k];
-    double eps = t->dtype == SQ_F64 ? 1e-13 : t->dtype == SQ_F32 ? 3e-6 : t->dtype == SQ_F16 ? 2e-3 : 1e-2;
+    double eps = t->dtype == SQ_F64   ? 1e-13
+                 : t->dtype == SQ_F32 ? 3e-6
+                 : t->dtype == SQ_F16 ? 2e-3
+                                      : 1e-2;
     for (int64_t i = 0; i < sq_tensor64_count(t); i++) {
       double f;
       int64_t v;
       get(t->dtype, r->out[k], i, &f, &v);
       if (!t->f) {
-        cr_assert_eq(v, t->i[i], "%s on %s: result %u [%ld]: %ld, want %ld", name, target, k, (long)i,
-                     (long)v, (long)t->i[i]);
+        cr_assert_eq(v, t->i[i], "%s on %s: result %u [%ld]: %ld, want %ld", name, target, k,
+                     (long)i, (long)v, (long)t->i[i]);
         continue;
       }
       double w = t->f[i];
@@ -293,39 +327,61 @@ static void check(const char *name, const char *text, const char *sizes, inputs 
 
 #define HEAD "graph t f32" REST
 #define REST "\nsym N size\nsym M size\nsym K size\nsite 0 \"outside\"\nsite 1 \"other\"\n"
-static const char *const many_sizes[] = {"N=5 M=3 K=7", "N=1 M=1 K=1", "N=37 M=67 K=131", "N=0 M=4 K=5",
-                                         "N=4 M=0 K=3", "N=16 M=64 K=32"};
+static const char *const many_sizes[] = {"N=5 M=3 K=7", "N=1 M=1 K=1", "N=37 M=67 K=131",
+                                         "N=0 M=4 K=5", "N=4 M=0 K=3", "N=16 M=64 K=32"};
 static void each_size(const char *name, const char *text, inputs kind) {
   check_many(name, text, many_sizes, sizeof many_sizes / sizeof *many_sizes, kind);
 }
 
-// ---- elementwise ----------------------------------------------------------------------------------------
+// ---- elementwise
+// ----------------------------------------------------------------------------------------
 Test(kernels, elementwise) {
-  each_size("add", HEAD "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
-                        "  %r = generic (%x, %y) [n < N, m < M] { %x[n, m] * 2.0 + %y[m] } : f32[N, M]\n"
-                        "  yield %r\n}\n", PLAIN);
-  each_size("transpose", HEAD "entry @f(%x: f32[N, M]) -> (r: f32[M, N]) {\n"
-                              "  %r = generic (%x) [m < M, n < N] { %x[n, m] } : f32[M, N]\n"
-                              "  yield %r\n}\n", PLAIN);
+  each_size("add",
+            HEAD "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
+                 "  %r = generic (%x, %y) [n < N, m < M] { %x[n, m] * 2.0 + %y[m] } : f32[N, M]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
+  each_size("transpose",
+            HEAD "entry @f(%x: f32[N, M]) -> (r: f32[M, N]) {\n"
+                 "  %r = generic (%x) [m < M, n < N] { %x[n, m] } : f32[M, N]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
 }
 // One elementwise function of x (and y) of a type.
 static void function_of(const char *type, const char *out, const char *expr, inputs kind) {
   char text[1024];
   snprintf(text, sizeof text,
            "graph t %s" REST "entry @f(%%x: %s[N, M], %%y: %s[N, M]) -> (r: %s[N, M]) {\n"
-                "  %%r = generic (%%x, %%y) [n < N, m < M] { %s } : %s[N, M]\n  yield %%r\n}\n",
+           "  %%r = generic (%%x, %%y) [n < N, m < M] { %s } : %s[N, M]\n  yield %%r\n}\n",
            strcmp(type, "f64") ? "f32" : "f64", type, type, out, expr, out);
   check(expr, text, "N=3 M=29", kind);
 }
 Test(kernels, functions) {
-  static const char *const exprs[] = {
-      "exp(%x[n, m])", "log(%x[n, m] * %x[n, m])", "sigmoid(%x[n, m])", "tanh(%x[n, m])",
-      "erf(%x[n, m])", "sin(%x[n, m])", "cos(%x[n, m])", "sqrt(abs(%x[n, m]))",
-      "%x[n, m] / %y[n, m]", "minimum(%x[n, m], %y[n, m])", "maximum(%x[n, m], %y[n, m])",
-      "floor(%x[n, m])", "ceil(%x[n, m])", "round(%x[n, m])", "sign(%x[n, m])", "neg(%x[n, m])",
-      "expm1(%x[n, m])", "log1p(abs(%x[n, m]))", "exp2(%x[n, m])", "rsqrt(abs(%x[n, m]) + 1.0)",
-      "pow(abs(%x[n, m]), %y[n, m])", "atan2(%x[n, m], %y[n, m])", "floordiv(%x[n, m], %y[n, m] + 9.0)",
-      "mod(%x[n, m], %y[n, m] + 9.0)", "select(%x[n, m] < %y[n, m], 1.0, %x[n, m])"};
+  static const char *const exprs[] = {"exp(%x[n, m])",
+                                      "log(%x[n, m] * %x[n, m])",
+                                      "sigmoid(%x[n, m])",
+                                      "tanh(%x[n, m])",
+                                      "erf(%x[n, m])",
+                                      "sin(%x[n, m])",
+                                      "cos(%x[n, m])",
+                                      "sqrt(abs(%x[n, m]))",
+                                      "%x[n, m] / %y[n, m]",
+                                      "minimum(%x[n, m], %y[n, m])",
+                                      "maximum(%x[n, m], %y[n, m])",
+                                      "floor(%x[n, m])",
+                                      "ceil(%x[n, m])",
+                                      "round(%x[n, m])",
+                                      "sign(%x[n, m])",
+                                      "neg(%x[n, m])",
+                                      "expm1(%x[n, m])",
+                                      "log1p(abs(%x[n, m]))",
+                                      "exp2(%x[n, m])",
+                                      "rsqrt(abs(%x[n, m]) + 1.0)",
+                                      "pow(abs(%x[n, m]), %y[n, m])",
+                                      "atan2(%x[n, m], %y[n, m])",
+                                      "floordiv(%x[n, m], %y[n, m] + 9.0)",
+                                      "mod(%x[n, m], %y[n, m] + 9.0)",
+                                      "select(%x[n, m] < %y[n, m], 1.0, %x[n, m])"};
   for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++) {
     function_of("f32", "f32", exprs[i], PLAIN);
     function_of("f64", "f64", exprs[i], SPECIAL);
@@ -338,12 +394,18 @@ Test(kernels, functions) {
 }
 Test(kernels, integers) {
   static const char *const types[] = {"i64", "i32", "i8", "u8"};
-  static const char *const exprs[] = {
-      "%x[n, m] + %y[n, m]", "(%x[n, m] - %y[n, m]) * %y[n, m]", "%x[n, m] // %y[n, m]",
-      "%x[n, m] % %y[n, m]", "(%x[n, m] - %y[n, m]) // (%y[n, m] - %x[n, m])",
-      "(%x[n, m] - %y[n, m]) % (%y[n, m] - %x[n, m])", "abs(%x[n, m] - %y[n, m])",
-      "minimum(%x[n, m], %y[n, m])", "shl(%x[n, m], %y[n, m])", "shr(%x[n, m] - %y[n, m], %x[n, m])",
-      "bitxor(%x[n, m], %y[n, m])", "sign(%x[n, m] - %y[n, m])"};
+  static const char *const exprs[] = {"%x[n, m] + %y[n, m]",
+                                      "(%x[n, m] - %y[n, m]) * %y[n, m]",
+                                      "%x[n, m] // %y[n, m]",
+                                      "%x[n, m] % %y[n, m]",
+                                      "(%x[n, m] - %y[n, m]) // (%y[n, m] - %x[n, m])",
+                                      "(%x[n, m] - %y[n, m]) % (%y[n, m] - %x[n, m])",
+                                      "abs(%x[n, m] - %y[n, m])",
+                                      "minimum(%x[n, m], %y[n, m])",
+                                      "shl(%x[n, m], %y[n, m])",
+                                      "shr(%x[n, m] - %y[n, m], %x[n, m])",
+                                      "bitxor(%x[n, m], %y[n, m])",
+                                      "sign(%x[n, m] - %y[n, m])"};
   for (int t = 0; t < 4; t++)
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++)
       function_of(types[t], types[t], exprs[i], PLAIN);
@@ -356,22 +418,27 @@ Test(kernels, integers) {
   function_of("bool", "i32", "i32(%x[n, m]) + i32(m)", PLAIN);
 }
 
-// ---- reductions -----------------------------------------------------------------------------------------
+// ---- reductions
+// -----------------------------------------------------------------------------------------
 static void reduction(const char *monoid, const char *type, const char *out, inputs kind) {
   char text[2048];
   static const char *const shapes[] = {
       "  %%r = generic (%%x) [n < N] %s [m < M] { %%x[n, m] } : %s[N]\n",
       "  %%r = generic (%%x) [m < M] %s [n < N] { %%x[n, m] } : %s[M]\n",
       "  %%r = generic (%%x) [] %s [n < N, m < M] { %%x[n, m] } : %s\n",
-      "  %%r = generic (%%x) [k < K] %s [n < N, m < M] { where m <= n + k, n < dim(K); %%x[n, m] } : %s[K]\n",
-      "  %%r = generic (%%x) [n < N] %s [m < M] { where n < m + 3, m <= n + 9; %%x[n, m] } : %s[N]\n",
-      "  %%r = generic (%%x) [n < N] %s [m < M] { where m %% 3 != 1, n %% 2 == 0; %%x[n, m] } : %s[N]\n",
+      "  %%r = generic (%%x) [k < K] %s [n < N, m < M] { where m <= n + k, n < dim(K); %%x[n, m] } "
+      ": %s[K]\n",
+      "  %%r = generic (%%x) [n < N] %s [m < M] { where n < m + 3, m <= n + 9; %%x[n, m] } : "
+      "%s[N]\n",
+      "  %%r = generic (%%x) [n < N] %s [m < M] { where m %% 3 != 1, n %% 2 == 0; %%x[n, m] } : "
+      "%s[N]\n",
       "  %%r = generic (%%x) [m < M] %s [n < N] { where n <= m; %%x[n, m] } : %s[M]\n"};
   static const char *const results[] = {"[N]", "[M]", "", "[K]", "[N]", "[N]", "[M]"};
   for (int i = 0; i < 7; i++) {
     char nest[512];
     snprintf(nest, sizeof nest, shapes[i], monoid, out);
-    snprintf(text, sizeof text, HEAD "entry @f(%%x: %s[N, M], %%z: f32[K]) -> (r: %s%s) {\n%s  yield %%r\n}\n", type,
+    snprintf(text, sizeof text,
+             HEAD "entry @f(%%x: %s[N, M], %%z: f32[K]) -> (r: %s%s) {\n%s  yield %%r\n}\n", type,
              out, results[i], nest);
     each_size(monoid, text, kind);
   }
@@ -404,101 +471,140 @@ Test(kernels, narrow_sums) {
   char text[1024];
   static const char *const types[] = {"f16", "bf16"};
   for (int i = 0; i < 2; i++) {
-    snprintf(text, sizeof text,
-             HEAD "entry @f(%%x: %s[N, M]) -> (r: f32[N]) {\n"
-                  "  %%r = generic (%%x) [n < N] sum [m < M] { f32(%%x[n, m]); post acc / 2.0 } : f32[N]\n"
-                  "  yield %%r\n}\n", types[i]);
+    snprintf(
+        text, sizeof text,
+        HEAD
+        "entry @f(%%x: %s[N, M]) -> (r: f32[N]) {\n"
+        "  %%r = generic (%%x) [n < N] sum [m < M] { f32(%%x[n, m]); post acc / 2.0 } : f32[N]\n"
+        "  yield %%r\n}\n",
+        types[i]);
     each_size(types[i], text, PLAIN);
   }
 }
 Test(kernels, products) {
-  each_size("small integers", HEAD
-            "entry @f(%x: i32[N, K], %y: i32[M, K]) -> (r: i32[N, M]) {\n"
-            "  %r = generic (%x, %y) [n < N, m < M] sum [k < K] { %x[n, k] * %y[m, k] } : i32[N, M]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("post", HEAD
-            "entry @f(%x: f32[N, K], %y: f32[K, M], %z: f32[M]) -> (r: f32[N, M]) {\n"
-            "  %r = generic (%x, %y, %z) [n < N, m < M] sum [k < K] {\n"
-            "    %x[n, k] * exp(neg(abs(%y[k, m])));\n    post tanh(acc) + %z[m];\n  } : f32[N, M]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("three axes", HEAD
-            "entry @f(%x: f32[N, M, K]) -> (r: f32[M]) {\n"
-            "  %r = generic (%x) [m < M] sum [n < N, k < K] { %x[n, m, k] } : f32[M]\n"
-            "  yield %r\n}\n", PLAIN);
+  each_size(
+      "small integers",
+      HEAD
+      "entry @f(%x: i32[N, K], %y: i32[M, K]) -> (r: i32[N, M]) {\n"
+      "  %r = generic (%x, %y) [n < N, m < M] sum [k < K] { %x[n, k] * %y[m, k] } : i32[N, M]\n"
+      "  yield %r\n}\n",
+      PLAIN);
+  each_size(
+      "post",
+      HEAD "entry @f(%x: f32[N, K], %y: f32[K, M], %z: f32[M]) -> (r: f32[N, M]) {\n"
+           "  %r = generic (%x, %y, %z) [n < N, m < M] sum [k < K] {\n"
+           "    %x[n, k] * exp(neg(abs(%y[k, m])));\n    post tanh(acc) + %z[m];\n  } : f32[N, M]\n"
+           "  yield %r\n}\n",
+      PLAIN);
+  each_size("three axes",
+            HEAD "entry @f(%x: f32[N, M, K]) -> (r: f32[M]) {\n"
+                 "  %r = generic (%x) [m < M] sum [n < N, k < K] { %x[n, m, k] } : f32[M]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
 }
 
-// ---- reads ----------------------------------------------------------------------------------------------
+// ---- reads
+// ----------------------------------------------------------------------------------------------
 Test(kernels, reads) {
-  each_size("gather", HEAD
+  each_size("gather",
+            HEAD
             "entry @f(%t: f32[5, M], %at: i32[N]) -> (r: f32[N, M]) {\n"
             "  %r = generic (%t, %at) [n < N, m < M] { %t[i64(%at[n]), m; site 0] } : f32[N, M]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("gather fails", HEAD
+            "  yield %r\n}\n",
+            PLAIN);
+  each_size("gather fails",
+            HEAD
             "entry @f(%t: f32[3, M], %at: i32[N]) -> (r: f32[N, M]) {\n"
             "  %r = generic (%t, %at) [n < N, m < M] { %t[i64(%at[n]), m; site 0] } : f32[N, M]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("gather lanes", HEAD
+            "  yield %r\n}\n",
+            PLAIN);
+  each_size("gather lanes",
+            HEAD
             "entry @f(%t: f32[4, M], %at: i32[N]) -> (r: f32[M, N]) {\n"
             "  %r = generic (%t, %at) [m < M, n < N] { %t[i64(%at[n]), m; else 7.0] } : f32[M, N]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("window", HEAD
-            "entry @f(%x: f32[N, M], %w: f32[3]) -> (r: f32[N, M]) {\n"
-            "  %r = generic (%x, %w) [n < N, m < M] sum [k < 3] { %x[n, m - k; else 0.5] * %w[k] } : "
-            "f32[N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("guard", HEAD
-            "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
-            "  %r = generic (%x) [n < N, m < M] { select(2 <= m and n < 3, %x[n, m - 2; if 2 <= m and n < 3],"
-            " -1.0) } : f32[N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("domain reads", HEAD
-            "entry @f(%x: f32[N]) -> (r: f32[N]) {\n"
-            "  %r = generic (%x) [n < N] sum [m < N] { where m <= n; %x[n - m] } : f32[N]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("merge heads", HEAD
-            "entry @f(%x: f32[3, N, 16]) -> (r: f32[N, 48]) {\n"
-            "  %r = generic (%x) [n < N, c < 48] { %x[c // 16, n, c % 16] } : f32[N, 48]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("strides", HEAD
-            "entry @f(%x: f32[N, M]) -> (r: f32[N, 5]) {\n"
-            "  %r = generic (%x) [n < N, c < 5] { %x[n, 3 * c + 1; else 0.0] } : f32[N, 5]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("small last axis", HEAD
-            "entry @f(%x: f32[N, M, 3]) -> (r: f32[N, M, 3]) {\n"
-            "  %r = generic (%x) [n < N, m < M, c < 3] { %x[n, m, c] + 1.0 } : f32[N, M, 3]\n"
-            "  yield %r\n}\n", PLAIN);
+            "  yield %r\n}\n",
+            PLAIN);
+  each_size(
+      "window",
+      HEAD
+      "entry @f(%x: f32[N, M], %w: f32[3]) -> (r: f32[N, M]) {\n"
+      "  %r = generic (%x, %w) [n < N, m < M] sum [k < 3] { %x[n, m - k; else 0.5] * %w[k] } : "
+      "f32[N, M]\n  yield %r\n}\n",
+      PLAIN);
+  each_size("guard",
+            HEAD "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
+                 "  %r = generic (%x) [n < N, m < M] { select(2 <= m and n < 3, %x[n, m - 2; if 2 "
+                 "<= m and n < 3],"
+                 " -1.0) } : f32[N, M]\n  yield %r\n}\n",
+            PLAIN);
+  each_size("domain reads",
+            HEAD "entry @f(%x: f32[N]) -> (r: f32[N]) {\n"
+                 "  %r = generic (%x) [n < N] sum [m < N] { where m <= n; %x[n - m] } : f32[N]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
+  each_size("merge heads",
+            HEAD "entry @f(%x: f32[3, N, 16]) -> (r: f32[N, 48]) {\n"
+                 "  %r = generic (%x) [n < N, c < 48] { %x[c // 16, n, c % 16] } : f32[N, 48]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
+  each_size("strides",
+            HEAD "entry @f(%x: f32[N, M]) -> (r: f32[N, 5]) {\n"
+                 "  %r = generic (%x) [n < N, c < 5] { %x[n, 3 * c + 1; else 0.0] } : f32[N, 5]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
+  each_size("small last axis",
+            HEAD "entry @f(%x: f32[N, M, 3]) -> (r: f32[N, M, 3]) {\n"
+                 "  %r = generic (%x) [n < N, m < M, c < 3] { %x[n, m, c] + 1.0 } : f32[N, M, 3]\n"
+                 "  yield %r\n}\n",
+            PLAIN);
 }
 
-// ---- writes ---------------------------------------------------------------------------------------------
+// ---- writes
+// ---------------------------------------------------------------------------------------------
 Test(kernels, updates) {
-  each_size("rows", HEAD
-            "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
-            "  %c = generic (%x) [n < N, m < M] { %x[n, m] } : f32[N, M]\n"
-            "  %r = update (%c, %y) [m < M] { at [2, m; site 0]; guard 2 < dim(N); %y[m] } : f32[N, M]\n"
-            "  yield %r\n}\n", PLAIN);
-  each_size("scatter", HEAD
-            "entry @f(%x: f32[5, M], %at: i32[N], %y: f32[N, M]) -> (r: f32[5, M]) {\n"
-            "  %c = generic (%x) [n < 5, m < M] { %x[n, m] } : f32[5, M]\n"
-            "  %r = update (%c, %y, %at) [n < N, m < M] { at [i64(%at[n]), m; site 0]; %y[n, m] } : "
-            "f32[5, M]\n  yield %r\n}\n", PLAIN);
-  each_size("scatter fails", HEAD
-            "entry @f(%x: f32[3, M], %at: i32[N], %y: f32[N, M]) -> (r: f32[3, M]) {\n"
-            "  %c = generic (%x) [n < 3, m < M] { %x[n, m] } : f32[3, M]\n"
-            "  %r = update (%c, %y, %at) [n < N, m < M] { at [i64(%at[n]), m; site 1]; %y[n, m] } : "
-            "f32[3, M]\n  yield %r\n}\n", PLAIN);
-  each_size("turned", HEAD
-            "entry @f(%x: f32[N, M], %y: f32[M, N]) -> (r: f32[N, M]) {\n"
-            "  %c = generic (%x) [n < N, m < M] { %x[n, m] } : f32[N, M]\n"
-            "  %r = update (%c, %y) [m < M, n < N] { at [dim(N) - 1 - n, m]; %y[m, n] } : f32[N, M]\n"
-            "  yield %r\n}\n", PLAIN);
+  each_size(
+      "rows",
+      HEAD
+      "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
+      "  %c = generic (%x) [n < N, m < M] { %x[n, m] } : f32[N, M]\n"
+      "  %r = update (%c, %y) [m < M] { at [2, m; site 0]; guard 2 < dim(N); %y[m] } : f32[N, M]\n"
+      "  yield %r\n}\n",
+      PLAIN);
+  each_size(
+      "scatter",
+      HEAD "entry @f(%x: f32[5, M], %at: i32[N], %y: f32[N, M]) -> (r: f32[5, M]) {\n"
+           "  %c = generic (%x) [n < 5, m < M] { %x[n, m] } : f32[5, M]\n"
+           "  %r = update (%c, %y, %at) [n < N, m < M] { at [i64(%at[n]), m; site 0]; %y[n, m] } : "
+           "f32[5, M]\n  yield %r\n}\n",
+      PLAIN);
+  each_size(
+      "scatter fails",
+      HEAD "entry @f(%x: f32[3, M], %at: i32[N], %y: f32[N, M]) -> (r: f32[3, M]) {\n"
+           "  %c = generic (%x) [n < 3, m < M] { %x[n, m] } : f32[3, M]\n"
+           "  %r = update (%c, %y, %at) [n < N, m < M] { at [i64(%at[n]), m; site 1]; %y[n, m] } : "
+           "f32[3, M]\n  yield %r\n}\n",
+      PLAIN);
+  each_size(
+      "turned",
+      HEAD
+      "entry @f(%x: f32[N, M], %y: f32[M, N]) -> (r: f32[N, M]) {\n"
+      "  %c = generic (%x) [n < N, m < M] { %x[n, m] } : f32[N, M]\n"
+      "  %r = update (%c, %y) [m < M, n < N] { at [dim(N) - 1 - n, m]; %y[m, n] } : f32[N, M]\n"
+      "  yield %r\n}\n",
+      PLAIN);
 }
 static void keyed(const char *monoid, const char *type, const char *out, const char *more) {
   char text[2048];
-  snprintf(text, sizeof text,
-           HEAD "entry @f(%%x: %s[N, M], %%at: i32[N]) -> (r: %s[4, M], s: %s[4]) {\n"
-                "  %%r = generic (%%x, %%at) [] %s [n < N, m < M] keyed { %s at [i64(%%at[n]), m]; %%x[n, m] "
-                "} : %s[4, M]\n"
-                "  %%s = generic (%%x, %%at) [] %s [n < N, m < M] keyed { %s at [i64(%%at[n])]; %%x[n, m] } : "
-                "%s[4]\n  yield %%r, %%s\n}\n",
-           type, out, out, monoid, more, out, monoid, more, out);
+  snprintf(
+      text, sizeof text,
+      HEAD
+      "entry @f(%%x: %s[N, M], %%at: i32[N]) -> (r: %s[4, M], s: %s[4]) {\n"
+      "  %%r = generic (%%x, %%at) [] %s [n < N, m < M] keyed { %s at [i64(%%at[n]), m]; %%x[n, m] "
+      "} : %s[4, M]\n"
+      "  %%s = generic (%%x, %%at) [] %s [n < N, m < M] keyed { %s at [i64(%%at[n])]; %%x[n, m] } "
+      ": "
+      "%s[4]\n  yield %%r, %%s\n}\n",
+      type, out, out, monoid, more, out, monoid, more, out);
   each_size(monoid, text, PLAIN);
 }
 Test(kernels, keyed_reductions) {
@@ -512,13 +618,15 @@ Test(kernels, keyed_reductions) {
   keyed("prod", "f64", "f64", "");
 }
 
-// ---- along an axis --------------------------------------------------------------------------------------
+// ---- along an axis
+// --------------------------------------------------------------------------------------
 static void along(const char *op, const char *type, const char *out, inputs kind) {
   char text[1024];
   for (int axis = 0; axis < 2; axis++) {
     snprintf(text, sizeof text,
              HEAD "entry @f(%%x: %s[N, M]) -> (r: %s[N, M]) {\n"
-                  "  %%r = %s axis %d (%%x) : %s[N, M]\n  yield %%r\n}\n", type, out, op, axis, out);
+                  "  %%r = %s axis %d (%%x) : %s[N, M]\n  yield %%r\n}\n",
+             type, out, op, axis, out);
     each_size(op, text, kind);
   }
 }
@@ -534,8 +642,9 @@ Test(kernels, orders) {
   char text[1024];
   for (int axis = 0; axis < 2; axis++) {
     snprintf(text, sizeof text,
-             HEAD "entry @f(%%x: f32[N, M], %%ok: bool[N, M]) -> (v: f32[%s], i: i32[%s]) {\n"
-                  "  %%v, %%i = topk axis %d k 4 (%%x, %%ok) : f32[%s], i32[%s]\n  yield %%v, %%i\n}\n",
+             HEAD
+             "entry @f(%%x: f32[N, M], %%ok: bool[N, M]) -> (v: f32[%s], i: i32[%s]) {\n"
+             "  %%v, %%i = topk axis %d k 4 (%%x, %%ok) : f32[%s], i32[%s]\n  yield %%v, %%i\n}\n",
              axis ? "N, 4" : "4, M", axis ? "N, 4" : "4, M", axis, axis ? "N, 4" : "4, M",
              axis ? "N, 4" : "4, M");
     each_size("topk", text, SPECIAL);
@@ -547,47 +656,56 @@ Test(kernels, random) {
   for (int i = 0; i < 8; i++) {
     snprintf(text, sizeof text,
              HEAD "entry @f(%%k: i64, %%x: f32[N, M]) -> (r: %s[N, M]) {\n"
-                  "  %%r = random %s (%%k) : %s[N, M]\n  yield %%r\n}\n", types[i / 2],
-             i % 2 ? "normal" : "uniform", types[i / 2]);
+                  "  %%r = random %s (%%k) : %s[N, M]\n  yield %%r\n}\n",
+             types[i / 2], i % 2 ? "normal" : "uniform", types[i / 2]);
     each_size("random", text, PLAIN);
   }
 }
 
-// ---- groups ---------------------------------------------------------------------------------------------
+// ---- groups
+// ---------------------------------------------------------------------------------------------
 Test(kernels, groups) {
-  each_size("softmax", HEAD
-            "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
-            "  %r = group outer 1 {\n"
-            "    %a = generic (%x) [n < N, m < M] { %x[n, m] * 0.5 } : f32[N, M]\n"
-            "    %b = generic (%a) [n < N] max [m < M] { %a[n, m] } : f32[N]\n"
-            "    %c = generic (%a, %b) [n < N, m < M] { exp(%a[n, m] - %b[n]) } : f32[N, M]\n"
-            "    %d = generic (%c) [n < N] sum [m < M] { %c[n, m] } : f32[N]\n"
-            "    %e = generic (%c, %d) [n < N, m < M] { %c[n, m] / %d[n] } : f32[N, M]\n"
-            "    yield %e\n  } : f32[N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("norm", HEAD
-            "entry @f(%x: f32[N, M], %w: f32[M]) -> (r: f32[N, M], s: f32[N]) {\n"
-            "  %r, %s = group outer 1 {\n"
-            "    %b = generic (%x) [n < N] mean [m < M] { %x[n, m] } : f32[N]\n"
-            "    %d = generic (%x, %b) [n < N] mean [m < M] { t0 = %x[n, m] - %b[n]; t0 * t0 } : f32[N]\n"
-            "    %e = generic (%x, %b, %d, %w) [n < N, m < M] { (%x[n, m] - %b[n]) * rsqrt(%d[n] + 1e-05) * "
-            "%w[m] } : f32[N, M]\n"
-            "    yield %e, %d\n  } : f32[N, M], f32[N]\n  yield %r, %s\n}\n", PLAIN);
+  each_size("softmax",
+            HEAD "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
+                 "  %r = group outer 1 {\n"
+                 "    %a = generic (%x) [n < N, m < M] { %x[n, m] * 0.5 } : f32[N, M]\n"
+                 "    %b = generic (%a) [n < N] max [m < M] { %a[n, m] } : f32[N]\n"
+                 "    %c = generic (%a, %b) [n < N, m < M] { exp(%a[n, m] - %b[n]) } : f32[N, M]\n"
+                 "    %d = generic (%c) [n < N] sum [m < M] { %c[n, m] } : f32[N]\n"
+                 "    %e = generic (%c, %d) [n < N, m < M] { %c[n, m] / %d[n] } : f32[N, M]\n"
+                 "    yield %e\n  } : f32[N, M]\n  yield %r\n}\n",
+            PLAIN);
+  each_size(
+      "norm",
+      HEAD
+      "entry @f(%x: f32[N, M], %w: f32[M]) -> (r: f32[N, M], s: f32[N]) {\n"
+      "  %r, %s = group outer 1 {\n"
+      "    %b = generic (%x) [n < N] mean [m < M] { %x[n, m] } : f32[N]\n"
+      "    %d = generic (%x, %b) [n < N] mean [m < M] { t0 = %x[n, m] - %b[n]; t0 * t0 } : f32[N]\n"
+      "    %e = generic (%x, %b, %d, %w) [n < N, m < M] { (%x[n, m] - %b[n]) * rsqrt(%d[n] + "
+      "1e-05) * "
+      "%w[m] } : f32[N, M]\n"
+      "    yield %e, %d\n  } : f32[N, M], f32[N]\n  yield %r, %s\n}\n",
+      PLAIN);
 }
 
-// ---- contractions ---------------------------------------------------------------------------------------
-static void contraction(const char *type, const char *a, const char *ea, const char *b, const char *eb) {
+// ---- contractions
+// ---------------------------------------------------------------------------------------
+static void contraction(const char *type, const char *a, const char *ea, const char *b,
+                        const char *eb) {
   char text[2048];
   snprintf(text, sizeof text,
-           "graph t %s" REST
-           "entry @f(%%x: %s[%s], %%y: %s[%s], %%z: %s[M], %%q: f32[K]) -> (r: %s[N, M], s: %s[N, M]) {\n"
+           "graph t %s" REST "entry @f(%%x: %s[%s], %%y: %s[%s], %%z: %s[M], %%q: f32[K]) -> (r: "
+                             "%s[N, M], s: %s[N, M]) {\n"
            "  %%r = generic (%%x, %%y) [n < N, m < M] sum [k < K] { %s * %s } : %s[N, M]\n"
            "  %%s = generic (%%x, %%y, %%z) [n < N, m < M] sum [k < K] {\n    %s * %s;\n"
            "    t0 = acc + %%z[m];\n    post t0 * sigmoid(t0);\n  } : %s[N, M]\n"
            "  yield %%r, %%s\n}\n",
-           strcmp(type, "f64") ? "f32" : "f64", type, a, type, b, type, type, type, ea, eb, type, ea, eb,
-           type);
-  static const char *const sizes[] = {"N=5 M=3 K=7", "N=1 M=64 K=32", "N=37 M=67 K=131", "N=0 M=4 K=5",
-                                      "N=4 M=70 K=0", "N=1 M=1 K=1", "N=3 M=131 K=64", "N=130 M=96 K=40"};
+           strcmp(type, "f64") ? "f32" : "f64", type, a, type, b, type, type, type, ea, eb, type,
+           ea, eb, type);
+  static const char *const sizes[] = {"N=5 M=3 K=7",    "N=1 M=64 K=32",  "N=37 M=67 K=131",
+                                      "N=0 M=4 K=5",    "N=4 M=70 K=0",   "N=1 M=1 K=1",
+                                      "N=3 M=131 K=64", "N=130 M=96 K=40"};
   check_many(ea, text, sizes, 8, PLAIN);
 }
 Test(kernels, contractions) {
@@ -602,36 +720,55 @@ Test(kernels, contractions) {
   contraction("bf16", "N, K", "%x[n, k]", "K, M", "%y[k, m]");
 }
 Test(kernels, contractions_of_many_axes) {
-  each_size("heads", HEAD
-            "entry @f(%x: f32[N, K], %w: f32[32, K], %z: f32[M]) -> (r: f32[4, N, 8]) {\n"
-            "  %r = generic (%x, %w) [h < 4, n < N, e < 8] sum [k < K] { %x[n, k] * %w[h * 8 + e, k] } : "
-            "f32[4, N, 8]\n  yield %r\n}\n", PLAIN);
-  each_size("scores", HEAD
-            "entry @f(%x: f32[4, N, 8], %y: f32[2, M, 8], %z: f32[K]) -> (r: f32[4, N, M]) {\n"
-            "  %r = generic (%x, %y) [h < 4, n < N, m < M] sum [e < 8] { %x[h, n, e] * %y[h // 2, m, e];\n"
-            "    post acc * 0.5; } : f32[4, N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("mixing", HEAD
-            "entry @f(%x: f32[4, N, M], %y: f32[4, M, 8], %z: f32[K]) -> (r: f32[4, N, 8]) {\n"
-            "  %r = generic (%x, %y) [h < 4, n < N, e < 8] sum [m < M] { %x[h, n, m] * %y[h, m, e] } : "
-            "f32[4, N, 8]\n  yield %r\n}\n", PLAIN);
-  each_size("merging", HEAD
-            "entry @f(%x: f32[4, N, 8], %w: f32[M, 32], %z: f32[K]) -> (r: f32[N, M]) {\n"
-            "  %r = generic (%x, %w) [n < N, m < M] sum [h < 4, e < 8] { %x[h, n, e] * %w[m, h * 8 + e] } : "
-            "f32[N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("merged", HEAD
-            "entry @f(%x: f32[4, N, 8], %w: f32[M, 32], %z: f32[N, M], %q: f32[K]) -> (r: f32[N, M]) {\n"
-            "  %r = generic (%x, %w, %z) [n < N, m < M] sum [c < 32] { %x[c // 8, n, c % 8] * %w[m, c];\n"
-            "    post acc + %z[n, m]; } : f32[N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("window", HEAD
-            "entry @f(%x: f32[N, 16], %w: f32[M, 3, 16], %q: f32[K]) -> (r: f32[N, M]) {\n"
-            "  %r = generic (%x, %w) [n < N, m < M] sum [j < 3, c < 16] { %x[n + j - 1, c; else 0.0] * %w[m, "
-            "j, c] } : f32[N, M]\n  yield %r\n}\n", PLAIN);
-  each_size("vector", HEAD
-            "entry @f(%x: f32[K], %w: f32[M, K], %q: f32[N]) -> (r: f32[M]) {\n"
-            "  %r = generic (%x, %w) [m < M] sum [k < K] { %x[k] * %w[m, k] } : f32[M]\n  yield %r\n}\n",
+  each_size(
+      "heads",
+      HEAD
+      "entry @f(%x: f32[N, K], %w: f32[32, K], %z: f32[M]) -> (r: f32[4, N, 8]) {\n"
+      "  %r = generic (%x, %w) [h < 4, n < N, e < 8] sum [k < K] { %x[n, k] * %w[h * 8 + e, k] } : "
+      "f32[4, N, 8]\n  yield %r\n}\n",
+      PLAIN);
+  each_size("scores",
+            HEAD "entry @f(%x: f32[4, N, 8], %y: f32[2, M, 8], %z: f32[K]) -> (r: f32[4, N, M]) {\n"
+                 "  %r = generic (%x, %y) [h < 4, n < N, m < M] sum [e < 8] { %x[h, n, e] * %y[h "
+                 "// 2, m, e];\n"
+                 "    post acc * 0.5; } : f32[4, N, M]\n  yield %r\n}\n",
             PLAIN);
-  each_size("vector, rows", HEAD
-            "entry @f(%x: f32[K], %w: f32[K, M], %q: f32[N]) -> (r: f32[M]) {\n"
-            "  %r = generic (%x, %w) [m < M] sum [k < K] { %w[k, m] * %x[k] } : f32[M]\n  yield %r\n}\n",
+  each_size(
+      "mixing",
+      HEAD
+      "entry @f(%x: f32[4, N, M], %y: f32[4, M, 8], %z: f32[K]) -> (r: f32[4, N, 8]) {\n"
+      "  %r = generic (%x, %y) [h < 4, n < N, e < 8] sum [m < M] { %x[h, n, m] * %y[h, m, e] } : "
+      "f32[4, N, 8]\n  yield %r\n}\n",
+      PLAIN);
+  each_size("merging",
+            HEAD "entry @f(%x: f32[4, N, 8], %w: f32[M, 32], %z: f32[K]) -> (r: f32[N, M]) {\n"
+                 "  %r = generic (%x, %w) [n < N, m < M] sum [h < 4, e < 8] { %x[h, n, e] * %w[m, "
+                 "h * 8 + e] } : "
+                 "f32[N, M]\n  yield %r\n}\n",
             PLAIN);
+  each_size(
+      "merged",
+      HEAD
+      "entry @f(%x: f32[4, N, 8], %w: f32[M, 32], %z: f32[N, M], %q: f32[K]) -> (r: f32[N, M]) {\n"
+      "  %r = generic (%x, %w, %z) [n < N, m < M] sum [c < 32] { %x[c // 8, n, c % 8] * %w[m, c];\n"
+      "    post acc + %z[n, m]; } : f32[N, M]\n  yield %r\n}\n",
+      PLAIN);
+  each_size("window",
+            HEAD "entry @f(%x: f32[N, 16], %w: f32[M, 3, 16], %q: f32[K]) -> (r: f32[N, M]) {\n"
+                 "  %r = generic (%x, %w) [n < N, m < M] sum [j < 3, c < 16] { %x[n + j - 1, c; "
+                 "else 0.0] * %w[m, "
+                 "j, c] } : f32[N, M]\n  yield %r\n}\n",
+            PLAIN);
+  each_size(
+      "vector",
+      HEAD
+      "entry @f(%x: f32[K], %w: f32[M, K], %q: f32[N]) -> (r: f32[M]) {\n"
+      "  %r = generic (%x, %w) [m < M] sum [k < K] { %x[k] * %w[m, k] } : f32[M]\n  yield %r\n}\n",
+      PLAIN);
+  each_size(
+      "vector, rows",
+      HEAD
+      "entry @f(%x: f32[K], %w: f32[K, M], %q: f32[N]) -> (r: f32[M]) {\n"
+      "  %r = generic (%x, %w) [m < M] sum [k < K] { %w[k, m] * %x[k] } : f32[M]\n  yield %r\n}\n",
+      PLAIN);
 }
