@@ -160,6 +160,26 @@ static void write_output(writer *w, uint32_t k, sq_text *params, sq_text *body, 
   }
 }
 
+// "static inline int m_f(seqm_model *m, ...) {", broken before a parameter where it gets too long.
+static void write_prototype(writer *w, const char *model, const char *name, const char *params) {
+  enum { WIDTH = 100 };
+  char *text =
+      sq_arena_fmt(w->a, "static inline int %s_%s(seqm_model *m%s) {", model, name, params);
+  size_t indent = (size_t)(strchr(text, '(') - text) + 1;
+  if (indent > WIDTH / 2) indent = 4;
+  for (size_t margin = 0; strlen(text) + margin > WIDTH; margin = indent) {
+    char *cut = NULL;
+    for (char *p = strstr(text, ", "); p && (size_t)(p - text) + 1 + margin <= WIDTH;
+         p = strstr(p + 1, ", "))
+      cut = p;
+    if (!cut) break;
+    sq_text_put(w->out, text, (size_t)(cut - text) + 1);
+    sq_text_add(w->out, "\n%*s", (int)indent, "");
+    text = cut + 2;
+  }
+  sq_text_add(w->out, "%s\n", text);
+}
+
 static void write_entry(writer *w, const char *model) {
   const sq_abi_entry *e = w->e;
   sq_text params = {.arena = w->a}, body = {.arena = w->a}, after = {.arena = w->a};
@@ -181,8 +201,7 @@ static void write_entry(writer *w, const char *model) {
   for (uint32_t k = 0; k < e->n_in; k++) write_input(w, k, &params, &body);
   for (uint32_t k = 0; k < e->n_out; k++) write_output(w, k, &params, &body, &after);
   const char *name = sq_c_name(w->a, e->name);
-  sq_text_add(w->out, "static inline int %s_%s(seqm_model *m%s) {\n", model, name,
-              params.v ? params.v : "");
+  write_prototype(w, model, name, params.v ? params.v : "");
   sq_text_add(w->out, "  seqm_tensor in[%u], out[%u];\n", e->n_in ? e->n_in : 1,
               e->n_out ? e->n_out : 1);
   sq_text_add(w->out, "  const seqm_entry *entry = seqm_model_entry(m, \"%s\");\n", e->name);
