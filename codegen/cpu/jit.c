@@ -105,6 +105,7 @@ static sq_status compile_one(sq_unit *u, void *arg) {
   sq_jit *j = w->jit;
   const char *symbol = sq_entry_symbol(j->graph, w->func);
   SQ_TRY(sq_unit_begin(u, w->func->name));
+  LLVMContextSetDiscardValueNames(u->ctx, 1);
   sq_entry_emit(u, w->func, symbol, true);
   sq_cache_key key = {0, 0};
   if (j->cache_dir) {

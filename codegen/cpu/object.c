@@ -175,6 +175,7 @@ static sq_status make_object(sq_unit *u, void *arg) {
   const object_job *job = arg;
   sq_graph *g = u->graph;
   SQ_TRY(sq_unit_begin(u, g->name));
+  LLVMContextSetDiscardValueNames(u->ctx, 1);
   LLVMValueRef *entry = SQ_ARRAY(&u->scratch, LLVMValueRef, g->func.n + 1);
   LLVMValueRef *init = SQ_ARRAY(&u->scratch, LLVMValueRef, g->func.n + 1);
   emit_all(u, SQ_FUNC_ENTRY, entry);

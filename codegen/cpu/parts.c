@@ -99,6 +99,7 @@ static void make_object(part *p, LLVMModuleRef m, LLVMTargetMachineRef machine) 
 static void *compile_part(void *arg) {
   part *p = arg;
   LLVMContextRef ctx = LLVMContextCreate();
+  LLVMContextSetDiscardValueNames(ctx, 1);
   LLVMModuleRef m = NULL;
   LLVMTargetMachineRef machine = sq_target_machine(p->target, &p->why);
   if (!machine) {
