@@ -406,9 +406,9 @@ sq_val sq_val_convert(sq_low *L, const sq_val *v, sq_dtype t, sq_span span, cons
     if (t == L->g->float_type) return *v;
     return sq_val_ex(L, sq_sx_float(L, v->f, t, false), 0, NULL);
   }
-  if (v->kind == SQ_V_DIM && t == SQ_I32 && !v->real) {
+  if (v->kind == SQ_V_DIM && t == SQ_I32) { // an exact quotient is a size
     sq_val r = *v;
-    r.lit = false;
+    r.lit = r.real = false;
     return r;
   }
   if (v->kind == SQ_V_DIM && t == L->g->float_type && sq_dim_is_const(L->g->dims, v->dim, &i))

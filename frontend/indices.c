@@ -126,7 +126,7 @@ static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *
       node->sym = sq_sym_new(L->g->dims, name, SQ_SYM_LIVE);
       sq_sym_at(L->g->dims, node->sym)->limit = bound;
       node->site = sq_site_new(L->g, e->span, "`%s` must lie in 0 .. %s",
-                               sq_low_text(L, c->arg[1]->span), sq_dim_str(L, bound));
+                               sq_low_text(L, c->arg[1]->span), sq_low_text(L, e->arg[1]->span));
       iv->extent = sq_dim_sym(L->g->dims, node->sym);
       if (c->arg[1]->kind == SQ_E_NAME)
         sq_bind_add(L, outer, name, SQ_B_LOCAL, c->arg[1]->span, sq_val_dim(iv->extent));

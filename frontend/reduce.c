@@ -32,7 +32,8 @@ static sq_sx *element(sq_low *L, sq_sx *x, sq_monoid m, const sq_expr *e) {
     sq_diag *d = sq_low_error(L, e->body->span, "`%s` needs bool, but `%s` is %s", e->name,
                               sq_low_text(L, e->body->span),
                               sq_dtype_table[x->idx ? SQ_I32 : x->dtype].name);
-    sq_hint(d, "compare with something: `x != 0`");
+    sq_hint(d, "a reduction takes one product: a comparison stands in parentheses, `%s(i) (x[i] > 0)`",
+            e->name);
     return NULL;
   case SQ_MEAN:
   case SQ_LOGSUMEXP:
