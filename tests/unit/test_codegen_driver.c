@@ -585,6 +585,33 @@ Test(codegen_driver, cache) {
   rmdir(base);
 }
 
+// Enough different kernels for several threads and objects; twice the same one is one.
+Test(codegen_driver, many_kernels) {
+  char dir[] = "/tmp/seqm-cache-XXXXXX", file[900];
+  cr_assert_not_null(mkdtemp(dir));
+  for (int turn = 0; turn < 2; turn++) { // compiled, then from the cache
+    start();
+    sq_func *f = func("chain", SQ_FUNC_ENTRY);
+    sq_dim n = sq_dim_sym(g->dims, sq_sym_new(g->dims, "N", SQ_SYM_SIZE));
+    sq_value *v = input(f, "x", sq_type_make(g, SQ_F32, 1, &n), (sq_sym){0});
+    for (int k = 0; k < 80; k++) v = plus(f->body, v, k / 2);
+    yield(f->body, 1, &v);
+    machine *m = machine_new(dir);
+    float x[30], y[30];
+    for (int k = 0; k < 30; k++) x[k] = (float)k;
+    m->sym[1] = 30;
+    m->in[0] = x;
+    m->out[0] = y;
+    cr_assert_eq(call(m, 0), 0);
+    for (int k = 0; k < 30; k++) cr_assert_eq(y[k], x[k] + 1560);
+    machine_free(m);
+    finish();
+  }
+  cr_assert_eq(files(dir, file, sizeof file), 1);
+  unlink(file);
+  rmdir(dir);
+}
+
 Test(codegen_driver, cache_not_writable) {
   run_total("/proc/no/such/place");
   cr_assert_eq(ctx->remarks.n, 1);
