@@ -3,6 +3,7 @@
 #include "runtime/expr.h"
 #include "tools/model.h"
 #include "tools/peak.h"
+#include "tools/progress.h"
 #include "tools/trace.h"
 #include <math.h>
 #include <stdlib.h>
@@ -198,7 +199,11 @@ static sq_status run(bench *b) {
     if (!given(b, b->e.in[k].name)) SQ_TRY(make_input(b, k, abi));
   double *times;
   uint32_t n;
-  SQ_TRY(measure(b, &times, &n));
+  sq_progress line;
+  sq_progress_begin(&line, "timing");
+  sq_status s = measure(b, &times, &n);
+  sq_progress_end(&line);
+  SQ_TRY(s);
   report(b, times, n, sq_model_threads(b->m));
   return SQ_OK;
 }

@@ -1,12 +1,16 @@
 // `seqm compile`: a model file to a shared object (or an object) and a C header.
 #include "tools/model.h"
 #include "tools/object.h"
+#include "tools/progress.h"
 
 sq_status sq_cmd_compile(sq_cli *cli) {
   sq_build b;
   const char *message = "";
   SQ_TRY(sq_cli_build(cli, &b));
   if (!cli->output) return sq_complain(SQ_EUSAGE, "`seqm compile` needs -o out.so (or out.o)");
+  sq_progress line;
+  sq_progress_begin(&line, "compiling");
   sq_status s = sq_build_object(cli->ctx, cli->model, &b, cli->output, cli->header, &message);
+  sq_progress_end(&line);
   return s ? sq_print_failure(s, message) : SQ_OK;
 }

@@ -1,5 +1,6 @@
 // `seqm run`: calls entries in order on one instance of the model.
 #include "tools/model.h"
+#include "tools/progress.h"
 #include "tools/trace.h"
 
 static const sq_bind *bound(const sq_bind *v, uint32_t n, const char *name) {
@@ -67,7 +68,11 @@ static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {
   seqm_tensor *out = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, e.n_out + 1);
   SQ_TRY(gather_inputs(cli, m, c, &e, in));
   double begin = sq_clock();
-  SQ_TRY(sq_model_call(m, &e, in, out));
+  sq_progress line;
+  sq_progress_begin(&line, e.name);
+  sq_status s = sq_model_call(m, &e, in, out);
+  sq_progress_end(&line);
+  SQ_TRY(s);
   if (cli->verbose) fprintf(stderr, "seqm: %s took %.6f s\n", e.name, sq_clock() - begin);
   return give_outputs(m, c, &e, out);
 }

@@ -3,6 +3,7 @@
 #include "runtime/jit.h"
 #include "runtime/weights.h"
 #include "tools/jit_model.h"
+#include "tools/progress.h"
 #include "tools/trace.h"
 #include <unistd.h>
 
@@ -175,7 +176,10 @@ sq_status sq_model_open(sq_cli *cli, sq_model **out) {
   seqm_options o = {.threads = (int)cli->threads};
   m->rt = seqm_context_new(&o);
   if (!m->rt) return sq_complain(SQ_EWORLD, "out of memory");
+  sq_progress line;
+  sq_progress_begin(&line, "loading the model and its weights");
   sq_status s = is_object(cli->model) ? open_object(m) : open_source(m);
+  sq_progress_end(&line);
   if (s) {
     sq_model_close(m);
     return s;
