@@ -8,6 +8,11 @@ struct sq_chunk {
   sq_chunk *next;
   size_t size;
 };
+// A test of failing allocations sets the most to 16: then each piece is asked for by itself.
+#ifndef SQ_ARENA_MOST
+#define SQ_ARENA_MOST (1u << 20)
+#endif
+enum { MOST = SQ_ARENA_MOST, LEAST = MOST < 4096 ? MOST : 4096 };
 #define HEADER ((sizeof(sq_chunk) + 15u) & ~(size_t)15u)
 
 static void *libc_fn(void *user, void *p, size_t size) {
@@ -43,7 +48,7 @@ static _Noreturn void out_of_memory(sq_arena *a) {
 }
 
 static void new_chunk(sq_arena *a, size_t need) {
-  size_t size = a->total < 4096 ? 4096 : a->total > (1u << 20) ? 1u << 20 : a->total;
+  size_t size = a->total < LEAST ? LEAST : a->total > MOST ? MOST : a->total;
   if (size < need + HEADER) size = need + HEADER;
   sq_chunk *c = need > SIZE_MAX / 2 ? NULL : a->alloc.fn(a->alloc.user, NULL, size);
   if (!c) out_of_memory(a);
