@@ -3,6 +3,7 @@
 #include "tools/build.h"
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 sq_status sq_build_float(const char *name, sq_dtype *t) {
@@ -84,10 +85,13 @@ sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_gr
                          sq_front_info *info, const char **message) {
   size_t n = strlen(path);
   if (n > 4 && !strcmp(path + n - 4, ".sir")) return read_ir(ctx, path, g, message);
-  if (access(path, R_OK)) {
+  struct stat st;
+  if (access(path, R_OK) || stat(path, &st) || !S_ISREG(st.st_mode)) {
     char *text;
     size_t size;
-    return sq_file_read(&ctx->arena, path, &text, &size, message) ? SQ_EWORLD : SQ_OK;
+    *message = sq_arena_fmt(&ctx->arena, "%s: cannot be read", path);
+    (void)sq_file_read(&ctx->arena, path, &text, &size, message); // says why
+    return SQ_EWORLD;
   }
   sq_front_options o = options(ctx, b);
   *g = sq_front_compile(ctx, path, &o, info);

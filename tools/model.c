@@ -22,9 +22,9 @@ struct sq_model {
 sq_status sq_print_failure(sq_status s, const char *message) {
   if (!s) return s;
   size_t n = message ? strlen(message) : 0;
-  bool rendered = n && message[n - 1] == '\n'; // diagnostics bring their own places
+  bool rendered = n && strstr(message, "\n") && strstr(message, " | "); // it brings its own place
   if (rendered)
-    fputs(message, stderr);
+    fprintf(stderr, message[n - 1] == '\n' ? "%s" : "%s\n", message);
   else
     fprintf(stderr, "seqm: %s\n", n ? message : "failed");
   return s;
