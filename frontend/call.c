@@ -81,6 +81,11 @@ static uint32_t count_dots(const sq_lhs *l) {
   return n;
 }
 
+static const char *extent_text(sq_low *L, sq_span span, sq_dim d) {
+  const char *source = sq_low_text(L, span), *value = sq_dim_str(L, d);
+  return strcmp(source, value) ? sq_arena_fmt(L->a, "%s = %s", source, value) : value;
+}
+
 static const char *signature_text(sq_low *L, const sq_lhs *l) { return sq_low_text(L, l->span); }
 
 // First names alone (bound or compared), then sizes made of them.
@@ -140,9 +145,8 @@ static bool bind_shape(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *v,
       ok &= want.i != 0;
     }
     if (want.i && sq_prove_eq(L->g->dims, want, dim[axis]) != 1) {
-      sq_diag *d = sq_low_error(L, span, "axis %u of argument `%s` is %s, but %s = %s is needed", axis,
-                                l->name, sq_dim_str(L, dim[axis]), sq_low_text(L, e->span),
-                                sq_dim_str(L, want));
+      sq_diag *d = sq_low_error(L, span, "axis %u of argument `%s` is %s, but %s is needed", axis,
+                                l->name, sq_dim_str(L, dim[axis]), extent_text(L, e->span, want));
       sq_label(d, span, "%s", sq_val_what(L, v));
       sq_label(d, e->span, "%s here", sq_dim_str(L, want));
       int64_t c;
@@ -250,9 +254,8 @@ static sq_val one_result(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *
     }
     if (e->kind != SQ_E_NAME) want = sq_eval_size(L, s, e, "an extent");
     if (want.i && sq_prove_eq(L->g->dims, want, dim[axis]) != 1) {
-      sq_diag *g = sq_low_error(L, span, "axis %u of %s is %s, but %s = %s is declared", axis, what,
-                                sq_dim_str(L, dim[axis]), sq_low_text(L, e->span),
-                                sq_dim_str(L, want));
+      sq_diag *g = sq_low_error(L, span, "axis %u of %s is %s, but %s is declared", axis, what,
+                                sq_dim_str(L, dim[axis]), extent_text(L, e->span, want));
       sq_label(g, span, "%s", sq_val_what(L, v));
       sq_label(g, e->span, "%s here", sq_dim_str(L, want));
       return sq_poison();
@@ -263,6 +266,7 @@ static sq_val one_result(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *
 }
 
 sq_val sq_check_results(sq_low *L, sq_scope *s, const sq_decl *d, const sq_val *v, sq_span span) {
+  if (L->gave_up) return sq_poison();
   if (v->kind == SQ_V_POISON || !d->has_out) {
     if (!d->has_out && v->kind != SQ_V_NONE && v->kind != SQ_V_POISON && d->kind == SQ_D_ENTRY) {
       sq_low_error(L, span, "`%s` declares no result, but returns one", d->name);
@@ -311,7 +315,7 @@ sq_val sq_lower_body(sq_low *L, sq_scope *s, const sq_decl *d) {
 
 static sq_val call_fn(sq_low *L, const sq_val *fn, const args *a, sq_span span, bool effect_ok) {
   const sq_decl *d = fn->decl;
-  if (L->gave_up || !check_depth(L, fn, span)) return sq_poison();
+  if (!sq_low_work(L, span) || !check_depth(L, fn, span)) return sq_poison();
   if (d->kind == SQ_D_PROC && (L->pure || L->at_load)) {
     sq_diag *e = sq_low_error(L, span, "a `fn` cannot call the proc `%s`", d->name);
     sq_label(e, d->name_span, "declared here");

@@ -88,7 +88,7 @@ bool sq_carry_flatten(sq_low *L, const sq_val *v, sq_span span, const char *name
     return false;
   }
   sq_value *x = v->kind == SQ_V_TENSOR ? v->v : sq_val_value(L, v, span, name);
-  if (!x) return false;
+  if (!x || sq_low_stale(L, x, span)) return false;
   sq_push(L->a, out, x);
   return true;
 }

@@ -1,6 +1,18 @@
 // Entries: inputs with their shapes, the body, the results.
 #include "frontend/lower.h"
 
+static const sq_expr *unbound_name(sq_low *L, sq_scope *s, const sq_expr *e, uint32_t depth) {
+  if (depth > 100) return NULL;
+  if (e->kind == SQ_E_NAME)
+    return sq_lookup(L, s, e->name, NULL) || sq_builtin_find(e->name) ? NULL : e;
+  if (e->kind != SQ_E_BINARY && e->kind != SQ_E_PAREN && e->kind != SQ_E_CALL) return NULL;
+  for (uint32_t k = e->kind == SQ_E_CALL; k < e->n; k++) {
+    const sq_expr *x = unbound_name(L, s, e->arg[k], depth + 1);
+    if (x) return x;
+  }
+  return NULL;
+}
+
 // A size made of names that the shapes bind.
 static sq_dim input_extent(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_expr *e) {
   if (e->kind == SQ_E_DOTS || e->kind == SQ_E_GROW) {
@@ -17,6 +29,15 @@ static sq_dim input_extent(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_exp
     sq_dim d = sq_dim_sym(L->g->dims, sym);
     sq_bind_add(L, s, e->name, SQ_B_SIZE, e->span, sq_val_dim(d));
     return d;
+  }
+  const sq_expr *unknown = unbound_name(L, s, e, 0);
+  if (unknown) {
+    sq_diag *d = sq_low_error(L, unknown->span, "size `%s` is not known: no input has it as an axis by "
+                                                "itself",
+                              unknown->name);
+    sq_hint(d, "give the axis a name and compare: `%s[M]`, check M == %s, \"...\"", l->name,
+            sq_low_text(L, e->span));
+    return (sq_dim){0};
   }
   return sq_eval_size(L, s, e, "the extent of an input");
 }

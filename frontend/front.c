@@ -26,7 +26,10 @@ static sq_graph *compile(sq_low *L, sq_file *f, sq_front_info *info) {
   L->g->float_type = L->o->float_type;
   uint32_t parse_errors = L->ds->errors;
   sq_inst *root = sq_inst_model(L, model, f, info);
-  if (L->ds->errors > parse_errors) return NULL; // with wrong config nothing else is right
+  if (L->ds->errors > parse_errors) { // with wrong config nothing else is right
+    sq_low_flush(L);
+    return NULL;
+  }
   sq_inst_decls(L, root, &model->decls);
   for (uint32_t k = 0; k < L->entries.n; k++) sq_lower_entry(L, root, L->entries.v[k]);
   L->f = NULL;
@@ -34,6 +37,7 @@ static sq_graph *compile(sq_low *L, sq_file *f, sq_front_info *info) {
   if (!L->entries.n && L->ds->errors == 0)
     sq_low_error(L, model->name_span, "model `%s` has no `entry`", model->name);
   sq_lower_reset_entry(L, root);
+  sq_low_flush(L);
   return L->ds->errors ? NULL : L->g;
 }
 

@@ -14,6 +14,8 @@ static sq_bind *bind_index(sq_low *L, sq_axes *x, const sq_expr *e, sq_val v) {
   if (sq_lookup_here(x->scope, e->name)) {
     sq_low_error(L, e->span, "index `%s` stands twice in one list", e->name);
     x->bad = true;
+    for (uint32_t k = 0; k < x->n; k++)
+      if (x->iv[k]) x->iv[k]->bad = true;
   }
   return sq_bind_add(L, x->scope, e->name, SQ_B_INDEX, e->span, v);
 }

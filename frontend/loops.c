@@ -478,27 +478,36 @@ static void lower_if_mapped(sq_low *L, sq_scope *s, const sq_stmt *st) {
   if (cond) lower_if_run(L, s, st, cond);
 }
 
+// Nothing more is said about names that a faulty branch would have bound.
+static void poison_branches(sq_low *L, sq_scope *s, const sq_stmt *st) {
+  sq_carry_names names = {0};
+  sq_carry_assigned(L, &st->body, &names);
+  sq_carry_assigned(L, &st->else_, &names);
+  for (uint32_t k = 0; k < names.n; k++)
+    sq_bind_add(L, s, names.v[k].name, SQ_B_LOCAL, names.v[k].span, sq_poison());
+}
+
 void sq_lower_if(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result) {
   sq_val v = sq_eval_expr(L, s, st->cond);
   sq_ex x;
   if (v.kind == SQ_V_POISON) {
-    sq_carry_names names = {0};
-    sq_carry_assigned(L, &st->body, &names);
-    sq_carry_assigned(L, &st->else_, &names);
-    for (uint32_t k = 0; k < names.n; k++)
-      sq_bind_add(L, s, names.v[k].name, SQ_B_LOCAL, names.v[k].span, v);
+    poison_branches(L, s, st);
     return;
   }
   if (v.kind == SQ_V_BOOL) {
     sq_lower_stmts(L, s, v.i ? &st->body : &st->else_, result);
     return;
   }
-  if (!sq_val_to_ex(L, &v, st->cond->span, &x)) return;
+  if (!sq_val_to_ex(L, &v, st->cond->span, &x)) {
+    poison_branches(L, s, st);
+    return;
+  }
   if (x.n_own || x.root->dtype != SQ_BOOL) {
     sq_diag *d = sq_low_error(L, st->cond->span, "the condition of `if` must be one bool, but `%s` is %s",
                               sq_low_text(L, st->cond->span), sq_val_what(L, &v));
     if (x.n_own) sq_hint(d, "per element it is `select(c, a, b)`");
     if (!x.n_own) sq_hint(d, "compare with something: `%s != 0`", sq_low_text(L, st->cond->span));
+    poison_branches(L, s, st);
     return;
   }
   if (!L->b) {

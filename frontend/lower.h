@@ -264,18 +264,22 @@ struct sq_low {
   SQ_VEC(sq_scalar_in) scalar_in;
   SQ_VEC(sq_range_note) range; // by value id
   SQ_VEC(sq_sx *) size_tree;   // by value id: what a scalar is made of, if of sizes
+  SQ_VEC(uint32_t) grown; // by growing symbol: values below this id are older
   uint32_t next_ivar, walk, next_gen;
   uint32_t depth;     // of nested expressions
   uint32_t size_mode; // > 0: in a size or position, where `/` must be exact
   uint64_t effects;   // writes and other effects so far
   uint64_t work;      // statements lowered: a bound against runaway unrolling
-  bool gave_up;
+  bool gave_up, said_large;
+  sq_diag *last; // the newest error, and the calls around it
+  SQ_VEC(const char *) chain;
 };
 
 // ---- diagnostics (resolve.c) ------------------------------------------------------------------
 // As sq_error, without repeating what was said at the same place; adds the chain of calls.
 sq_diag *sq_low_error(sq_low *L, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+void sq_low_flush(sq_low *L); // after the last error
 const char *sq_low_text(sq_low *L, sq_span span); // source text, shortened
 const char *sq_dim_str(sq_low *L, sq_dim d);
 const char *sq_val_what(sq_low *L, const sq_val *v); // "a list", "an array [N, 32]"
@@ -498,6 +502,9 @@ void sq_lower_emit(sq_low *L, sq_scope *s, const sq_stmt *st);
 void sq_assign(sq_low *L, sq_scope *s, const char *name, sq_span span, const sq_val *v);
 void sq_lower_check(sq_low *L, sq_scope *s, const sq_expr *cond, const char *text, sq_span span);
 void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st);
+bool sq_low_work(sq_low *L, sq_span span); // false: enough
+void sq_low_grown(sq_low *L, sq_sym s);
+bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span); // says so
 void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span);
 // The value converted to a declared type; poison after a message.
 sq_val sq_val_convert(sq_low *L, const sq_val *v, sq_dtype t, sq_span span, const char *what,

@@ -27,15 +27,25 @@ sq_diag *sq_low_error(sq_low *L, sq_span span, const char *fmt, ...) {
     return d;
   }
   sq_diag *d = sq_error(L->ds, span, "%s", text);
+  sq_low_flush(L);
+  L->last = d;
   uint32_t shown = 0;
   for (const sq_call_note *c = L->calls; c && shown < 3; c = c->next, shown++) {
     uint32_t line = 0, column = 0;
     sq_span_line(L->ds, c->span, &line, &column);
     if (line)
-      sq_hint(d, "in `%s`, called by `%s` at %s:%u", c->decl->name, sq_low_text(L, c->span),
-              L->ds->sources.v[c->span.file].name, line);
+      sq_push(L->a, &L->chain,
+              sq_arena_fmt(L->a, "in `%s`, called by `%s` at %s:%u", c->decl->name,
+                           sq_low_text(L, c->span), L->ds->sources.v[c->span.file].name, line));
   }
   return d;
+}
+
+// The chain of calls stands behind an error's own hints, so it is added when the next one comes.
+void sq_low_flush(sq_low *L) {
+  for (uint32_t k = 0; L->last && k < L->chain.n; k++) sq_hint(L->last, "%s", L->chain.v[k]);
+  L->chain.n = 0;
+  L->last = NULL;
 }
 
 const char *sq_low_text(sq_low *L, sq_span span) {
@@ -208,7 +218,7 @@ void sq_unknown_name(sq_low *L, sq_scope *s, sq_span span, const char *name, con
   for (uint32_t k = 0; k < sq_builtin_count; k++)
     sq_push(L->a, &near, sq_builtin_table[k].name);
   sq_diag *d = sq_low_error(L, span, "unknown %s `%s`", what, name);
-  const char *like = sq_nearest(name, near.v, near.n);
+  const char *like = name[0] && name[1] ? sq_nearest(name, near.v, near.n) : NULL;
   if (like) sq_hint(d, "did you mean `%s`?", like);
 }
 

@@ -26,7 +26,7 @@ void sq_gen_place(sq_low *L, sq_gen *G) {
 }
 
 uint32_t sq_gen_operand(sq_low *L, sq_gen *G, sq_value *v) {
-  // in[0] of an update is the target, which may be read as well
+  sq_low_stale(L, v, G->node->span);
   return sq_node_add_in(L->g, G->node, v);
 }
 

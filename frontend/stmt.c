@@ -1,8 +1,6 @@
 // Statements that are no loops: definitions, calls, checks, `reserve`, `reset`.
 #include "frontend/lower.h"
 
-enum { MAX_WORK = 2000000 };
-
 void sq_assign(sq_low *L, sq_scope *s, const char *name, sq_span span, const sq_val *v) {
   if (!strcmp(name, "_")) return;
   sq_bind *b = sq_lookup(L, s, name, NULL);
@@ -205,6 +203,27 @@ void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {
   node->ref = base.ref;
   node->has_instance = in[1] != NULL;
   L->effects++;
+  sq_low_grown(L, L->g->state.v[base.ref].grow);
+}
+
+// Values read from a growing state before have another extent than it has now.
+void sq_low_grown(sq_low *L, sq_sym s) {
+  while (L->grown.n <= s.i) sq_push(L->a, &L->grown, 0);
+  L->grown.v[s.i] = L->g->n_values;
+}
+
+bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span) {
+  for (uint32_t k = 0; k < v->type.rank; k++)
+    for (uint32_t s = 1; s < L->grown.n; s++) {
+      if (L->grown.v[s] <= v->id || !sq_dim_mentions(L->g->dims, v->type.dim[k], (sq_sym){s}))
+        continue;
+      sq_diag *d = sq_low_error(L, span, "`%s` has the extent that `%s` had before it grew",
+                                v->name ? v->name : "a value here",
+                                sq_sym_at(L->g->dims, (sq_sym){s})->name);
+      sq_hint(d, "read the state after `reserve`");
+      return true;
+    }
+  return false;
 }
 
 void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span) {
@@ -216,6 +235,8 @@ void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span) {
   }
   L->effects++;
   sq_node_new(L->g, L->b, SQ_OP_RESET, span, 0, NULL);
+  for (uint32_t k = 0; k < L->g->state.n; k++)
+    if (L->g->state.v[k].grow.i) sq_low_grown(L, L->g->state.v[k].grow);
   const char *name = sq_intern_z(&L->ctx->names, "reset");
   sq_bind *b = L->root ? sq_lookup_here(L->root->scope, name) : NULL;
   if (!b || b->val.kind != SQ_V_FN || b->val.decl->kind != SQ_D_ENTRY) return;
@@ -225,6 +246,18 @@ void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span) {
     }
   if (L->f && L->f->name == name) return;
   sq_call_fn(L, &b->val, 0, NULL, NULL, NULL, span);
+}
+
+// Counts what is expanded, against text that unrolls or nests calls without end.
+bool sq_low_work(sq_low *L, sq_span span) {
+  enum { MAX_WORK = 200000 };
+  const size_t max_bytes = (size_t)1 << 29;
+  if (L->gave_up) return false;
+  if (++L->work <= MAX_WORK && L->a->total < max_bytes) return true;
+  if (!L->said_large)
+    sq_low_error(L, span, "the program is too large once loops are unrolled and calls are expanded");
+  L->gave_up = L->said_large = true;
+  return false;
 }
 
 // ---- lists of statements ----------------------------------------------------------------------
@@ -315,12 +348,7 @@ void sq_lower_stmts(sq_low *L, sq_scope *s, const sq_stmts *st, sq_val *result) 
   }
   L->depth += 2;
   for (uint32_t k = 0; k < st->n && !L->gave_up; k++) {
-    if (++L->work > MAX_WORK) {
-      sq_low_error(L, st->v[k]->span, "the program is too large once loops are unrolled and calls are "
-                                      "expanded");
-      L->gave_up = true;
-      break;
-    }
+    if (!sq_low_work(L, st->v[k]->span)) break;
     lower(L, s, st->v[k], result, k + 1 == st->n);
   }
   L->depth -= 2;

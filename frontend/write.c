@@ -303,6 +303,8 @@ static void write_leaf(sq_low *L, sq_scope *s, const sq_stmt *st, const sq_val *
     if (base->kind == SQ_V_PARAM) L->g->param.v[base->ref].written = true;
     L->effects++;
     sq_emit_write(L, &w);
+    if (w.whole && base->kind == SQ_V_STATE && L->g->state.v[base->ref].grow.i)
+      sq_low_grown(L, L->g->state.v[base->ref].grow);
     return;
   }
   // A local: all free indices of both sides come in front (none outside mapped functions).
