@@ -5,6 +5,8 @@
 #include "tools/jit_model.h"
 #include "tools/progress.h"
 #include "tools/trace.h"
+#include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct sq_model {
@@ -49,6 +51,8 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
   SQ_TRY(target_built(cli));
   if (sq_build_float(cli->float_name, &b->front.float_type))
     return sq_complain(SQ_EUSAGE, "--float takes f32, bf16 or f64, not `%s`", cli->float_name);
+  if (cli->dump_dir && mkdir(cli->dump_dir, 0777) && errno != EEXIST)
+    return sq_complain(SQ_EWORLD, "cannot make the folder %s: %s", cli->dump_dir, strerror(errno));
   b->front.preset = cli->preset;
   b->front.defines = cli->defines.v;
   b->front.n_defines = cli->defines.n;
