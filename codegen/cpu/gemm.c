@@ -1,9 +1,7 @@
 // Contractions: finding them, and the plan of a call in the entry:
 //
-//   few rows         direct: operands read where they are
-//   many rows        for each block of columns: pack B into panels, then tiles of A times panels
-//
-// Whether rows are few is a test at run time, unless the sizes are constants.
+//   few rows, known   direct: operands read where they are
+//   else              for each block of columns: pack B into panels, then tiles of A times panels
 #include "codegen/cpu/gemm.h"
 
 // ---- finding
@@ -321,25 +319,5 @@ void sq_kernel_gemm(sq_cg *cg, sq_node *n) {
     sq_gemm_direct(cg, &x);
     return;
   }
-  int64_t m;
-  bool known = sq_dim_is_const(cg->graph->dims, x.m.size, &m);
-  // Batched products are small ones: a second form would not be worth its code.
-  if (s.direct <= 0 || known || x.batch.n) {
-    emit_packed(cg, &x, s.copies);
-    return;
-  }
-  LLVMBuilderRef b = cg->builder;
-  LLVMBasicBlockRef few = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "few.rows");
-  LLVMBasicBlockRef many = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "many.rows");
-  LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(cg->ctx, cg->entry, "done");
-  sq_lv rows = sq_gemm_entry_size(cg, &x.m);
-  sq_lv limit = LLVMConstInt(LLVMTypeOf(rows), (uint64_t)s.direct, 0);
-  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLE, rows, limit, ""), few, many);
-  LLVMPositionBuilderAtEnd(b, few);
-  sq_gemm_direct(cg, &x);
-  LLVMBuildBr(b, done);
-  LLVMPositionBuilderAtEnd(b, many);
   emit_packed(cg, &x, s.copies);
-  LLVMBuildBr(b, done);
-  LLVMPositionBuilderAtEnd(b, done);
 }

@@ -56,21 +56,14 @@ static sq_lv total(sq_kern *k, const sq_gemm *x, sq_lv v) {
   LLVMTypeRef vec = LLVMTypeOf(v), elem = sq_k_type(k, x->type);
   const char *name = sq_arena_fmt(k->a, "sq.total.f%ux%u", 8 * x->bytes, x->w);
   LLVMTypeRef type = LLVMFunctionType(elem, &vec, 1, 0);
-  sq_lv fn = LLVMGetNamedFunction(k->m, name);
-  if (!fn) {
-    fn = LLVMAddFunction(k->m, name, type);
-    LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
-    unsigned id = LLVMGetEnumAttributeKindForName("noinline", 8);
-    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(k->c, id, 0));
-    sq_kern inner = *k;
-    inner.fn = fn;
-    inner.b = LLVMCreateBuilderInContext(k->c);
-    LLVMPositionBuilderAtEnd(inner.b, LLVMAppendBasicBlockInContext(k->c, fn, ""));
+  sq_kern f;
+  sq_lv fn = sq_kern_shared(k, name, type, &f);
+  if (f.fn) {
     sq_kacc sum = {.m = SQ_SUM, .elem = x->type, .result = x->type, .parts = 1};
     sq_lv part = LLVMGetParam(fn, 0);
-    sq_kacc_across(&inner, &sum, &part);
-    LLVMBuildRet(inner.b, part);
-    LLVMDisposeBuilder(inner.b);
+    sq_kacc_across(&f, &sum, &part);
+    LLVMBuildRet(f.b, part);
+    sq_kern_shared_end(&f);
   }
   return LLVMBuildCall2(k->b, type, fn, &v, 1, "");
 }

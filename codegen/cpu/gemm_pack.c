@@ -139,50 +139,53 @@ static void pack_along_k(pack *p) {
   sq_lv extent = sq_knest_extent(t, va);
   sq_lv last = LLVMBuildSub(k->b, p->end, sq_k_int(k, 1), "");
   sq_lv column[64][SQ_K_AXES];
-  for (uint32_t v = 0; v < x->nv; v++) {
-    for (uint32_t l = 0; l < w; l++) {
-      sq_lv n = LLVMBuildAdd(k->b, p->n, sq_k_int(k, (int64_t)v * w + l), "");
-      sq_gemm_open(t, &x->n, sq_k_min(k, n, last));
-      for (uint32_t i = 0; i < x->n.n; i++) column[l][i] = t->idx[x->n.axis[i]];
-    }
-    depth d;
-    t->va = va;
-    t->w = w;
-    t->aligned = true;
-    depth_begin(t, x, &d, w);
-    sq_lv full = LLVMBuildICmp(k->b, LLVMIntSLE, LLVMBuildAdd(k->b, t->idx[va], sq_k_int(k, w), ""),
-                               extent, "");
-    sq_lv at = LLVMBuildMul(k->b, d.flat, sq_k_int(k, x->nr), "");
-    at = LLVMBuildAdd(k->b, at, sq_k_int(k, (int64_t)v * w), "");
-    int64_t e;
-    bool exact = sq_dim_is_const(k->g->dims, t->g->axis[va].extent, &e) && e % w == 0;
-    sq_kif f;
-    if (!exact) sq_kif_begin(k, &f, full);
-    for (int turn = 0; turn < (exact ? 1 : 2); turn++) {
-      sq_lv lane[64];
-      uint32_t scope = sq_knest_enter(t);
-      t->mask = turn ? mask_below(k, w, t->idx[va], extent) : NULL;
-      for (uint32_t l = 0; l < w; l++) {
-        uint32_t mark = sq_knest_enter(t);
-        for (uint32_t i = 0; i < x->n.n; i++) sq_knest_open(t, x->n.axis[i], column[l][i]);
-        lane[l] = operand(t, x, x->b);
-        sq_knest_leave(t, mark);
-      }
-      transpose(k, lane, w);
-      for (uint32_t l = 0; l < w; l++) {
-        sq_lv row = LLVMBuildAdd(k->b, at, sq_k_int(k, (int64_t)l * x->nr), "");
-        sq_gemm_store(k, x, sq_gemm_at(k, x, p->panel, row), lane[l]);
-      }
-      t->mask = NULL;
-      sq_knest_leave(t, scope);
-      if (!exact && !turn) sq_kif_else(k, &f);
-    }
-    if (!exact) sq_kif_end(k, &f, 0, NULL, NULL, NULL);
-    sq_gemm_close(t, &x->n);
-    depth_end(t, x, &d);
-    t->va = SQ_K_NO_AXIS;
-    t->w = 1;
+  sq_kloop group;
+  sq_kloop_begin(k, &group, sq_k_int(k, 0), sq_k_int(k, x->nr), w, 0, NULL);
+  uint32_t outer = sq_knest_enter(t);
+  for (uint32_t l = 0; l < w; l++) {
+    sq_lv n = LLVMBuildAdd(k->b, p->n, LLVMBuildAdd(k->b, group.i, sq_k_int(k, l), ""), "");
+    sq_gemm_open(t, &x->n, sq_k_min(k, n, last));
+    for (uint32_t i = 0; i < x->n.n; i++) column[l][i] = t->idx[x->n.axis[i]];
   }
+  depth d;
+  t->va = va;
+  t->w = w;
+  t->aligned = true;
+  depth_begin(t, x, &d, w);
+  sq_lv full = LLVMBuildICmp(k->b, LLVMIntSLE, LLVMBuildAdd(k->b, t->idx[va], sq_k_int(k, w), ""),
+                             extent, "");
+  sq_lv at = LLVMBuildMul(k->b, d.flat, sq_k_int(k, x->nr), "");
+  at = LLVMBuildAdd(k->b, at, group.i, "");
+  int64_t e;
+  bool exact = sq_dim_is_const(k->g->dims, t->g->axis[va].extent, &e) && e % w == 0;
+  sq_kif f;
+  if (!exact) sq_kif_begin(k, &f, full);
+  for (int turn = 0; turn < (exact ? 1 : 2); turn++) {
+    sq_lv lane[64];
+    uint32_t scope = sq_knest_enter(t);
+    t->mask = turn ? mask_below(k, w, t->idx[va], extent) : NULL;
+    for (uint32_t l = 0; l < w; l++) {
+      uint32_t mark = sq_knest_enter(t);
+      for (uint32_t i = 0; i < x->n.n; i++) sq_knest_open(t, x->n.axis[i], column[l][i]);
+      lane[l] = operand(t, x, x->b);
+      sq_knest_leave(t, mark);
+    }
+    transpose(k, lane, w);
+    for (uint32_t l = 0; l < w; l++) {
+      sq_lv row = LLVMBuildAdd(k->b, at, sq_k_int(k, (int64_t)l * x->nr), "");
+      sq_gemm_store(k, x, sq_gemm_at(k, x, p->panel, row), lane[l]);
+    }
+    t->mask = NULL;
+    sq_knest_leave(t, scope);
+    if (!exact && !turn) sq_kif_else(k, &f);
+  }
+  if (!exact) sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+  sq_gemm_close(t, &x->n);
+  depth_end(t, x, &d);
+  t->va = SQ_K_NO_AXIS;
+  t->w = 1;
+  sq_knest_leave(t, outer);
+  sq_kloop_end(k, &group, NULL);
 }
 void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv columns) {
   sq_kern kern, *k = &kern;

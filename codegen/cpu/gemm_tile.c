@@ -94,33 +94,69 @@ typedef struct grid {
   sq_lv all_panels, work;
 } grid;
 static sq_lv udiv_up(sq_kern *k, sq_lv a, sq_lv by) { return sq_k_ceil_div(k, k->b, a, by); }
-static grid cut(sq_kern *k, const sq_gemm *x, sq_lv columns) {
-  LLVMBuilderRef inside = k->b;
-  k->b = k->cg->builder;
-  sq_lv one = sq_k_int(k, 1), mr = sq_k_int(k, x->mr);
-  sq_lv m = sq_gemm_entry_size(k->cg, &x->m), depth = sq_gemm_entry_size(k->cg, &x->k);
-  sq_lv batch = sq_k_max(k, sq_gemm_entry_size(k->cg, &x->batch), one);
-  grid g;
+static void store_word(sq_kern *k, sq_lv out, int64_t i, sq_lv v) {
+  sq_lv at = sq_k_int(k, i);
+  LLVMBuildStore(k->b, v, LLVMBuildGEP2(k->b, k->i64, out, &at, 1, ""));
+}
+static sq_lv load_word(sq_kern *k, sq_lv out, int64_t i) {
+  sq_lv at = sq_k_int(k, i);
+  return LLVMBuildLoad2(k->b, k->i64, LLVMBuildGEP2(k->b, k->i64, out, &at, 1, ""), "");
+}
+enum { ROWS, ROW_BLOCKS, PANELS, PANEL_BLOCKS, WORK, WORDS };
+static LLVMTypeRef grid_type(sq_kern *k) {
+  LLVMTypeRef in[5] = {k->i64, k->i64, k->i64, k->i64, k->ptr};
+  return LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 5, 0);
+}
+// void sq.grid(i64 m, i64 k, i64 batch, i64 panels, ptr words): shared by contractions of one tile.
+static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
+  sq_kern f, *k = &f;
+  const char *name = sq_arena_fmt(outer->a, "sq.grid.%ux%u", x->mr, x->bytes);
+  sq_lv fn = sq_kern_shared(outer, name, grid_type(outer), &f);
+  if (!f.fn) return fn;
+  sq_lv one = sq_k_int(k, 1), mr = sq_k_int(k, x->mr), m = LLVMGetParam(fn, 0);
+  sq_lv depth = LLVMGetParam(fn, 1), batch = sq_k_max(k, LLVMGetParam(fn, 2), one);
+  sq_lv all_panels = LLVMGetParam(fn, 3), out = LLVMGetParam(fn, 4);
   // A block of rows should keep to half of the second-level cache.
   sq_lv fit = sq_k_int(k, (int64_t)k->cg->target->l2_bytes / 2 / x->bytes);
   sq_lv most = LLVMBuildUDiv(k->b, fit, sq_k_max(k, depth, one), "");
   most = sq_k_min(k, sq_k_max(k, most, sq_k_int(k, 4 * x->mr)), sq_k_int(k, 20 * x->mr));
-  g.row_blocks = sq_k_max(k, udiv_up(k, m, most), one);
-  g.rows = LLVMBuildMul(k->b, udiv_up(k, udiv_up(k, m, g.row_blocks), mr), mr, "");
-  g.rows = sq_k_max(k, g.rows, mr);
-  g.row_blocks = udiv_up(k, m, g.rows);
-  g.all_panels = udiv_up(k, columns, sq_k_int(k, x->nr));
-  // Multiplications of two vectors: two of them a cycle.
-  sq_lv flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, m, depth, ""), g.all_panels, "");
+  sq_lv row_blocks = sq_k_max(k, udiv_up(k, m, most), one);
+  sq_lv rows = LLVMBuildMul(k->b, udiv_up(k, udiv_up(k, m, row_blocks), mr), mr, "");
+  rows = sq_k_max(k, rows, mr);
+  row_blocks = udiv_up(k, m, rows);
+  // Multiplications of vectors: two of them a cycle.
+  sq_lv flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, m, depth, ""), all_panels, "");
   flow = LLVMBuildMul(k->b, flow, sq_k_int(k, x->nv), "");
   sq_lv cycles = LLVMBuildLShr(k->b, LLVMBuildMul(k->b, flow, batch, ""), one, "");
-  sq_lv want = sq_k_min(k, LLVMBuildUDiv(k->b, cycles, sq_k_int(k, 60000), ""), sq_k_int(k, 48));
-  sq_lv have = sq_k_max(k, LLVMBuildMul(k->b, g.row_blocks, batch, ""), one);
+  sq_lv want = LLVMBuildUDiv(k->b, cycles, sq_k_int(k, 60000), "");
+  want = sq_k_min(k, want, sq_k_int(k, 48));
+  sq_lv have = sq_k_max(k, LLVMBuildMul(k->b, row_blocks, batch, ""), one);
   sq_lv pieces = sq_k_max(k, udiv_up(k, want, have), one);
-  g.panels = sq_k_max(k, udiv_up(k, g.all_panels, pieces), one);
-  g.panel_blocks = udiv_up(k, g.all_panels, g.panels);
-  sq_lv blocks = sq_k_max(k, LLVMBuildMul(k->b, have, g.panel_blocks, ""), one);
-  g.work = LLVMBuildUDiv(k->b, cycles, blocks, "");
+  sq_lv panels = sq_k_max(k, udiv_up(k, all_panels, pieces), one);
+  sq_lv panel_blocks = udiv_up(k, all_panels, panels);
+  sq_lv blocks = sq_k_max(k, LLVMBuildMul(k->b, have, panel_blocks, ""), one);
+  store_word(k, out, ROWS, rows);
+  store_word(k, out, ROW_BLOCKS, row_blocks);
+  store_word(k, out, PANELS, panels);
+  store_word(k, out, PANEL_BLOCKS, panel_blocks);
+  store_word(k, out, WORK, LLVMBuildUDiv(k->b, cycles, blocks, ""));
+  LLVMBuildRetVoid(k->b);
+  sq_kern_shared_end(k);
+  return fn;
+}
+static grid cut(sq_kern *k, const sq_gemm *x, sq_lv columns) {
+  LLVMBuilderRef inside = k->b, b = k->b = k->cg->builder;
+  grid g;
+  g.all_panels = udiv_up(k, columns, sq_k_int(k, x->nr));
+  sq_lv words = sq_kern_entry_alloca(k, WORDS);
+  sq_lv arg[5] = {sq_gemm_entry_size(k->cg, &x->m), sq_gemm_entry_size(k->cg, &x->k),
+                  sq_gemm_entry_size(k->cg, &x->batch), g.all_panels, words};
+  LLVMBuildCall2(b, grid_type(k), grid_function(k, x), arg, 5, "");
+  g.rows = load_word(k, words, ROWS);
+  g.row_blocks = load_word(k, words, ROW_BLOCKS);
+  g.panels = load_word(k, words, PANELS);
+  g.panel_blocks = load_word(k, words, PANEL_BLOCKS);
+  g.work = load_word(k, words, WORK);
   k->b = inside;
   return g;
 }

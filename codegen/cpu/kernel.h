@@ -31,8 +31,13 @@ void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what);
 // Ends the function and emits at the entry's place: run tasks 0 .. n_tasks-1, directly when n_tasks
 // (i64, in the entry) is 1.
 void sq_kern_launch(sq_kern *k, sq_lv n_tasks);
+// A function of the module made once: inner->fn is NULL when it is there already, else its body is to be
+// emitted with *inner and ended by sq_kern_shared_end.
+sq_lv sq_kern_shared(sq_kern *k, const char *name, LLVMTypeRef type, sq_kern *inner);
+void sq_kern_shared_end(sq_kern *inner);
 // A value of the entry (i64 or ptr), inside the kernel.
 sq_lv sq_kern_pass(sq_kern *k, sq_lv outside);
+sq_lv sq_kern_entry_alloca(sq_kern *k, uint32_t n); // n words on the entry's stack
 sq_lv sq_kern_dim(sq_kern *k, sq_dim d);
 sq_lv sq_kern_pointer(sq_kern *k, const sq_value *v);
 // A zeroed constant of 64 bytes: where reads go that must not happen.
@@ -229,6 +234,9 @@ typedef void (*sq_kemit)(sq_knest *t, sq_lv v, void *user);
 // Loops over all axes that are not open and emits the elements. lo, hi: the range of the vector axis
 // when that is a parallel one (NULL: all of it); lo is a multiple of w.
 void sq_knest_run(sq_knest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user);
+
+// ---- kernel_collapse.c
+sq_node *sq_kernel_collapse(sq_graph *g, sq_node *n);
 
 // ---- kernel_tasks.c: outer loops split into tasks -------------------------------------------------------
 typedef struct sq_kouter {

@@ -77,7 +77,8 @@ sq_lv sq_k_intrinsic(sq_kern *k, const char *name, LLVMTypeRef *overload, unsign
   return LLVMBuildCall2(k->b, t, f, arg, n_arg, "");
 }
 
-// ---- function and closure ---------------------------------------------------------------------------
+// ---- function and closure
+// ---------------------------------------------------------------------------
 static LLVMTypeRef kernel_type(sq_kern *k) {
   LLVMTypeRef arg[3] = {k->ptr, k->i64, k->i64};
   return LLVMFunctionType(LLVMVoidTypeInContext(k->c), arg, 3, 0);
@@ -88,8 +89,7 @@ static sq_lv closure_field(sq_kern *k, LLVMBuilderRef b, sq_lv closure, uint32_t
 }
 static void add_attribute(sq_kern *k, sq_lv fn, const char *name) {
   unsigned id = LLVMGetEnumAttributeKindForName(name, strlen(name));
-  LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
-                          LLVMCreateEnumAttribute(k->c, id, 0));
+  LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(k->c, id, 0));
 }
 void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
   memset(k, 0, sizeof *k);
@@ -141,15 +141,76 @@ sq_lv sq_kern_pointer(sq_kern *k, const sq_value *v) {
 }
 
 // An alloca belongs to the entry's first block, else a loop in the entry would grow the stack.
-static sq_lv entry_alloca(sq_kern *k, uint32_t n) {
+sq_lv sq_kern_entry_alloca(sq_kern *k, uint32_t n) {
   LLVMBasicBlockRef first = LLVMGetEntryBasicBlock(k->cg->entry);
   LLVMBuilderRef b = LLVMCreateBuilderInContext(k->c);
   sq_lv at = LLVMGetFirstInstruction(first);
-  if (at) LLVMPositionBuilderBefore(b, at);
-  else LLVMPositionBuilderAtEnd(b, first);
+  if (at)
+    LLVMPositionBuilderBefore(b, at);
+  else
+    LLVMPositionBuilderAtEnd(b, first);
   sq_lv v = LLVMBuildAlloca(b, LLVMArrayType2(k->i64, n), "closure");
   LLVMDisposeBuilder(b);
   return v;
+}
+sq_lv sq_kern_shared(sq_kern *k, const char *name, LLVMTypeRef type, sq_kern *inner) {
+  sq_lv fn = LLVMGetNamedFunction(k->m, name);
+  inner->fn = NULL;
+  if (fn) return fn;
+  fn = LLVMAddFunction(k->m, name, type);
+  LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
+  add_attribute(k, fn, "noinline");
+  add_attribute(k, fn, "nounwind");
+  *inner = *k;
+  inner->fn = fn;
+  inner->b = inner->pb = sq_cg_builder_take(k->cg);
+  LLVMPositionBuilderAtEnd(inner->b, LLVMAppendBasicBlockInContext(k->c, fn, ""));
+  return fn;
+}
+void sq_kern_shared_end(sq_kern *inner) { sq_cg_builder_give(inner->cg, inner->b); }
+
+static LLVMTypeRef launch_type(sq_kern *k) {
+  LLVMTypeRef in[4] = {k->ptr, k->i64, k->ptr, k->ptr};
+  return LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 4, 0);
+}
+// void sq.launch(ptr call, i64 tasks, ptr kernel, ptr closure): one task without the pool.
+static sq_lv launch_function(sq_kern *k) {
+  sq_kern in;
+  sq_lv fn = sq_kern_shared(k, "sq.launch", launch_type(k), &in);
+  if (!in.fn) return fn;
+  LLVMBuilderRef b = in.b;
+  sq_lv call = LLVMGetParam(fn, 0), n = LLVMGetParam(fn, 1), kernel = LLVMGetParam(fn, 2);
+  sq_lv closure = LLVMGetParam(fn, 3), zero = sq_k_int(k, 0);
+  LLVMBasicBlockRef one = LLVMAppendBasicBlockInContext(k->c, fn, "direct");
+  LLVMBasicBlockRef many = LLVMAppendBasicBlockInContext(k->c, fn, "parallel");
+  LLVMBasicBlockRef test = LLVMAppendBasicBlockInContext(k->c, fn, "tasks");
+  LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(k->c, fn, "done");
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntEQ, n, sq_k_int(k, 1), ""), one, test);
+  LLVMPositionBuilderAtEnd(b, one);
+  sq_lv direct[3] = {closure, zero, zero};
+  LLVMBuildCall2(b, kernel_type(k), kernel, direct, 3, "");
+  LLVMBuildRetVoid(b);
+  LLVMPositionBuilderAtEnd(b, test);
+  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n, zero, ""), many, done);
+  LLVMPositionBuilderAtEnd(b, many);
+  sq_lv at = sq_k_int(k, offsetof(sq_call, pool));
+  sq_lv pool = LLVMBuildLoad2(b, k->ptr, LLVMBuildGEP2(b, k->i8, call, &at, 1, ""), "");
+  at = sq_k_int(k, offsetof(sq_call, parallel));
+  sq_lv run = LLVMBuildLoad2(b, k->ptr, LLVMBuildGEP2(b, k->i8, call, &at, 1, ""), "");
+  sq_lv arg[4] = {pool, n, kernel, closure};
+  LLVMBuildCall2(b, launch_type(k), run, arg, 4, "");
+  LLVMBuildRetVoid(b);
+  LLVMPositionBuilderAtEnd(b, done);
+  LLVMBuildRetVoid(b);
+  sq_kern_shared_end(&in);
+  return fn;
+}
+// Kernels run one after another: their closures share memory, but for very large ones.
+static sq_lv closure_of(sq_kern *k, uint32_t n) {
+  enum { USUAL = 40 };
+  if (n > USUAL) return sq_kern_entry_alloca(k, n);
+  if (!k->cg->kernels) k->cg->kernels = sq_kern_entry_alloca(k, USUAL);
+  return k->cg->kernels;
 }
 void sq_kern_launch(sq_kern *k, sq_lv n_tasks) {
   LLVMBuildRetVoid(k->b);
@@ -157,37 +218,16 @@ void sq_kern_launch(sq_kern *k, sq_lv n_tasks) {
   sq_cg_builder_give(k->cg, k->b);
   sq_cg_builder_give(k->cg, k->pb);
   LLVMBuilderRef b = k->b = k->cg->builder;
-  sq_lv closure = entry_alloca(k, k->field.n);
+  sq_lv closure = closure_of(k, k->field.n);
   for (uint32_t i = 0; i < k->field.n; i++)
     LLVMBuildStore(b, k->field.v[i].outside, closure_field(k, b, closure, i));
-  sq_lv direct[3] = {closure, sq_k_int(k, 0), sq_k_int(k, 0)};
-  LLVMTypeRef type = kernel_type(k);
   if (LLVMIsConstant(n_tasks) && LLVMConstIntGetSExtValue(n_tasks) == 1) {
-    LLVMBuildCall2(b, type, k->fn, direct, 3, "");
+    sq_lv direct[3] = {closure, sq_k_int(k, 0), sq_k_int(k, 0)};
+    LLVMBuildCall2(b, kernel_type(k), k->fn, direct, 3, "");
     return;
   }
-  sq_lv entry = k->cg->entry;
-  LLVMBasicBlockRef one = LLVMAppendBasicBlockInContext(k->c, entry, "direct");
-  LLVMBasicBlockRef many = LLVMAppendBasicBlockInContext(k->c, entry, "parallel");
-  LLVMBasicBlockRef test = LLVMAppendBasicBlockInContext(k->c, entry, "tasks");
-  LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(k->c, entry, "done");
-  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntEQ, n_tasks, sq_k_int(k, 1), ""), one, test);
-  LLVMPositionBuilderAtEnd(b, one);
-  LLVMBuildCall2(b, type, k->fn, direct, 3, "");
-  LLVMBuildBr(b, done);
-  LLVMPositionBuilderAtEnd(b, test);
-  LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n_tasks, sq_k_int(k, 0), ""), many, done);
-  LLVMPositionBuilderAtEnd(b, many);
-  sq_lv at = sq_k_int(k, offsetof(sq_call, pool));
-  sq_lv pool = LLVMBuildLoad2(b, k->ptr, LLVMBuildGEP2(b, k->i8, k->cg->call, &at, 1, ""), "");
-  at = sq_k_int(k, offsetof(sq_call, parallel));
-  sq_lv run = LLVMBuildLoad2(b, k->ptr, LLVMBuildGEP2(b, k->i8, k->cg->call, &at, 1, ""), "");
-  LLVMTypeRef in[4] = {k->ptr, k->i64, k->ptr, k->ptr};
-  sq_lv arg[4] = {pool, n_tasks, k->fn, closure};
-  LLVMTypeRef run_type = LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 4, 0);
-  LLVMBuildCall2(b, run_type, run, arg, 4, "");
-  LLVMBuildBr(b, done);
-  LLVMPositionBuilderAtEnd(b, done);
+  sq_lv arg[4] = {k->cg->call, n_tasks, k->fn, closure};
+  LLVMBuildCall2(b, launch_type(k), launch_function(k), arg, 4, "");
 }
 
 sq_lv sq_kern_zeros(sq_kern *k) {
@@ -202,13 +242,13 @@ sq_lv sq_kern_zeros(sq_kern *k) {
   return v;
 }
 
-// void sq.fail(ptr call, i64 site + 1, i64 value, i64 limit): lowers call->error unless it is lower already.
+// void sq.fail(ptr call, i64 site + 1, i64 value, i64 limit): lowers call->error unless it is lower
+// already.
 static sq_lv fail_function(sq_kern *k) {
   sq_lv fn = LLVMGetNamedFunction(k->m, "sq.fail");
   if (fn) return fn;
   LLVMTypeRef in[4] = {k->ptr, k->i64, k->i64, k->i64};
-  fn = LLVMAddFunction(k->m, "sq.fail",
-                       LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 4, 0));
+  fn = LLVMAddFunction(k->m, "sq.fail", LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 4, 0));
   LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
   add_attribute(k, fn, "noinline");
   add_attribute(k, fn, "nounwind");
@@ -262,7 +302,8 @@ void sq_kern_fail(sq_kern *k, uint32_t site, sq_lv value, sq_lv limit) {
   LLVMBuildCall2(k->b, LLVMGlobalGetValueType(fn), fn, arg, 4, "");
 }
 
-// ---- control flow -----------------------------------------------------------------------------------
+// ---- control flow
+// -----------------------------------------------------------------------------------
 static LLVMBasicBlockRef block_new(sq_kern *k, const char *name) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(k->b), next = LLVMGetNextBasicBlock(here);
   return next ? LLVMInsertBasicBlockInContext(k->c, next, name)

@@ -89,6 +89,7 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
     sq_kernel_keyed(cg, n);
     return;
   }
+  n = sq_kernel_collapse(cg->graph, n);
   if (sq_gemm_is(cg->graph, cg->target, n)) {
     sq_kernel_gemm(cg, n);
     return;
@@ -197,7 +198,8 @@ bool sq_kernel_is(const sq_node *n) {
 sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node *n) {
   switch ((int)n->op) {
   case SQ_OP_GENERIC:
-    return n->g->keyed ? sq_kernel_keyed_need(g, n) : sq_gemm_need(g, t, n);
+    if (n->g->keyed) return sq_kernel_keyed_need(g, n);
+    return sq_gemm_need(g, t, sq_kernel_collapse(g, (sq_node *)(uintptr_t)n));
   case SQ_OP_SORT:
   case SQ_OP_ARGSORT:
     return sq_kernel_sort_need(g, n);

@@ -6,21 +6,33 @@
 #define TASK_CYCLES 40000
 #define MOST_TASKS 512
 
+// i64 sq.tasks(i64 units, i64 work): units per task.
+static sq_lv tasks_function(sq_kern *k) {
+  LLVMTypeRef in[2] = {k->i64, k->i64};
+  sq_kern f;
+  sq_lv fn = sq_kern_shared(k, "sq.tasks", LLVMFunctionType(k->i64, in, 2, 0), &f);
+  if (!f.fn) return fn;
+  sq_lv units = LLVMGetParam(fn, 0), one = sq_k_int(k, 1);
+  sq_lv work = sq_k_max(&f, LLVMGetParam(fn, 1), one);
+  sq_lv per = LLVMBuildUDiv(f.b, sq_k_int(k, TASK_CYCLES), work, "");
+  sq_lv least = sq_k_ceil_div(&f, f.b, units, sq_k_int(k, MOST_TASKS));
+  per = sq_k_max(&f, sq_k_max(&f, per, least), one);
+  sq_lv twice = LLVMBuildAdd(f.b, per, per, "");
+  sq_lv small = LLVMBuildICmp(f.b, LLVMIntSLE, units, twice, "");
+  // One heavy unit or two are worth a task each.
+  sq_lv light = LLVMBuildICmp(f.b, LLVMIntSLE, work, sq_k_int(k, TASK_CYCLES), "");
+  small = LLVMBuildAnd(f.b, small, light, "");
+  LLVMBuildRet(f.b, LLVMBuildSelect(f.b, small, sq_k_max(&f, units, one), per, ""));
+  sq_kern_shared_end(&f);
+  return fn;
+}
 sq_ktasks sq_ktasks_make(sq_kern *k, sq_lv units, sq_lv work) {
   LLVMBuilderRef inside = k->b;
   k->b = k->cg->builder; // what follows is code of the entry
-  sq_lv one = sq_k_int(k, 1);
   units = sq_k_max(k, units, sq_k_int(k, 0));
-  work = sq_k_max(k, work, one);
-  sq_lv per = LLVMBuildUDiv(k->b, sq_k_int(k, TASK_CYCLES), work, "");
-  sq_lv least = sq_k_ceil_div(k, k->b, units, sq_k_int(k, MOST_TASKS));
-  per = sq_k_max(k, sq_k_max(k, per, least), one);
-  sq_lv twice = LLVMBuildAdd(k->b, per, per, "");
-  sq_lv small = LLVMBuildICmp(k->b, LLVMIntSLE, units, twice, "");
-  // One heavy unit or two are worth a task each.
-  sq_lv heavy = LLVMBuildICmp(k->b, LLVMIntSGT, work, sq_k_int(k, TASK_CYCLES), "");
-  small = LLVMBuildAnd(k->b, small, LLVMBuildNot(k->b, heavy, ""), "");
-  per = LLVMBuildSelect(k->b, small, sq_k_max(k, units, one), per, "");
+  LLVMTypeRef in[2] = {k->i64, k->i64};
+  sq_lv arg[2] = {units, work}, fn = tasks_function(k);
+  sq_lv per = LLVMBuildCall2(k->b, LLVMFunctionType(k->i64, in, 2, 0), fn, arg, 2, "");
   sq_ktasks t = {units, NULL, sq_k_ceil_div(k, k->b, units, per)};
   k->b = inside;
   t.per_task = sq_kern_pass(k, per);

@@ -95,22 +95,12 @@ sq_lv sq_math_emit(sq_kern *k, sq_ewise e, sq_lv a, sq_lv b, bool call) {
                                   sq_math_is_f64(a) ? "f64" : "f32", sq_k_lanes(a));
   LLVMTypeRef t = LLVMTypeOf(a), in[2] = {t, t};
   LLVMTypeRef type = LLVMFunctionType(t, in, binary ? 2 : 1, 0);
-  sq_lv fn = LLVMGetNamedFunction(k->m, name);
-  if (!fn) {
-    fn = LLVMAddFunction(k->m, name, type);
-    LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
-    const char *const attributes[] = {"noinline", "nounwind"};
-    for (int i = 0; i < 2; i++) {
-      unsigned id = LLVMGetEnumAttributeKindForName(attributes[i], strlen(attributes[i]));
-      LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(k->c, id, 0));
-    }
-    sq_kern saved = *k;
-    k->fn = fn;
-    k->b = k->pb = sq_cg_builder_take(k->cg);
-    LLVMPositionBuilderAtEnd(k->b, LLVMAppendBasicBlockInContext(k->c, fn, ""));
-    LLVMBuildRet(k->b, inline_form(k, e, LLVMGetParam(fn, 0), binary ? LLVMGetParam(fn, 1) : NULL));
-    sq_cg_builder_give(k->cg, k->b);
-    *k = saved;
+  sq_kern f;
+  sq_lv fn = sq_kern_shared(k, name, type, &f);
+  if (f.fn) {
+    sq_lv second = binary ? LLVMGetParam(fn, 1) : NULL;
+    LLVMBuildRet(f.b, inline_form(&f, e, LLVMGetParam(fn, 0), second));
+    sq_kern_shared_end(&f);
   }
   sq_lv arg[2] = {a, b};
   return LLVMBuildCall2(k->b, type, fn, arg, binary ? 2 : 1, "");
