@@ -24,6 +24,9 @@ static sq_val eval_list(sq_low *L, sq_scope *s, const sq_expr *e) {
   for (uint32_t k = 0; k < e->n; k++) {
     v.item[k] = sq_eval_expr(L, s, e->arg[k]);
     if (v.item[k].kind == SQ_V_POISON) return sq_poison();
+    sq_dim size;
+    if (L->size_mode && !sq_val_is_static(&v.item[k]) && sq_val_try_size(L, &v.item[k], &size))
+      v.item[k] = sq_val_dim(size); // a scalar input in a shape
     if (!sq_val_is_static(&v.item[k])) {
       sq_diag *d = sq_low_error(L, e->arg[k]->span, "a list holds what is known at compile time, but "
                                                     "`%s` is %s",
