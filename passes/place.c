@@ -188,6 +188,15 @@ bool sq_point_shared(const sq_live *l, uint32_t at, const sq_value *a, const sq_
   return sq_place_shared(g, n, a, b) || sq_place_shared(g, n, b, a);
 }
 
+bool sq_ranges_collide(const sq_live *l, sq_range a, const sq_value *x, sq_range b,
+                       const sq_value *y) {
+  uint32_t from = a.from > b.from ? a.from : b.from, to = a.to < b.to ? a.to : b.to;
+  if (from > to) return false;
+  bool hand_over =
+      from == to && ((a.to == from && b.from == from) || (b.to == from && a.from == from));
+  return !hand_over || !sq_point_shared(l, from, x, y);
+}
+
 static bool clobbers(const sq_node *w, const sq_node *read) {
   if (read->op == SQ_OP_PARAM) return w->op == SQ_OP_PARAM_WRITE && w->ref == read->ref;
   if (w->op == SQ_OP_RESET) return true;

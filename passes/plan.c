@@ -29,9 +29,9 @@ typedef struct planner {
   sq_graph *g;
   sq_func *f;
   sq_live *live;
-  home **of;     // by value id
-  uint8_t *copy; // by node id: a copy made here, see below
-  uint32_t n_copy;
+  home **of;                // by value id
+  uint8_t *copy;            // by node id: a copy made here, see below
+  uint32_t n_copy, n_known; // values when the round began
   bool again;
 } planner;
 
@@ -57,10 +57,7 @@ static bool collide(const planner *p, const home *a, const home *b) {
     if (x->r.to < b->from || x->r.from > b->to) continue;
     for (uint32_t k = 0; k < b->m.n; k++) {
       const member *y = &b->m.v[k];
-      uint32_t from = x->r.from > y->r.from ? x->r.from : y->r.from;
-      uint32_t to = x->r.to < y->r.to ? x->r.to : y->r.to;
-      if (from > to) continue;
-      if (from < to || !sq_point_shared(p->live, from, x->v, y->v)) return true;
+      if (sq_ranges_collide(p->live, x->r, x->v, y->r, y->v)) return true;
     }
   }
   return false;
@@ -116,7 +113,7 @@ static void mark_copy(planner *p, const sq_value *v, uint8_t kind) {
 
 // What is yielded for a carried value is moved to the carried place by a copy before the yield.
 // When such a copy would clobber what another one reads, all of them read copies made before any.
-static void copy_yield(planner *p, sq_node *end, uint32_t k) {
+static void copy_yield(planner *p, sq_node *end, uint32_t k, const sq_value *arg) {
   sq_value *v = end->in[k];
   if (copy_kind(p, v) != FINAL || v->def->block != end->block) {
     end->in[k] = copy_value(p, end, v, "its place in the loop still holds the value of this turn");
@@ -136,6 +133,14 @@ static void copy_yield(planner *p, sq_node *end, uint32_t k) {
     first++;
     j++;
   }
+  for (uint32_t j = 0; j < end->n_in; j++) { // emits of what this turn began with
+    sq_value *emit = end->in[j];
+    if (emit == v || emit->id >= p->n_known || p->of[emit->id] != p->of[arg->id]) continue;
+    end->in[j] = copy_value(p, b->nodes.v[first], emit, "it is emitted after its place is written");
+    mark_copy(p, end->in[j], STAGED);
+    first++;
+  }
+  SQ_ASSERT(p->again, "a carried value finds no place");
 }
 
 static void split_update(planner *p, sq_node *n) {
@@ -166,7 +171,7 @@ static void join_carried(planner *p, sq_node *n) {
       n->in[first_in + k] = copy_value(p, n, n->in[first_in + k],
                                        "the loop changes it and it is still used, or is not ours");
     else if (!join(p, end->in[k], arg))
-      copy_yield(p, end, k);
+      copy_yield(p, end, k, arg);
     else if (!join(p, arg, n->out[k]))
       SQ_ASSERT(false, "the result of a loop collides with what it carries");
   }
@@ -436,6 +441,7 @@ static void drop_copies(planner *p, sq_block *b) {
 // ---- the pass -----------------------------------------------------------------------------------
 static void start(planner *p) {
   p->again = false;
+  p->n_known = p->g->n_values;
   p->live = sq_live_make(p->f, p->g->arena);
   p->of = SQ_ARRAY(p->g->arena, home *, p->g->n_values + 1);
   for (uint32_t k = 0; k < p->live->value.n; k++) new_home(p, p->live->value.v[k]);

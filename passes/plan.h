@@ -9,6 +9,10 @@ bool sq_place_shared(sq_graph *g, const sq_node *n, const sq_value *in, const sq
 bool sq_write_reads_in_place(sq_graph *g, const sq_node *n, const sq_value *v);
 // At point `at` the values a and b, of which one ends and one begins there, may be in one place.
 bool sq_point_shared(const sq_live *l, uint32_t at, const sq_value *a, const sq_value *b);
+// Are x, live in a, and y, live in b, ever there at once? Not when the one begins where the other
+// ends and both may share that point.
+bool sq_ranges_collide(const sq_live *l, sq_range a, const sq_value *x, sq_range b,
+                       const sq_value *y);
 // The first write (state_write, reserve, reset, param_write) before which the state or parameter
 // value v would have to be copied; NULL when there is none.
 sq_node *sq_alias_clobber(const sq_live *l, const sq_value *v);

@@ -61,12 +61,8 @@ static void check_node(sq_node *n, void *user) {
 static bool together(const sq_live *l, const sq_value *a, const sq_value *b) {
   const sq_ranges *x = &l->of[a->id], *y = &l->of[b->id];
   for (uint32_t j = 0; j < x->r.n; j++)
-    for (uint32_t k = 0; k < y->r.n; k++) {
-      uint32_t from = x->r.v[j].from > y->r.v[k].from ? x->r.v[j].from : y->r.v[k].from;
-      uint32_t to = x->r.v[j].to < y->r.v[k].to ? x->r.v[j].to : y->r.v[k].to;
-      if (from > to) continue;
-      if (from < to || !sq_point_shared(l, from, a, b)) return true;
-    }
+    for (uint32_t k = 0; k < y->r.n; k++)
+      if (sq_ranges_collide(l, x->r.v[j], a, y->r.v[k], b)) return true;
   return false;
 }
 

@@ -50,7 +50,7 @@ static space open_space(sq_graph *g, const sq_node *n, const sq_axis *extra, uin
   space s = {.n = n};
   uint32_t n_axes = n->g->n_par + n_extra;
   sq_maker_start(&s.m, g, n->g->n_par, n_extra);
-  memcpy(s.m.k->axis, n->g->axis, n->g->n_par * sizeof(sq_axis));
+  if (n->g->n_par) memcpy(s.m.k->axis, n->g->axis, n->g->n_par * sizeof(sq_axis));
   if (n_extra) memcpy(s.m.k->axis + n->g->n_par, extra, n_extra * sizeof(sq_axis));
   s.m.inlines = look_through;
   s.axis = SQ_ARRAY(g->arena, uint32_t, n_axes + 1);

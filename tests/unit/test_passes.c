@@ -1,0 +1,250 @@
+// The pass manager, translation validation, planning, and random graphs through the whole pipeline.
+#include "ir/ir.h"
+#include "passes/pipeline.h"
+#include "random_graph.h"
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static sq_ctx *ctx;
+static sq_arena arena, own; // `own`: of one random graph
+
+static void setup(void) {
+  ctx = sq_ctx_new(sq_alloc_libc());
+  cr_assert(ctx);
+  sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
+  if (setjmp(ctx->guard.jmp)) cr_assert_fail("no memory");
+}
+static void teardown(void) {
+  sq_arena_free(&own);
+  sq_arena_free(&arena);
+  sq_ctx_free(ctx);
+}
+TestSuite(passes, .init = setup, .fini = teardown);
+
+static sq_graph *read_text(const char *text) {
+  sq_graph *g = sq_graph_read(ctx, &arena, "test.sir", text, strlen(text));
+  cr_assert(g, "%s", sq_diags_render(&ctx->diags));
+  return g;
+}
+
+static const char *print(sq_graph *g) {
+  sq_text t = {.arena = &arena};
+  sq_text_put(&t, "", 0);
+  sq_graph_print(g, &t);
+  return t.v;
+}
+
+static const char add_one[] = "sym N\n"
+                              "entry @f(%x: f32[N]) -> (y) {\n"
+                              "  %y = generic (%x) [n < N] { %x[n] + 1.0 + 0.0 } : f32[N]\n"
+                              "  yield %y\n"
+                              "}\n";
+
+Test(passes, every_pass_has_a_row) {
+  for (unsigned k = 0; k < sq_pass_count; k++) {
+    cr_assert_eq(sq_pass_find(sq_pass_table[k].name), &sq_pass_table[k]);
+    cr_assert(sq_pass_table[k].run && *sq_pass_table[k].what);
+  }
+  cr_assert_null(sq_pass_find("no such pass"));
+}
+
+Test(passes, unknown_names_are_usage_errors) {
+  const char *message = "";
+  sq_pass_options o = {.bisect_limit = -1};
+  cr_assert_eq(sq_passes_run(read_text(add_one), "simplify,nonsense", &o, &message), SQ_EUSAGE);
+  cr_assert(strstr(message, "nonsense"));
+}
+
+Test(passes, bisect_runs_only_so_many) {
+  const char *message = "";
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  sq_pass_options o = {.bisect_limit = 1, .dump = out};
+  sq_graph *g = read_text(add_one);
+  cr_assert_eq(sq_passes_run(g, "simplify,cse,plan", &o, &message), SQ_OK);
+  fclose(out);
+  cr_assert(strstr(text, "bisect: 1 simplify\n"));
+  cr_assert(strstr(text, "bisect: 2 cse (not run)\n"));
+  cr_assert(g->func.v[0]->planned, "required passes run all the same");
+  free(text);
+}
+
+Test(passes, prints_only_what_changed) {
+  const char *message = "";
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  sq_pass_options o = {.bisect_limit = -1, .dump = out, .print_changed = true};
+  const char *source = "sym N\n"
+                       "entry @f(%x: f32[N]) -> (y) {\n"
+                       "  %y = generic (%x) [n < N] { %x[n] * 1.0 + 1.0 } : f32[N]\n"
+                       "  yield %y\n"
+                       "}\n";
+  cr_assert_eq(sq_passes_run(read_text(source), "simplify,simplify", &o, &message), SQ_OK);
+  fclose(out);
+  char *first = strstr(text, "// after simplify");
+  cr_assert(first);
+  cr_assert_null(strstr(first + 1, "// after"));
+  cr_assert_null(strstr(text, "1.0 *"));
+  free(text);
+}
+
+Test(passes, dumps_a_file_a_pass) {
+  char dir[] = "/tmp/seqm-passes-XXXXXX";
+  cr_assert(mkdtemp(dir));
+  const char *message = "";
+  sq_pass_options o = {.bisect_limit = -1, .dump_dir = dir};
+  cr_assert_eq(sq_passes_run(read_text(add_one), "simplify,plan", &o, &message), SQ_OK);
+  const char *names[] = {"01-simplify.sir", "02-plan.sir"};
+  for (int k = 0; k < 2; k++) {
+    const char *path = sq_arena_fmt(&arena, "%s/%s", dir, names[k]), *why;
+    char *text;
+    size_t size;
+    cr_assert_eq(sq_file_read(&arena, path, &text, &size, &why), SQ_OK, "%s", path);
+    cr_assert(sq_graph_read(ctx, &arena, path, text, size));
+    unlink(path);
+  }
+  rmdir(dir);
+  o.dump_dir = "/nonexistent/folder";
+  cr_assert_eq(sq_passes_run(read_text(add_one), "simplify", &o, &message), SQ_EWORLD);
+}
+
+// ---- validation
+// -----------------------------------------------------------------------------------
+static const char *compare(const char *old, const char *new_) {
+  return sq_validate(read_text(old), read_text(new_), 1);
+}
+
+Test(passes, validation_accepts_the_same) { cr_assert_null(compare(add_one, add_one)); }
+
+Test(passes, validation_finds_another_value) {
+  const char *other = "sym N\n"
+                      "entry @f(%x: f32[N]) -> (y) {\n"
+                      "  %y = generic (%x) [n < N] { select(n < 2, %x[n] + 1.0, 0.0) } : f32[N]\n"
+                      "  yield %y\n"
+                      "}\n";
+  const char *difference = compare(add_one, other);
+  cr_assert(difference);
+  cr_assert(strstr(difference, "`f`"), "%s", difference);
+  cr_assert(strstr(difference, "`y`[2]"), "%s", difference);
+}
+
+Test(passes, validation_finds_another_state) {
+  const char *form = "state @s : f32 = @s.init\n"
+                     "entry @f() -> (y) writes {\n"
+                     "  %%v = state_read @s : f32\n"
+                     "  state_write @s (%%v) [] { %%v + %s }\n"
+                     "  %%y = generic () [] { 0.0 } : f32\n"
+                     "  yield %%y\n"
+                     "}\n"
+                     "init @s.init() -> (v) {\n"
+                     "  %%0 = generic () [] { 0.0 } : f32\n"
+                     "  yield %%0\n"
+                     "}\n";
+  const char *one = sq_arena_fmt(&arena, form, "1.0"), *two = sq_arena_fmt(&arena, form, "2.0");
+  cr_assert_null(compare(one, one));
+  const char *difference = compare(one, two);
+  cr_assert(difference && strstr(difference, "state `s`"), "%s", difference);
+}
+
+Test(passes, validation_finds_a_new_failure) {
+  const char *gather = "sym N\n"
+                       "site 0 \"out of range\"\n"
+                       "entry @f(%%x: f32[N]) -> (y) {\n"
+                       "  %%y = generic (%%x) [n < N] { %%x[n + %s; site 0] + 1.0 } : f32[N]\n"
+                       "  yield %%y\n"
+                       "}\n";
+  const char *difference = compare(add_one, sq_arena_fmt(&arena, gather, "1"));
+  cr_assert(difference && strstr(difference, "fails now"), "%s", difference);
+  cr_assert_null(compare(sq_arena_fmt(&arena, gather, "1"), add_one),
+                 "what failed may do anything");
+}
+
+Test(passes, recursion_is_an_error) {
+  const char *message = "";
+  sq_pass_options o = {.bisect_limit = -1};
+  sq_graph *g = read_text("entry @f(%x: f32) -> (y) {\n"
+                          "  %y = call @g (%x) : f32\n"
+                          "  yield %y\n"
+                          "}\n"
+                          "func @g(%x: f32) {\n"
+                          "  %y = call @g (%x) : f32\n"
+                          "  yield %y\n"
+                          "}\n");
+  cr_assert_eq(sq_passes_run(g, "inline", &o, &message), SQ_EMODEL);
+  cr_assert(strstr(message, "calls itself"), "%s", message);
+}
+
+// ---- planning
+// -------------------------------------------------------------------------------------
+Test(passes, the_check_of_plans_finds_faults) {
+  sq_graph *g =
+      read_text("sym N\n"
+                "entry @f(%x: f32[N]) -> (y) {\n"
+                "  %a = generic (%x) [n < N] { exp(%x[n]) } : f32[N]\n"
+                "  %s = generic (%a) [] sum [n < N] { %a[n] } : f32\n"
+                "  %b = generic (%a, %s) [n < N] { %a[n] + %s } : f32[N]\n"
+                "  %y = generic (%b, %a) [n < N] { %b[n] * %a[dim(N) - 1 - n] } : f32[N]\n"
+                "  yield %y\n"
+                "}\n");
+  const char *message = "";
+  sq_pass_options o = {.bisect_limit = -1};
+  cr_assert_eq(sq_passes_run(g, "plan", &o, &message), SQ_OK);
+  sq_func *f = g->func.v[0];
+  sq_text faults = {.arena = &arena};
+  cr_assert(sq_plan_verify(f, &faults), "%s", faults.v);
+  sq_value *a = f->body->nodes.v[0]->out[0], *b = f->body->nodes.v[2]->out[0];
+  uint32_t good = b->store_index;
+  sq_store where = b->store;
+  b->store = a->store;
+  b->store_index = a->store_index;
+  cr_assert_not(sq_plan_verify(f, &faults), "%%a is still read");
+  b->store = SQ_STORE_NONE;
+  cr_assert_not(sq_plan_verify(f, &faults), "a place is missing");
+  b->store = where;
+  b->store_index = good;
+  cr_assert(sq_plan_verify(f, &faults));
+}
+
+// ---- random graphs
+// ----------------------------------------------------------------------------------
+static void check_random(uint64_t seed, const char *pipeline) {
+  sq_arena_init(&own, sq_alloc_libc(), &ctx->guard);
+  sq_graph *g = rg_make(ctx, &own, seed);
+  sq_text faults = {.arena = &own};
+  sq_text_put(&faults, "", 0);
+  cr_assert(sq_graph_verify(g, &faults), "seed %llu: %s", (unsigned long long)seed, faults.v);
+  const char *before = print(g), *message = "";
+  sq_pass_options o = {.bisect_limit = -1,
+                       .verify_each = true,
+                       .roundtrip_each = true,
+                       .validate_each = true,
+                       .seed = seed};
+  sq_status s = sq_passes_run(g, pipeline, &o, &message);
+  cr_assert_eq(s, SQ_OK, "seed %llu: %s\n%s", (unsigned long long)seed, message, before);
+  sq_arena_free(&own);
+}
+
+Test(passes, random_graphs_keep_their_meaning, .timeout = 300) {
+  const char *many = getenv("SEQM_RANDOM_GRAPHS"), *first = getenv("SEQM_RANDOM_SEED");
+  uint64_t from = first ? strtoull(first, NULL, 10) : 1, n = many ? strtoull(many, NULL, 10) : 200;
+  for (uint64_t seed = from; seed < from + n; seed++) check_random(seed, sq_pipeline_cpu);
+}
+
+Test(passes, random_graphs_in_any_order, .timeout = 300) {
+  const char *many = getenv("SEQM_RANDOM_GRAPHS");
+  uint64_t n = many ? strtoull(many, NULL, 10) : 60;
+  for (uint64_t seed = 5001; seed < 5001 + n; seed++) {
+    rg order = {.rng = seed};
+    sq_text t = {.arena = &arena};
+    sq_text_put(&t, "inline", 6);
+    for (int k = 0; k < 10; k++) {
+      const char *name = sq_pass_table[rg_next(&order, sq_pass_count)].name;
+      if (strcmp(name, "group") != 0 && strcmp(name, "plan") != 0) sq_text_add(&t, ",%s", name);
+    }
+    sq_text_add(&t, ",group,plan");
+    check_random(seed, t.v);
+  }
+}
