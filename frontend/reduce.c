@@ -17,7 +17,6 @@ static const struct {
     {"cumsum", FORM_AXIS, SQ_SUM, SQ_AX_CUMULATE},
     {"cumprod", FORM_AXIS, SQ_PROD, SQ_AX_CUMULATE},
     {"cummax", FORM_AXIS, SQ_MAX, SQ_AX_CUMULATE},
-    {"cummin", FORM_AXIS, SQ_MIN, SQ_AX_CUMULATE},
     {"sort", FORM_AXIS, SQ_MONOID_NONE, SQ_AX_SORT},
     {"argsort", FORM_AXIS, SQ_MONOID_NONE, SQ_AX_ARGSORT},
     {"top", FORM_TOP, SQ_MONOID_NONE, 0},
