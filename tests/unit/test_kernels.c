@@ -696,7 +696,7 @@ static void contraction(const char *type, const char *a, const char *ea, const c
   char text[2048];
   snprintf(text, sizeof text,
            "graph t %s" REST "entry @f(%%x: %s[%s], %%y: %s[%s], %%z: %s[M], %%q: f32[K]) -> (r: "
-                             "%s[N, M], s: %s[N, M]) {\n"
+           "%s[N, M], s: %s[N, M]) {\n"
            "  %%r = generic (%%x, %%y) [n < N, m < M] sum [k < K] { %s * %s } : %s[N, M]\n"
            "  %%s = generic (%%x, %%y, %%z) [n < N, m < M] sum [k < K] {\n    %s * %s;\n"
            "    t0 = acc + %%z[m];\n    post t0 * sigmoid(t0);\n  } : %s[N, M]\n"
@@ -771,4 +771,72 @@ Test(kernels, contractions_of_many_axes) {
       "entry @f(%x: f32[K], %w: f32[K, M], %q: f32[N]) -> (r: f32[M]) {\n"
       "  %r = generic (%x, %w) [m < M] sum [k < K] { %w[k, m] * %x[k] } : f32[M]\n  yield %r\n}\n",
       PLAIN);
+}
+
+// ---- sizes that make many tasks and several blocks
+// ---------------------------------------------------------
+#define BIG "graph t f32\nsym N size\nsym M size\nsite 0 \"outside\"\n"
+Test(kernels, large) {
+  check("blocks of columns",
+        BIG "entry @f(%x: f32[N, 704], %y: f32[3100, 704]) -> (r: f32[N, 3100]) {\n"
+            "  %r = generic (%x, %y) [n < N, m < 3100] sum [k < 704] { %x[n, k] * %y[m, k] } : "
+            "f32[N, 3100]\n"
+            "  yield %r\n}\n",
+        "N=41", PLAIN);
+  check("one row",
+        BIG
+        "entry @f(%x: f32[1, 704], %y: f32[3100, 704], %z: f32[704, 1500]) -> (r: f32[1, 3100], s: "
+        "f32[1, 1500]) {\n"
+        "  %r = generic (%x, %y) [n < 1, m < 3100] sum [k < 704] { %x[n, k] * %y[m, k] } : f32[1, "
+        "3100]\n"
+        "  %s = generic (%x, %z) [n < 1, m < 1500] sum [k < 704] { %x[n, k] * %z[k, m] } : f32[1, "
+        "1500]\n"
+        "  yield %r, %s\n}\n",
+        "N=41", PLAIN);
+  check(
+      "batches",
+      BIG
+      "entry @f(%x: f32[60, N, 32], %y: f32[60, M, 32]) -> (r: f32[60, N, M]) {\n"
+      "  %r = generic (%x, %y) [h < 60, n < N, m < M] sum [k < 32] { %x[h, n, k] * %y[h, m, k] } : "
+      "f32[60, N, M]\n  yield %r\n}\n",
+      "N=67 M=130", PLAIN);
+  check("elements",
+        BIG
+        "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M], s: f32[N], t: f32[M], u: f32) {\n"
+        "  %r = generic (%x, %y) [n < N, m < M] { exp(%x[n, m]) * %y[m] } : f32[N, M]\n"
+        "  %s = generic (%x) [n < N] sum [m < M] { %x[n, m] } : f32[N]\n"
+        "  %t = generic (%x) [m < M] max [n < N] { %x[n, m] } : f32[M]\n"
+        "  %u = generic (%x) [] mean [n < N, m < M] { %x[n, m] } : f32\n"
+        "  yield %r, %s, %t, %u\n}\n",
+        "N=301 M=1003", PLAIN);
+  check("one long axis",
+        BIG "entry @f(%x: f32[N]) -> (r: f32[N], s: i32) {\n"
+            "  %r = generic (%x) [n < N] { %x[n] * %x[n] } : f32[N]\n"
+            "  %s = generic (%x) [] argmax [n < N] { %x[n] } : i32\n"
+            "  yield %r, %s\n}\n",
+        "N=200003", PLAIN);
+  check("scatter",
+        BIG "entry @f(%x: f32[N, M], %at: i32[N]) -> (r: f32[5, M]) {\n"
+            "  %r = generic (%x, %at) [] sum [n < N, m < M] keyed { at [i64(%at[n]), m]; %x[n, m] "
+            "} : f32[5, M]\n"
+            "  yield %r\n}\n",
+        "N=1000 M=333", PLAIN);
+  check("rows in order",
+        BIG "entry @f(%x: f32[N, M]) -> (r: f32[N, M], s: f32[N, M], t: i32[N, M]) {\n"
+            "  %r = sort axis 1 (%x) : f32[N, M]\n  %s = cumulate sum axis 0 (%x) : f32[N, M]\n"
+            "  %t = argsort axis 0 (%x) : i32[N, M]\n  yield %r, %s, %t\n}\n",
+        "N=100 M=257", PLAIN);
+  check("softmax",
+        BIG "entry @f(%x: f32[12, N, M]) -> (r: f32[12, N, M]) {\n"
+            "  %r = group outer 2 {\n"
+            "    %b = generic (%x) [h < 12, n < N] max [m < M] { where m <= n; %x[h, n, m] } : "
+            "f32[12, N]\n"
+            "    %c = generic (%x, %b) [h < 12, n < N, m < M] { select(m <= n, exp(%x[h, n, m] - "
+            "%b[h, n]), 0.0) } "
+            ": f32[12, N, M]\n"
+            "    %d = generic (%c) [h < 12, n < N] sum [m < M] { %c[h, n, m] } : f32[12, N]\n"
+            "    %e = generic (%c, %d) [h < 12, n < N, m < M] { %c[h, n, m] / %d[h, n] } : f32[12, "
+            "N, M]\n"
+            "    yield %e\n  } : f32[12, N, M]\n  yield %r\n}\n",
+        "N=130 M=130", PLAIN);
 }
