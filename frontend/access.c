@@ -21,8 +21,9 @@ static sq_val list_item(sq_low *L, sq_scope *s, const sq_val *list, const sq_exp
       return sq_poison();
     }
     if (!sq_val_const_int(L, &at, &i)) {
-      sq_diag *d = sq_low_error(L, e->arg[k]->span, "the index of a list must be known at compile "
-                                                    "time, but `%s` is %s",
+      sq_diag *d = sq_low_error(L, e->arg[k]->span,
+                                "the index of a list must be known at compile "
+                                "time, but `%s` is %s",
                                 sq_low_text(L, e->arg[k]->span), sq_val_what(L, &at));
       sq_hint(d, "`unroll for` has such an index");
       return sq_poison();
@@ -73,8 +74,9 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
     return r;
   }
   if (a->n_class != 1) {
-    sq_diag *d = sq_low_error(L, span, "the instances of `%s` differ, so the index must be known at "
-                                       "compile time",
+    sq_diag *d = sq_low_error(L, span,
+                              "the instances of `%s` differ, so the index must be known at "
+                              "compile time",
                               a->name);
     sq_label(d, a->span, "declared here");
     sq_hint(d, "use `unroll for`");
@@ -132,7 +134,8 @@ static bool at_positions(sq_low *L, sq_ex *x, uint32_t n, sq_sx *const *pos, sq_
     sq_ivar *own = sq_ivar_root(x->own[k]);
     bool is_index = pos[k]->kind == SQ_SX_IVAR && !sq_ivar_root(pos[k]->iv)->fixed;
     plain &= is_index;
-    if (!is_index && sq_prove_inside(L, pos[k], own->extent, L->guards) != SQ_PROVED) compute = true;
+    if (!is_index && sq_prove_inside(L, pos[k], own->extent, L->guards) != SQ_PROVED)
+      compute = true;
   }
   if (!plain && !sq_sx_cheap(L, x->root)) compute = true;
   bool is_read = x->root->kind == SQ_SX_READ && x->root->n_pos >= x->n_own && !x->root->other;
@@ -224,9 +227,9 @@ static sq_val index_array(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
     }
   uint32_t given = n - (dots_at >= 0);
   if (given > rank) {
-    sq_diag *d = sq_low_error(L, e->span, "`%s` has %u ax%s, but %u ind%s",
-                              sq_low_text(L, e->arg[0]->span), rank, rank == 1 ? "is" : "es", given,
-                              given == 1 ? "ex" : "ices");
+    sq_diag *d =
+        sq_low_error(L, e->span, "`%s` has %u ax%s, but %u ind%s", sq_low_text(L, e->arg[0]->span),
+                     rank, rank == 1 ? "is" : "es", given, given == 1 ? "ex" : "ices");
     sq_label(d, e->arg[0]->span, "%s", sq_val_what(L, base));
     return sq_poison();
   }
@@ -239,8 +242,8 @@ static sq_val index_array(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
     for (uint32_t k = 0; k < n_dots; k++)
       dots->iv[k] = sq_ivar_new(L, NULL, e->arg[dots_at + 1]->span, (sq_dim){0});
   } else if (dots && dots->n != n_dots) {
-    sq_diag *d = sq_low_error(L, e->span, "`..` stands for %u axes here and for %u before", n_dots,
-                              dots->n);
+    sq_diag *d =
+        sq_low_error(L, e->span, "`..` stands for %u axes here and for %u before", n_dots, dots->n);
     sq_label(d, dots->span, "bound here");
     return sq_poison();
   }

@@ -80,11 +80,12 @@ static bool sizes(sq_low *L, sq_binop op, const sq_val *a, const sq_val *b, cons
     r.real = op == SQ_B_DIV;
     r.lit = r.lit && !r.real;
     if (op == SQ_B_FLOORDIV) break;
-    if (ca && cb ? va % vb == 0 : sq_prove_eq(ds, sq_dim_mul(ds, r.dim, b->dim), a->dim) == 1) break;
+    if (ca && cb ? va % vb == 0 : sq_prove_eq(ds, sq_dim_mul(ds, r.dim, b->dim), a->dim) == 1)
+      break;
     if (!L->size_mode) return false;
-    sq_diag *d = sq_low_error(L, e->span, "`/` in a size must be exact, but %s / %s is not%s",
-                              sq_dim_str(L, a->dim), sq_dim_str(L, b->dim),
-                              ca && cb ? "" : " known to be");
+    sq_diag *d =
+        sq_low_error(L, e->span, "`/` in a size must be exact, but %s / %s is not%s",
+                     sq_dim_str(L, a->dim), sq_dim_str(L, b->dim), ca && cb ? "" : " known to be");
     sq_hint(d, "`//` rounds down");
     *out = sq_poison();
     return true;
@@ -200,7 +201,8 @@ sq_val sq_eval_binary(sq_low *L, sq_binop op, const sq_val *a, const sq_val *b, 
   }
   sq_ex x, y;
   // beside an index, an exact quotient of sizes is a size
-  bool as_sizes = op != SQ_B_ADD && op != SQ_B_SUB && op != SQ_B_MUL && op != SQ_B_DIV && op != SQ_B_POW;
+  bool as_sizes =
+      op != SQ_B_ADD && op != SQ_B_SUB && op != SQ_B_MUL && op != SQ_B_DIV && op != SQ_B_POW;
   L->size_mode += as_sizes;
   bool ok = sq_val_to_ex(L, a, ea->span, &x) && sq_val_to_ex(L, b, eb->span, &y);
   L->size_mode -= as_sizes;
@@ -236,7 +238,8 @@ sq_val sq_eval_unary(sq_low *L, sq_binop op, const sq_val *a, sq_span span) {
   }
   if (!sq_val_to_ex(L, a, span, &x)) return sq_poison();
   sq_sx *root = x.root->dtype == SQ_BOOL ? sq_sx_cast(L, x.root, SQ_I32, false) : x.root;
-  return sq_val_ex(L, sq_sx_ewise(L, SQ_EW_NEG, root, NULL, root->dtype, root->idx), x.n_own, x.own);
+  return sq_val_ex(L, sq_sx_ewise(L, SQ_EW_NEG, root, NULL, root->dtype, root->idx), x.n_own,
+                   x.own);
 }
 
 // ---- scalar functions -------------------------------------------------------------------------
@@ -276,9 +279,9 @@ static bool fold(sq_low *L, sq_ewise ew, uint32_t n, const sq_val *arg, sq_val *
   }
   if (kind == 'I') {
     if (!ints) return false;
-    int64_t r = ew == SQ_EW_BITAND  ? (i[0] & i[1])
-                : ew == SQ_EW_BITOR ? (i[0] | i[1])
-                : ew == SQ_EW_BITXOR ? (i[0] ^ i[1])
+    int64_t r = ew == SQ_EW_BITAND      ? (i[0] & i[1])
+                : ew == SQ_EW_BITOR     ? (i[0] | i[1])
+                : ew == SQ_EW_BITXOR    ? (i[0] ^ i[1])
                 : i[1] < 0 || i[1] > 62 ? 0
                 : ew == SQ_EW_SHL       ? (int64_t)((uint64_t)i[0] << i[1])
                                         : i[0] >> i[1];

@@ -33,8 +33,7 @@ static sq_val select_leaf(sq_low *L, const sq_ex *c, const sq_val *a, const sq_v
       return sq_poison();
     }
     sq_val r = sq_val_tuple(L, a->n, a->item);
-    for (uint32_t k = 0; k < a->n; k++)
-      r.item[k] = select_leaf(L, c, &a->item[k], &b->item[k], e);
+    for (uint32_t k = 0; k < a->n; k++) r.item[k] = select_leaf(L, c, &a->item[k], &b->item[k], e);
     return r;
   }
   sq_ex x, y, z = *c;
@@ -60,8 +59,9 @@ static sq_val run_select(sq_low *L, sq_scope *s, const sq_expr *e, const sq_buil
   sq_ex x;
   if (!sq_val_to_ex(L, &c, e->arg[1]->span, &x)) return sq_poison();
   if (x.root->dtype != SQ_BOOL) {
-    sq_diag *d = sq_low_error(L, e->arg[1]->span, "the condition of `select` must be bool, but `%s` is %s",
-                              sq_low_text(L, e->arg[1]->span), sq_val_what(L, &c));
+    sq_diag *d =
+        sq_low_error(L, e->arg[1]->span, "the condition of `select` must be bool, but `%s` is %s",
+                     sq_low_text(L, e->arg[1]->span), sq_val_what(L, &c));
     sq_hint(d, "compare with something: `%s != 0`", sq_low_text(L, e->arg[1]->span));
     return sq_poison();
   }
@@ -171,16 +171,39 @@ static sq_val run_same(sq_low *L, sq_scope *s, const sq_expr *e, const sq_builti
   return argument(L, s, e, 1); // the value; what it means for gradients comes with them
 }
 
-#define EW1(name, E) {name, 1, 1, run_ewise, false, SQ_EW_##E}
-#define EW2(name, E) {name, 2, 2, run_ewise, false, SQ_EW_##E}
+#define EW1(name, E)                                                                               \
+  { name, 1, 1, run_ewise, false, SQ_EW_##E }
+#define EW2(name, E)                                                                               \
+  { name, 2, 2, run_ewise, false, SQ_EW_##E }
 const sq_builtin sq_builtin_table[] = {
-    EW1("exp", EXP),       EW1("exp2", EXP2),       EW1("expm1", EXPM1),   EW1("log", LOG),
-    EW1("log2", LOG2),     EW1("log1p", LOG1P),     EW1("sqrt", SQRT),     EW1("rsqrt", RSQRT),
-    EW1("sin", SIN),       EW1("cos", COS),         EW1("tan", TAN),       EW1("tanh", TANH),
-    EW1("erf", ERF),       EW1("sigmoid", SIGMOID), EW1("floor", FLOOR),   EW1("ceil", CEIL),
-    EW1("round", ROUND),   EW1("isnan", ISNAN),     EW1("abs", ABS),       EW1("sign", SIGN),
-    EW2("minimum", MIN),   EW2("maximum", MAX),     EW2("atan2", ATAN2),   EW2("pow", POW),
-    EW2("bitand", BITAND), EW2("bitor", BITOR),     EW2("bitxor", BITXOR), EW2("shl", SHL),
+    EW1("exp", EXP),
+    EW1("exp2", EXP2),
+    EW1("expm1", EXPM1),
+    EW1("log", LOG),
+    EW1("log2", LOG2),
+    EW1("log1p", LOG1P),
+    EW1("sqrt", SQRT),
+    EW1("rsqrt", RSQRT),
+    EW1("sin", SIN),
+    EW1("cos", COS),
+    EW1("tan", TAN),
+    EW1("tanh", TANH),
+    EW1("erf", ERF),
+    EW1("sigmoid", SIGMOID),
+    EW1("floor", FLOOR),
+    EW1("ceil", CEIL),
+    EW1("round", ROUND),
+    EW1("isnan", ISNAN),
+    EW1("abs", ABS),
+    EW1("sign", SIGN),
+    EW2("minimum", MIN),
+    EW2("maximum", MAX),
+    EW2("atan2", ATAN2),
+    EW2("pow", POW),
+    EW2("bitand", BITAND),
+    EW2("bitor", BITOR),
+    EW2("bitxor", BITXOR),
+    EW2("shl", SHL),
     EW2("shr", SHR),
     {"select", 3, 3, run_select, false, 0},
     {"size", 2, 2, run_size, false, 0},

@@ -54,7 +54,8 @@ static bool match_args(sq_low *L, const sq_decl *d, const args *a, sq_scope *s, 
   for (uint32_t k = 0; k < n; k++) {
     if (have[k]) continue;
     if (!d->in.v[k]->value) {
-      sq_diag *e = sq_low_error(L, span, "argument `%s` of `%s` is missing", d->in.v[k]->name, d->name);
+      sq_diag *e =
+          sq_low_error(L, span, "argument `%s` of `%s` is missing", d->in.v[k]->name, d->name);
       sq_label(e, d->in.v[k]->span, "declared here");
       return false;
     }
@@ -103,8 +104,8 @@ static bool bind_shape(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *v,
   }
   if (dots ? rank + 1 < n : rank != n) {
     if (second) return false;
-    sq_diag *d = sq_low_error(L, span, "argument `%s` has %u ax%s, but `%s` needs %s%u", l->name, rank,
-                              rank == 1 ? "is" : "es", signature_text(L, l),
+    sq_diag *d = sq_low_error(L, span, "argument `%s` has %u ax%s, but `%s` needs %s%u", l->name,
+                              rank, rank == 1 ? "is" : "es", signature_text(L, l),
                               dots ? "at least " : "", n - dots);
     sq_label(d, span, "%s", sq_val_what(L, v));
     sq_label(d, l->span, "declared here");
@@ -160,7 +161,8 @@ static bool bind_shape(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *v,
   return ok;
 }
 
-static sq_val typed_argument(sq_low *L, const sq_lhs *l, const sq_val *v, sq_span span, bool entry) {
+static sq_val typed_argument(sq_low *L, const sq_lhs *l, const sq_val *v, sq_span span,
+                             bool entry) {
   sq_dtype t = L->g->float_type;
   if (v->kind == SQ_V_POISON) return *v;
   if (l->type && !sq_dtype_named(l->type, &t)) {
@@ -278,15 +280,16 @@ sq_val sq_check_results(sq_low *L, sq_scope *s, const sq_decl *d, const sq_val *
   if (d->out.n == 1 && v->kind == SQ_V_TUPLE && d->out.v[0]->has_items) n = v->n;
   if (d->out.n == 1 && v->kind == SQ_V_TUPLE && !d->out.v[0]->has_items) n = 1;
   if (n != d->out.n) {
-    sq_diag *e = sq_low_error(L, span, "`%s` declares %u result%s, but returns %u", d->name, d->out.n,
-                              d->out.n == 1 ? "" : "s", n);
+    sq_diag *e = sq_low_error(L, span, "`%s` declares %u result%s, but returns %u", d->name,
+                              d->out.n, d->out.n == 1 ? "" : "s", n);
     sq_label(e, d->name_span, "declared here");
     if (!n) sq_hint(e, "`return` stands last in the body");
     return sq_poison();
   }
   if (d->out.n == 1) return one_result(L, s, d->out.v[0], v, span, d, 0);
   sq_val r = sq_val_tuple(L, n, v->item);
-  for (uint32_t k = 0; k < n; k++) r.item[k] = one_result(L, s, d->out.v[k], &v->item[k], span, d, k);
+  for (uint32_t k = 0; k < n; k++)
+    r.item[k] = one_result(L, s, d->out.v[k], &v->item[k], span, d, k);
   return r;
 }
 
@@ -341,7 +344,10 @@ static sq_val call_fn(sq_low *L, const sq_val *fn, const args *a, sq_span span, 
     for (uint32_t k = 0; k < d->in.n; k++)
       if (d->in.v[k]->has_items) ok &= bind_shape(L, s, d->in.v[k], &v[k], spans[k], pass == 1);
   if (!ok) return sq_poison();
-  sq_call_note note = {.next = L->calls, .span = span, .decl = d, .scope = fn->scope,
+  sq_call_note note = {.next = L->calls,
+                       .span = span,
+                       .decl = d,
+                       .scope = fn->scope,
                        .depth = L->calls ? L->calls->depth + 1 : 1};
   bool pure = L->pure;
   uint32_t mode = L->size_mode;
@@ -356,8 +362,9 @@ static sq_val call_fn(sq_low *L, const sq_val *fn, const args *a, sq_span span, 
   L->pure = pure;
   L->calls = note.next;
   if (effects != L->effects && !effect_ok) {
-    sq_diag *e = sq_low_error(L, span, "`%s` has effects, so its call must stand alone or be a whole "
-                                       "right side",
+    sq_diag *e = sq_low_error(L, span,
+                              "`%s` has effects, so its call must stand alone or be a whole "
+                              "right side",
                               d->name);
     sq_label(e, d->name_span, "%s, declared here", kind_name(d));
     sq_hint(e, "give it a name first: `z = %s`", sq_low_text(L, span));
@@ -434,8 +441,7 @@ static sq_val call_value(sq_low *L, sq_scope *s, const sq_expr *e, sq_val f, boo
                             sq_low_text(L, e->arg[0]->span), sq_val_what(L, &f));
   if (f.kind == SQ_V_MODULE)
     sq_hint(d, "a module is made into an instance by `sub name = %s(...)`", f.decl->name);
-  if (f.kind == SQ_V_INSTS)
-    sq_hint(d, "choose one: `%s[i](...)`", sq_low_text(L, e->arg[0]->span));
+  if (f.kind == SQ_V_INSTS) sq_hint(d, "choose one: `%s[i](...)`", sq_low_text(L, e->arg[0]->span));
   return sq_poison();
 }
 

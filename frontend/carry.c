@@ -70,8 +70,9 @@ bool sq_carry_flatten(sq_low *L, const sq_val *v, sq_span span, const char *name
     return true;
   }
   if (sq_val_is_static(v) && v->kind != SQ_V_DIM && v->kind != SQ_V_FLOAT && v->kind != SQ_V_BOOL) {
-    sq_diag *d = sq_low_error(L, span, "`%s` is %s, which a loop or branch at run time cannot change",
-                              name ? name : sq_low_text(L, span), sq_val_what(L, v));
+    sq_diag *d =
+        sq_low_error(L, span, "`%s` is %s, which a loop or branch at run time cannot change",
+                     name ? name : sq_low_text(L, span), sq_val_what(L, v));
     sq_hint(d, "use `unroll for`, or `if` on config");
     return false;
   }
@@ -96,8 +97,7 @@ bool sq_carry_flatten(sq_low *L, const sq_val *v, sq_span span, const char *name
 sq_val sq_carry_rebuild(sq_low *L, const sq_val *like, sq_value *const *leaf, uint32_t *at) {
   if (like->kind != SQ_V_TUPLE) return sq_val_tensor(leaf[(*at)++]);
   sq_val r = sq_val_tuple(L, like->n, like->item);
-  for (uint32_t k = 0; k < like->n; k++)
-    r.item[k] = sq_carry_rebuild(L, &like->item[k], leaf, at);
+  for (uint32_t k = 0; k < like->n; k++) r.item[k] = sq_carry_rebuild(L, &like->item[k], leaf, at);
   return r;
 }
 

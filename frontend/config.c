@@ -191,7 +191,8 @@ static const sq_decl *find_preset(sq_low *L, const sq_decl *model, const char *n
     if (name && !strcmp(d->name, name)) found = d;
   }
   if (!name || found) return found;
-  sq_diag *d = sq_low_error(L, (sq_span){0}, "the model `%s` has no preset `%s`", model->name, name);
+  sq_diag *d =
+      sq_low_error(L, (sq_span){0}, "the model `%s` has no preset `%s`", model->name, name);
   const char *like = sq_nearest(name, all.v, all.n);
   if (like) {
     sq_hint(d, "did you mean `%s`?", like);
@@ -307,8 +308,7 @@ sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *
       v = sq_poison();
     }
     sq_bind_add(L, root->scope, f->name, SQ_B_CONFIG, f->span, v);
-    if (info)
-      sq_push(L->a, &info->config, (sq_front_config){f->name, sq_val_text(L, &v)});
+    if (info) sq_push(L->a, &info->config, (sq_front_config){f->name, sq_val_text(L, &v)});
   }
   return root;
 }

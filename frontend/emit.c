@@ -58,7 +58,8 @@ static void find_keys(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis, key
       sq_ivar *v = bare_index(c->a[side]);
       sq_sx *key = c->a[!side];
       if (!v || !in_list(n, axis, v) || in_list(e->n_red, e->red, v)) continue;
-      if (!reads_data(key) || sq_sx_uses(L, key, v) || !uses_any(L, key, e->n_red, e->red)) continue;
+      if (!reads_data(key) || sq_sx_uses(L, key, v) || !uses_any(L, key, e->n_red, e->red))
+        continue;
       bool elsewhere = sq_sx_uses(L, e->a[0], v);
       for (uint32_t o = 0; o < e->n_where; o++)
         if (o != w) elsewhere |= sq_sx_uses(L, e->where[o], v);
@@ -75,9 +76,13 @@ static const sq_guard_list *add_domain(sq_low *L, sq_gen *G, const sq_guard_list
                                        bool negated) {
   uint32_t s = sq_gen_scalar(L, G, c, list);
   if (negated) {
-    sq_scalar no = {.kind = SQ_SC_EWISE, .dtype = SQ_BOOL, .ew = SQ_EW_NOT,
-                    .a = {s, SQ_NO_SCALAR, SQ_NO_SCALAR}, .guard = SQ_NO_SCALAR,
-                    .other = SQ_NO_SCALAR, .site = SQ_NO_SITE};
+    sq_scalar no = {.kind = SQ_SC_EWISE,
+                    .dtype = SQ_BOOL,
+                    .ew = SQ_EW_NOT,
+                    .a = {s, SQ_NO_SCALAR, SQ_NO_SCALAR},
+                    .guard = SQ_NO_SCALAR,
+                    .other = SQ_NO_SCALAR,
+                    .site = SQ_NO_SITE};
     s = sq_scalar_add(L->g, G->k, no);
   }
   sq_push(L->a, &G->k->domain, s);

@@ -55,13 +55,12 @@ static sq_value *softmax(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
   sq_sx *m = sq_emit_inner(L, reduce(L, SQ_MAX, e->iv, e->n_where, e->where, x), &order, outer);
   sq_sx *zero = sq_sx_float(L, 0, x->dtype, false);
   sq_sx *shifted = sq_sx_ewise(L, SQ_EW_SUB, x, m, x->dtype, false);
-  sq_sx *p = sq_sx_select(
-      L, c, sq_sx_ewise(L, SQ_EW_EXP, shifted, NULL, x->dtype, false), zero);
+  sq_sx *p = sq_sx_select(L, c, sq_sx_ewise(L, SQ_EW_EXP, shifted, NULL, x->dtype, false), zero);
   p->span = e->span;
   p = sq_emit_inner(L, p, &order, outer);
   sq_sx *s = sq_emit_inner(L, reduce(L, SQ_SUM, e->iv, 0, NULL, p), &order, outer);
-  sq_sx *some = sq_sx_binary(L, SQ_B_AND, c, sq_sx_ewise(L, SQ_EW_LT, zero, s, SQ_BOOL, false),
-                             e->span);
+  sq_sx *some =
+      sq_sx_binary(L, SQ_B_AND, c, sq_sx_ewise(L, SQ_EW_LT, zero, s, SQ_BOOL, false), e->span);
   sq_sx *r = sq_sx_select(L, some, sq_sx_ewise(L, SQ_EW_DIV, p, s, x->dtype, false), zero);
   sq_type t = sq_axes_type(L, r->dtype, n, axis);
   sq_gen G;
@@ -77,7 +76,8 @@ static sq_sx *identity(sq_low *L, sq_monoid m, sq_dtype t) {
     if (sq_is_float(t)) return sq_sx_float(L, m == SQ_PROD, t, false);
     return sq_sx_int(L, m == SQ_PROD, t, false, false);
   }
-  if (sq_is_float(t)) return sq_sx_float(L, m == SQ_MAX ? -__builtin_inf() : __builtin_inf(), t, false);
+  if (sq_is_float(t))
+    return sq_sx_float(L, m == SQ_MAX ? -__builtin_inf() : __builtin_inf(), t, false);
   int bits = 8 * sq_dtype_table[t].bytes;
   bool is_signed = sq_dtype_table[t].cls == 'I';
   int64_t hi = is_signed ? (int64_t)((1ull << (bits - 1)) - 1) : t == SQ_BOOL ? 1 : 255;
@@ -89,8 +89,8 @@ sq_value *sq_emit_axis(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
   for (uint32_t k = 0; k < n; k++) sq_ivar_known(L, axis[k]);
   if (e->op == SQ_AX_SOFTMAX) return softmax(L, e, n, axis, outer, name);
   sq_sx *x = e->a[0];
-  if (e->n_where) x = sq_sx_select(L, conjunction(L, e->n_where, e->where), x,
-                                   identity(L, e->monoid, x->dtype));
+  if (e->n_where)
+    x = sq_sx_select(L, conjunction(L, e->n_where, e->where), x, identity(L, e->monoid, x->dtype));
   sq_gen G;
   sq_value *v;
   bool whole = is_plain_read(x) && x->n_pos == n;
@@ -105,8 +105,10 @@ sq_value *sq_emit_axis(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
     sq_gen_place(L, &G);
     v = sq_node_result(L->g, G.node, t, NULL);
   }
-  static const sq_opcode op[] = {[SQ_AX_SOFTMAX] = SQ_OP_GENERIC, [SQ_AX_CUMULATE] = SQ_OP_CUMULATE,
-                                 [SQ_AX_SORT] = SQ_OP_SORT, [SQ_AX_ARGSORT] = SQ_OP_ARGSORT};
+  static const sq_opcode op[] = {[SQ_AX_SOFTMAX] = SQ_OP_GENERIC,
+                                 [SQ_AX_CUMULATE] = SQ_OP_CUMULATE,
+                                 [SQ_AX_SORT] = SQ_OP_SORT,
+                                 [SQ_AX_ARGSORT] = SQ_OP_ARGSORT};
   sq_node *node = sq_node_new(L->g, L->b, op[e->op], e->span, 1, &v);
   node->monoid = e->op == SQ_AX_CUMULATE ? e->monoid : SQ_MONOID_NONE;
   for (uint32_t k = 0; k < n; k++)

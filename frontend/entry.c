@@ -32,8 +32,9 @@ static sq_dim input_extent(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_exp
   }
   const sq_expr *unknown = unbound_name(L, s, e, 0);
   if (unknown) {
-    sq_diag *d = sq_low_error(L, unknown->span, "size `%s` is not known: no input has it as an axis by "
-                                                "itself",
+    sq_diag *d = sq_low_error(L, unknown->span,
+                              "size `%s` is not known: no input has it as an axis by "
+                              "itself",
                               unknown->name);
     sq_hint(d, "give the axis a name and compare: `%s[M]`, check M == %s, \"...\"", l->name,
             sq_low_text(L, e->span));
@@ -45,7 +46,7 @@ static sq_dim input_extent(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_exp
 static bool declare_inputs(sq_low *L, sq_scope *s, const sq_decl *d) {
   sq_graph *g = L->g;
   bool ok = true;
-  sq_dim (*dims)[SQ_MAX_RANK] = sq_arena_take(L->a, sizeof *dims * (d->in.n + 1));
+  sq_dim(*dims)[SQ_MAX_RANK] = sq_arena_take(L->a, sizeof *dims * (d->in.n + 1));
   sq_dtype *type = SQ_ARRAY(L->a, sq_dtype, d->in.n + 1);
   // Scalars first, so that they can be sizes; then names alone; then sizes made of these.
   for (uint32_t k = 0; k < d->in.n; k++) {

@@ -28,8 +28,9 @@ static sq_val eval_list(sq_low *L, sq_scope *s, const sq_expr *e) {
     if (L->size_mode && !sq_val_is_static(&v.item[k]) && sq_val_try_size(L, &v.item[k], &size))
       v.item[k] = sq_val_dim(size); // a scalar input in a shape
     if (!sq_val_is_static(&v.item[k])) {
-      sq_diag *d = sq_low_error(L, e->arg[k]->span, "a list holds what is known at compile time, but "
-                                                    "`%s` is %s",
+      sq_diag *d = sq_low_error(L, e->arg[k]->span,
+                                "a list holds what is known at compile time, but "
+                                "`%s` is %s",
                                 sq_low_text(L, e->arg[k]->span), sq_val_what(L, &v.item[k]));
       sq_hint(d, "an array is written by its element: `[i < n: ...]`; a tuple in parentheses");
       return sq_poison();
@@ -89,7 +90,8 @@ static sq_val eval_logic(sq_low *L, sq_scope *s, const sq_expr *e) {
 }
 
 // A name that is not visible, beside a config name: `cell == gru`.
-static bool word_beside(sq_low *L, sq_scope *s, const sq_expr *e, const sq_val *other, sq_val *out) {
+static bool word_beside(sq_low *L, sq_scope *s, const sq_expr *e, const sq_val *other,
+                        sq_val *out) {
   if (e->kind != SQ_E_NAME || other->kind != SQ_V_WORD) return false;
   *out = (sq_val){.kind = SQ_V_WORD, .s = e->name, .choices = other->choices};
   const sq_formal *f = other->choices;
@@ -212,8 +214,9 @@ static sq_val eval(sq_low *L, sq_scope *s, const sq_expr *e) {
     return eval_in(L, s, e);
   case SQ_E_ELSE:
     if (e->arg[0]->kind != SQ_E_INDEX) {
-      sq_low_error(L, e->arg[0]->span, "`else` gives the value of a read that leaves its range: "
-                                       "`x[i - 1] else 0`");
+      sq_low_error(L, e->arg[0]->span,
+                   "`else` gives the value of a read that leaves its range: "
+                   "`x[i - 1] else 0`");
       return sq_poison();
     }
     return sq_eval_index(L, s, e->arg[0], e->arg[1]);

@@ -5,8 +5,8 @@ static sq_bind *bind_index(sq_low *L, sq_axes *x, const sq_expr *e, sq_val v) {
   sq_val old;
   sq_bind *b = sq_lookup(L, x->scope->parent, e->name, &old);
   if (b && b->kind == SQ_B_LOOP) {
-    sq_diag *d = sq_low_error(L, e->span, "`%s` is the index of a loop and cannot be bound again",
-                              e->name);
+    sq_diag *d =
+        sq_low_error(L, e->span, "`%s` is the index of a loop and cannot be bound again", e->name);
     sq_label(d, b->span, "the loop is here");
     sq_hint(d, "to write one element use `<-`");
     x->bad = true;
@@ -75,7 +75,8 @@ static void ranged(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *name, const
   } else if (reduction) {
     sq_sx *a = lo ? tree_of(L, &vlo, lo->span) : NULL, *b = tree_of(L, &vhi, hi->span);
     sq_sx *i = sq_sx_ivar(L, iv), *c = b ? sq_sx_binary(L, SQ_B_LT, i, b, hi->span) : NULL;
-    if (a && c) c = sq_sx_binary(L, SQ_B_AND, sq_sx_binary(L, SQ_B_LE, a, i, lo->span), c, hi->span);
+    if (a && c)
+      c = sq_sx_binary(L, SQ_B_AND, sq_sx_binary(L, SQ_B_LE, a, i, lo->span), c, hi->span);
     x->cond[k] = c;
   } else {
     const sq_expr *bad = lo && !dlo.i ? lo : hi;
@@ -93,8 +94,8 @@ static void ranged(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *name, const
 // `n < m limit B`: m is data; from here on a name m stands for the size.
 static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *outer) {
   const sq_expr *c = e->arg[0];
-  bool form = c->kind == SQ_E_COMPARE && c->n == 2 && c->ops[0] == SQ_B_LT &&
-              c->arg[0]->kind == SQ_E_NAME;
+  bool form =
+      c->kind == SQ_E_COMPARE && c->n == 2 && c->ops[0] == SQ_B_LT && c->arg[0]->kind == SQ_E_NAME;
   sq_dim bound = sq_eval_size(L, outer, e->arg[1], "the limit");
   sq_ivar *iv = x->iv[k] = sq_ivar_new(L, form ? c->arg[0]->name : NULL, e->span, (sq_dim){0});
   iv->fixed = true;
@@ -112,13 +113,14 @@ static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *
       const sq_dim_node *d = sq_dim_at(L->g->dims, n.dim);
       bool is_live = d->kind == SQ_DIM_SYM && sq_sym_at(L->g->dims, d->sym)->kind == SQ_SYM_LIVE;
       if (!is_live)
-        sq_require_size(L, n.dim, bound, false, e->span,
-                        sq_arena_fmt(L->a, "`%s` is above its limit", sq_low_text(L, c->arg[1]->span)));
+        sq_require_size(
+            L, n.dim, bound, false, e->span,
+            sq_arena_fmt(L->a, "`%s` is above its limit", sq_low_text(L, c->arg[1]->span)));
     }
   } else {
     sq_sx *t = n.kind == SQ_V_POISON ? NULL : tree_of(L, &n, c->arg[1]->span);
-    sq_value *v = t ? sq_emit_value(L, sq_sx_cast(L, sq_sx_value_type(L, t), SQ_I32, false), 0, NULL,
-                                    c->arg[1]->span, NULL)
+    sq_value *v = t ? sq_emit_value(L, sq_sx_cast(L, sq_sx_value_type(L, t), SQ_I32, false), 0,
+                                    NULL, c->arg[1]->span, NULL)
                     : NULL;
     if (!v) {
       x->bad = true;

@@ -101,7 +101,7 @@ static bool inst_paths(sq_low *L, sq_inst *inst, const char ***list, uint32_t *n
   pieces *own = SQ_ARRAY(L->a, pieces, n_own);
   for (uint32_t j = 0; j < inst->names.n; j++)
     if (!split_name(L, inst->names.v[j], &own[j])) return false;
-  const char **out = SQ_ARRAY(L->a, const char *, (uint64_t)inst->count * n_up * n_own);
+  const char **out = SQ_ARRAY(L->a, const char *, (uint64_t)inst->count *n_up *n_own);
   const char **text = SQ_ARRAY(L->a, const char *, n_own);
   for (int64_t c = 0; c < inst->count; c++) {
     int64_t member = c % inst->n_index, parent = c / inst->n_index;
@@ -124,7 +124,8 @@ static bool inst_paths(sq_low *L, sq_inst *inst, const char ***list, uint32_t *n
       }
     for (uint32_t u = 0; u < n_up; u++)
       for (uint32_t j = 0; j < n_own; j++)
-        out[(uint64_t)c * n_up * n_own + u * n_own + j] = join_path(L, up[parent * n_up + u], text[j]);
+        out[(uint64_t)c * n_up * n_own + u * n_own + j] =
+            join_path(L, up[parent * n_up + u], text[j]);
   }
   *list = inst->paths = out;
   *n = inst->n_paths = n_up * n_own;
@@ -150,7 +151,7 @@ static bool param_names(sq_low *L, sq_inst *inst, const sq_decl *d, const char *
       return false;
     text[j] = t.v ? t.v : "";
   }
-  const char **out = SQ_ARRAY(L->a, const char *, (uint64_t)inst->count * n_up * n_own);
+  const char **out = SQ_ARRAY(L->a, const char *, (uint64_t)inst->count *n_up *n_own);
   for (int64_t c = 0; c < inst->count; c++)
     for (uint32_t u = 0; u < n_up; u++)
       for (uint32_t j = 0; j < n_own; j++)
@@ -207,13 +208,16 @@ static void declare_param(sq_low *L, sq_inst *inst, sq_decl *d) {
     int64_t c;
     dim[k] = sq_eval_size(L, inst->scope, l->item[k], "the extent of a parameter");
     if (dim[k].i && (!sq_dim_is_const(L->g->dims, dim[k], &c) || c < 0 || c > INT32_MAX)) {
-      sq_low_error(L, l->item[k]->span, "the extent of a parameter is %s; it must be a fixed number",
+      sq_low_error(L, l->item[k]->span,
+                   "the extent of a parameter is %s; it must be a fixed number",
                    sq_dim_str(L, dim[k]));
       dim[k].i = 0;
     }
     ok &= dim[k].i != 0;
   }
-  sq_param p = {.span = l->span, .frozen = d->frozen, .count = (uint32_t)inst->count,
+  sq_param p = {.span = l->span,
+                .frozen = d->frozen,
+                .count = (uint32_t)inst->count,
                 .has_instances = inst->many};
   if (ok && param_names(L, inst, d, &p.names, &p.n_alt)) {
     p.name = *inst->path ? sq_arena_fmt(L->a, "%s.%s", inst->path, l->name) : l->name;
@@ -249,8 +253,8 @@ static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_sco
         const char *like = sq_nearest(x->name, near.v, near.n);
         if (like) sq_hint(d, "did you mean `%s`?", like);
       } else {
-        d = sq_low_error(L, x->span, "module `%s` takes %u argument%s, but %u are given", m->name, n,
-                         n == 1 ? "" : "s", call->n - 1);
+        d = sq_low_error(L, x->span, "module `%s` takes %u argument%s, but %u are given", m->name,
+                         n, n == 1 ? "" : "s", call->n - 1);
       }
       sq_label(d, m->name_span, "declared here");
       return false;
@@ -265,8 +269,9 @@ static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_sco
     if (out[at].kind == SQ_V_POISON) {
       ok = false;
     } else if (!sq_val_is_static(&out[at])) {
-      sq_diag *d = sq_low_error(L, e->span, "an argument of a module must be known at compile time, but "
-                                            "`%s` is %s",
+      sq_diag *d = sq_low_error(L, e->span,
+                                "an argument of a module must be known at compile time, but "
+                                "`%s` is %s",
                                 sq_low_text(L, e->span), sq_val_what(L, &out[at]));
       (void)d;
       ok = false;
@@ -326,7 +331,8 @@ static bool contains_itself(sq_low *L, const sq_inst *parent, const sq_decl *m, 
 }
 
 static sq_inst *make_class(sq_low *L, sq_inst *parent, const sq_decl *d, const sq_val *module,
-                           sq_scope *args_scope, uint32_t n_index, const int64_t *index, bool array) {
+                           sq_scope *args_scope, uint32_t n_index, const int64_t *index,
+                           bool array) {
   sq_inst *c = SQ_NEW(L->a, sq_inst);
   c->decl = module->decl;
   c->parent = parent;
@@ -434,7 +440,8 @@ void sq_inst_sub(sq_low *L, sq_inst *parent, sq_decl *d) {
     if (v.kind == SQ_V_INST || v.kind == SQ_V_INSTS || v.kind == SQ_V_POISON) goto done; // shared
     sq_diag *e = sq_low_error(L, call->span, "`sub` makes an instance of a module, but `%s` is %s",
                               sq_low_text(L, call->span), sq_val_what(L, &v));
-    if (v.kind == SQ_V_MODULE) sq_hint(e, "give it arguments: `%s(...)`", sq_low_text(L, call->span));
+    if (v.kind == SQ_V_MODULE)
+      sq_hint(e, "give it arguments: `%s(...)`", sq_low_text(L, call->span));
     v = sq_poison();
     goto done;
   }
@@ -498,8 +505,9 @@ static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
     break;
   case SQ_D_ENTRY:
     if (inst->parent) {
-      sq_diag *e = sq_low_error(L, d->name_span, "`entry` stands in a model; in a module use `fn` or "
-                                                 "`proc`");
+      sq_diag *e = sq_low_error(L, d->name_span,
+                                "`entry` stands in a model; in a module use `fn` or "
+                                "`proc`");
       (void)e;
       break;
     }
@@ -528,8 +536,9 @@ static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
     sq_val c = sq_eval_expr(L, inst->scope, d->value);
     if (c.kind == SQ_V_POISON) break;
     if (c.kind != SQ_V_BOOL) {
-      sq_diag *e = sq_low_error(L, d->value->span, "declarations depend on config only, but `%s` is %s",
-                                sq_low_text(L, d->value->span), sq_val_what(L, &c));
+      sq_diag *e =
+          sq_low_error(L, d->value->span, "declarations depend on config only, but `%s` is %s",
+                       sq_low_text(L, d->value->span), sq_val_what(L, &c));
       if (c.kind == SQ_V_DIM)
         sq_hint(e, "compare with something: `%s == 1`", sq_low_text(L, d->value->span));
       break;

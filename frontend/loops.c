@@ -57,8 +57,7 @@ static void bind_carried(sq_low *L, sq_scope *s, const carried *c, sq_value *con
 
 static sq_value **region_args(sq_low *L, sq_block *b, const carried *c) {
   sq_value **v = SQ_ARRAY(L->a, sq_value *, c->in.n + 1);
-  for (uint32_t k = 0; k < c->in.n; k++)
-    v[k] = sq_block_arg(b, c->in.v[k]->type, c->in.v[k]->name);
+  for (uint32_t k = 0; k < c->in.n; k++) v[k] = sq_block_arg(b, c->in.v[k]->type, c->in.v[k]->name);
   return v;
 }
 
@@ -88,8 +87,9 @@ static void poison_carried(sq_low *L, sq_scope *s, const carried *c) {
     sq_bind_add(L, s, c->name[k], SQ_B_LOCAL, c->first[k], sq_poison());
 }
 
-// ---- statements inside functions that are mapped over an index -----------------------------------
-// Locals that depend on free indices: the statement becomes the body of a `map` over these.
+// ---- statements inside functions that are mapped over an index
+// ----------------------------------- Locals that depend on free indices: the statement becomes the
+// body of a `map` over these.
 
 static void free_locals(sq_low *L, const sq_val *v, sq_ivars *out) {
   if (v->kind == SQ_V_TUPLE) {
@@ -107,7 +107,8 @@ static void free_locals(sq_low *L, const sq_val *v, sq_ivars *out) {
   }
 }
 
-static sq_val at_point(sq_low *L, const sq_val *v, const sq_ivars *f, sq_sx *const *at, sq_span span) {
+static sq_val at_point(sq_low *L, const sq_val *v, const sq_ivars *f, sq_sx *const *at,
+                       sq_span span) {
   if (v->kind == SQ_V_TUPLE) {
     sq_val r = sq_val_tuple(L, v->n, v->item);
     for (uint32_t k = 0; k < v->n; k++) r.item[k] = at_point(L, &v->item[k], f, at, span);
@@ -230,12 +231,14 @@ static void unroll(sq_low *L, sq_scope *s, const sq_stmt *st) {
   int64_t a, b;
   if (lo.kind == SQ_V_POISON || hi.kind == SQ_V_POISON) return;
   if (!sq_val_const_int(L, &lo, &a) || !sq_val_const_int(L, &hi, &b)) {
-    sq_diag *d = sq_low_error(L, st->hi->span, "the range of `unroll for` must be known at compile time");
+    sq_diag *d =
+        sq_low_error(L, st->hi->span, "the range of `unroll for` must be known at compile time");
     sq_hint(d, "`for` counts to any number");
     return;
   }
   if (b - a > MAX_UNROLL) {
-    sq_low_error(L, st->hi->span, "`unroll for` makes %lld copies of its body; at most %d are possible",
+    sq_low_error(L, st->hi->span,
+                 "`unroll for` makes %lld copies of its body; at most %d are possible",
                  (long long)(b - a), MAX_UNROLL);
     return;
   }
@@ -410,7 +413,8 @@ static void lower_if_run(sq_low *L, sq_scope *s, const sq_stmt *st, sq_sx *cond)
   sq_val outer_v;
   for (uint32_t k = 0; k < then_names.n + else_names.n; k++) {
     sq_carry_name *x = k < then_names.n ? &then_names.v[k] : &else_names.v[k - then_names.n];
-    bool before = sq_carry_local(s, x->name, &outer_v), in_then = false, in_else = false, have = false;
+    bool before = sq_carry_local(s, x->name, &outer_v), in_then = false, in_else = false,
+         have = false;
     for (uint32_t j = 0; j < then_names.n; j++) in_then |= then_names.v[j].name == x->name;
     for (uint32_t j = 0; j < else_names.n; j++) in_else |= else_names.v[j].name == x->name;
     for (uint32_t j = 0; j < names.n; j++) have |= names.v[j].name == x->name;
@@ -445,9 +449,9 @@ static void lower_if_run(sq_low *L, sq_scope *s, const sq_stmt *st, sq_sx *cond)
   sq_carry_values out[2] = {{0}, {0}};
   for (uint32_t j = 0; j < names.n; j++) {
     L->b = side[1];
-    bool fine = val[0][j].kind != SQ_V_POISON && val[1][j].kind != SQ_V_POISON &&
-                unify(L, &val[0][j], &val[1][j], span[0][j], span[1][j], names.v[j].name, side[0],
-                      side[1]);
+    bool fine =
+        val[0][j].kind != SQ_V_POISON && val[1][j].kind != SQ_V_POISON &&
+        unify(L, &val[0][j], &val[1][j], span[0][j], span[1][j], names.v[j].name, side[0], side[1]);
     for (int k = 0; fine && k < 2; k++) {
       L->b = side[k];
       fine = sq_carry_flatten(L, &val[k][j], span[k][j], names.v[j].name, &out[k]);
@@ -503,8 +507,9 @@ void sq_lower_if(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result) {
     return;
   }
   if (x.n_own || x.root->dtype != SQ_BOOL) {
-    sq_diag *d = sq_low_error(L, st->cond->span, "the condition of `if` must be one bool, but `%s` is %s",
-                              sq_low_text(L, st->cond->span), sq_val_what(L, &v));
+    sq_diag *d =
+        sq_low_error(L, st->cond->span, "the condition of `if` must be one bool, but `%s` is %s",
+                     sq_low_text(L, st->cond->span), sq_val_what(L, &v));
     if (x.n_own) sq_hint(d, "per element it is `select(c, a, b)`");
     if (!x.n_own) sq_hint(d, "compare with something: `%s != 0`", sq_low_text(L, st->cond->span));
     poison_branches(L, s, st);
@@ -649,16 +654,18 @@ void sq_lower_emit(sq_low *L, sq_scope *s, const sq_stmt *st) {
     return;
   }
   if (sc->body != L->b) {
-    sq_diag *d = sq_low_error(L, st->span, "`emit` stands in the body of its `scan`, not in a loop or "
-                                           "branch inside");
+    sq_diag *d = sq_low_error(L, st->span,
+                              "`emit` stands in the body of its `scan`, not in a loop or "
+                              "branch inside");
     sq_hint(d, "choose the value by `select` and emit it once a turn");
     return;
   }
   for (uint32_t k = 0; k < st->inits.n; k++) {
     const sq_lhs *l = st->inits.v[k];
     if (!l->has_items || !l->n || l->item[0]->kind != SQ_E_NAME || l->item[0]->name != sc->index) {
-      sq_diag *d = sq_low_error(L, l->span, "the first index of what is emitted is the loop's: `%s[%s]`",
-                                l->name, sc->index);
+      sq_diag *d =
+          sq_low_error(L, l->span, "the first index of what is emitted is the loop's: `%s[%s]`",
+                       l->name, sc->index);
       (void)d;
       continue;
     }

@@ -1,12 +1,14 @@
-// What the files of the lowering share: values at compile time, trees of scalars over indices, scopes,
-// instances of modules, and the state of one compilation. Nothing here is seen outside frontend/.
+// What the files of the lowering share: values at compile time, trees of scalars over indices,
+// scopes, instances of modules, and the state of one compilation. Nothing here is seen outside
+// frontend/.
 //
-// How an expression is lowered. `sq_eval_expr` turns syntax into a value (sq_val). Work per element is a
-// tree (sq_sx) over index variables (sq_ivar), held in a value of kind SQ_V_EX together with the
-// variables that stand for axes of its own: `x + y` of two matrices is a tree with two such axes,
-// `x[n]` inside `y[n] = ...` one with one, in which n stays free. A definition makes a tree into an
-// operation `generic`; reductions and axis operators inside it become operations of their own, whose
-// axes are the free indices that they use. Whatever is bound to a name is computed at that point.
+// How an expression is lowered. `sq_eval_expr` turns syntax into a value (sq_val). Work per element
+// is a tree (sq_sx) over index variables (sq_ivar), held in a value of kind SQ_V_EX together with
+// the variables that stand for axes of its own: `x + y` of two matrices is a tree with two such
+// axes, `x[n]` inside `y[n] = ...` one with one, in which n stays free. A definition makes a tree
+// into an operation `generic`; reductions and axis operators inside it become operations of their
+// own, whose axes are the free indices that they use. Whatever is bound to a name is computed at
+// that point.
 #pragma once
 #include "frontend/ast.h"
 #include "frontend/frontend.h"
@@ -21,12 +23,12 @@ typedef struct sq_val sq_val;
 // ---- index variables --------------------------------------------------------------------------
 // Counts from 0 to its extent, which is written, or taken from the first axis that it reads alone.
 typedef struct sq_ivar {
-  const char *name; // NULL: an axis of a value without a name of its own
-  sq_span span;     // where it is bound
-  sq_dim extent;    // {0}: not known yet
-  bool fixed;       // the range was written: plain reads are checked against it, not compared
-  bool bad;         // a fault was reported
-  sq_span from;     // where the extent comes from
+  const char *name;   // NULL: an axis of a value without a name of its own
+  sq_span span;       // where it is bound
+  sq_dim extent;      // {0}: not known yet
+  bool fixed;         // the range was written: plain reads are checked against it, not compared
+  bool bad;           // a fault was reported
+  sq_span from;       // where the extent comes from
   struct sq_ivar *is; // the variable that it was made equal to
   uint32_t id;        // order of creation: the order of axes
 } sq_ivar;
@@ -62,14 +64,14 @@ struct sq_sx {
   sq_value *v; // READ
   uint32_t n_pos;
   sq_sx **pos;
-  sq_sx *other; // the value outside, or NULL
+  sq_sx *other;     // the value outside, or NULL
   sq_monoid monoid; // REDUCE; AXIS: of a cumulation
   sq_axis_op op;
   uint32_t n_red;
   sq_ivar **red;
   uint32_t n_where;
   sq_sx **where;
-  uint32_t mark; // of walks
+  uint32_t mark;           // of walks
   uint32_t memo, memo_gen; // emission: scalar id, valid for one generic ..
   const void *memo_guard;  // .. under these guards
   sq_value *made;          // REDUCE, AXIS: already computed, over ..
@@ -85,7 +87,8 @@ typedef struct sq_ex {
 } sq_ex;
 
 // ---- values -----------------------------------------------------------------------------------
-// Which instance of a class: a constant, a scalar value, or (ix) a tree over indices of a definition,
+// Which instance of a class: a constant, a scalar value, or (ix) a tree over indices of a
+// definition,
 // `[l: layer[l].weight]`. `many`: the class has instance numbers.
 typedef struct sq_at {
   bool many;
@@ -122,8 +125,8 @@ struct sq_val {
   bool real; // DIM: the result of an exact `/`
   sq_dim dim;
   double f;
-  int64_t i;      // BOOL; BUILTIN: number
-  const char *s;  // WORD, STRING
+  int64_t i;                // BOOL; BUILTIN: number
+  const char *s;            // WORD, STRING
   const sq_formal *choices; // WORD: of which argument
   sq_value *v;
   sq_ex *ex;
@@ -159,18 +162,24 @@ typedef struct sq_bind {
 typedef struct sq_dots {
   bool known;
   uint32_t n;
-  sq_ivar **iv;    // of a definition or reduction
+  sq_ivar **iv;      // of a definition or reduction
   const sq_dim *dim; // of a signature
   sq_span span;
 } sq_dots;
-typedef enum sq_scope_kind { SQ_SC_FILE, SQ_SC_INST, SQ_SC_CALL, SQ_SC_BLOCK, SQ_SC_INDICES } sq_scope_kind;
+typedef enum sq_scope_kind {
+  SQ_SC_FILE,
+  SQ_SC_INST,
+  SQ_SC_CALL,
+  SQ_SC_BLOCK,
+  SQ_SC_INDICES
+} sq_scope_kind;
 struct sq_scope {
   sq_scope_kind kind;
   sq_scope *parent;
   SQ_VEC(sq_bind) bind;
-  sq_inst *inst;  // INST
-  sq_at at;       // CALL: the instance of the module whose scope is the parent
-  sq_dots *dots;  // INDICES, CALL
+  sq_inst *inst;           // INST
+  sq_at at;                // CALL: the instance of the module whose scope is the parent
+  sq_dots *dots;           // INDICES, CALL
   SQ_VEC(sq_scope *) uses; // FILE
 };
 
@@ -237,7 +246,7 @@ typedef struct sq_file {
   bool busy;
 } sq_file;
 typedef struct sq_range_note { // the range of a scalar value (a loop's index)
-  sq_dim lo, hi; // lo <= v < hi
+  sq_dim lo, hi;               // lo <= v < hi
 } sq_range_note;
 
 struct sq_low {
@@ -252,11 +261,11 @@ struct sq_low {
   sq_decls entries;
   // the function being lowered
   sq_func *f;
-  sq_block *b;               // where operations go; NULL: only compile-time values are possible
-  uint32_t conditional;      // > 0: what stands here may not run in every call
-  bool pure;                 // inside a fn
-  bool at_load;              // inside an initial value or a load-time definition
-  const sq_call_note *calls; // innermost first
+  sq_block *b;                 // where operations go; NULL: only compile-time values are possible
+  uint32_t conditional;        // > 0: what stands here may not run in every call
+  bool pure;                   // inside a fn
+  bool at_load;                // inside an initial value or a load-time definition
+  const sq_call_note *calls;   // innermost first
   const sq_guard_list *guards; // conditions under which the present expression is evaluated
   const sq_guard_list *branch; // conditions of the enclosing run-time branches
   struct sq_scan *scan;        // innermost `scan`
@@ -264,7 +273,7 @@ struct sq_low {
   SQ_VEC(sq_scalar_in) scalar_in;
   SQ_VEC(sq_range_note) range; // by value id
   SQ_VEC(sq_sx *) size_tree;   // by value id: what a scalar is made of, if of sizes
-  SQ_VEC(uint32_t) grown; // by growing symbol: values below this id are older
+  SQ_VEC(uint32_t) grown;      // by growing symbol: values below this id are older
   uint32_t next_ivar, walk, next_gen;
   uint32_t depth;     // of nested expressions
   uint32_t size_mode; // > 0: in a size or position, where `/` must be exact
@@ -279,7 +288,7 @@ struct sq_low {
 // As sq_error, without repeating what was said at the same place; adds the chain of calls.
 sq_diag *sq_low_error(sq_low *L, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-void sq_low_flush(sq_low *L); // after the last error
+void sq_low_flush(sq_low *L);                     // after the last error
 const char *sq_low_text(sq_low *L, sq_span span); // source text, shortened
 const char *sq_dim_str(sq_low *L, sq_dim d);
 const char *sq_val_what(sq_low *L, const sq_val *v); // "a list", "an array [N, 32]"
@@ -317,7 +326,7 @@ sq_value *sq_val_load(sq_low *L, const sq_val *v, sq_span span);
 // A size: of constants, sizes, integer scalar inputs. {0} after a message.
 sq_dim sq_val_size(sq_low *L, const sq_val *v, sq_span span, const char *what);
 bool sq_val_try_size(sq_low *L, const sq_val *v, sq_dim *out); // without a message
-bool sq_sx_size(sq_low *L, const sq_sx *e, sq_dim *out); // a tree made of sizes only
+bool sq_sx_size(sq_low *L, const sq_sx *e, sq_dim *out);       // a tree made of sizes only
 // Computed now: tensors for trees; static values, instances, functions stay what they are.
 sq_val sq_val_settle(sq_low *L, const sq_val *v, sq_span span, const char *name);
 // What a name may be bound to: as settle, but cheap trees over bound indices stay trees.
@@ -327,7 +336,8 @@ sq_value *sq_val_value(sq_low *L, const sq_val *v, sq_span span, const char *nam
 // rank and extents, for tensors, trees, parameters, states; false for others.
 bool sq_val_shape(sq_low *L, const sq_val *v, uint32_t *rank, sq_dim *dim, sq_dtype *dt);
 sq_value *sq_at_value(sq_low *L, sq_at at, sq_span span); // NULL when not `many`
-sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member, sq_span span); // parent * n + member
+sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member,
+                    sq_span span); // parent * n + member
 sq_at sq_at_divide(sq_low *L, sq_at at, int64_t n, sq_span span);
 bool sq_dtype_named(const char *name, sq_dtype *out);
 
@@ -346,7 +356,7 @@ sq_sx *sq_sx_cast(sq_low *L, sq_sx *a, sq_dtype t, bool idx); // folds, removes 
 void sq_sx_promote(sq_low *L, sq_sx **a, sq_sx **b);
 // Arithmetic, comparison, logic with promotion; NULL after a message.
 sq_sx *sq_sx_binary(sq_low *L, sq_binop op, sq_sx *a, sq_sx *b, sq_span span);
-sq_sx *sq_sx_float_of(sq_low *L, sq_sx *a); // integers become the model's float
+sq_sx *sq_sx_float_of(sq_low *L, sq_sx *a);   // integers become the model's float
 sq_sx *sq_sx_value_type(sq_low *L, sq_sx *a); // an index becomes i32
 // Substitution: own variables `from` by trees `to` (shared parts are kept shared).
 sq_sx *sq_sx_subst(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *from, sq_sx *const *to);
@@ -358,7 +368,7 @@ typedef SQ_VEC(sq_ivar *) sq_ivars;
 void sq_sx_free(sq_low *L, sq_sx *e, sq_ivars *out); // adds free variables, each once
 bool sq_sx_uses(sq_low *L, sq_sx *e, sq_ivar *v);
 void sq_ivars_sort(sq_ivars *v);
-bool sq_sx_cheap(sq_low *L, sq_sx *e);  // worth computing again at each use
+bool sq_sx_cheap(sq_low *L, sq_sx *e); // worth computing again at each use
 bool sq_sx_same(const sq_sx *a, const sq_sx *b);
 void sq_sx_conjuncts(sq_low *L, sq_sx *c, sq_sx ***out, uint32_t *n); // splits `and`
 bool sq_sx_is_true(const sq_sx *c);
@@ -440,12 +450,12 @@ sq_val sq_val_part(sq_low *L, const sq_val *v, uint32_t n_lead, sq_sx *const *po
 // ---- index lists (indices.c) ------------------------------------------------------------------
 // The left side of a definition, or the head of an array or reduction: fresh indices in a scope.
 typedef struct sq_axes {
-  sq_scope *scope;  // where the indices are visible
-  uint32_t n;       // items
-  sq_ivar **iv;     // per item; NULL for `..`
-  sq_sx **first;    // `n in a .. b`: a, else NULL
-  sq_sx **cond;     // reductions: `n < data`, else NULL
-  int32_t dots_at;  // item that is `..`, or -1
+  sq_scope *scope; // where the indices are visible
+  uint32_t n;      // items
+  sq_ivar **iv;    // per item; NULL for `..`
+  sq_sx **first;   // `n in a .. b`: a, else NULL
+  sq_sx **cond;    // reductions: `n < data`, else NULL
+  int32_t dots_at; // item that is `..`, or -1
   sq_dots *dots;
   bool bad;
 } sq_axes;

@@ -1,9 +1,9 @@
 // Ranges of indices and proofs that reads stay inside.
 //
 // A position is seen as  sum of coefficient * atom + offset, where an atom is an index or an opaque
-// integer (a value read from data, a floor division, ..) and coefficients and offset are sizes. What is
-// to be proved is >= 0 of such a form: by the bounds of its atoms, then with one or two of the
-// conditions that hold at that place subtracted.
+// integer (a value read from data, a floor division, ..) and coefficients and offset are sizes.
+// What is to be proved is >= 0 of such a form: by the bounds of its atoms, then with one or two of
+// the conditions that hold at that place subtracted.
 #include "frontend/lower.h"
 
 enum { MAX_ATOMS = 12, MAX_FACTS = 24 };
@@ -319,8 +319,9 @@ void sq_ivar_reads(sq_low *L, sq_ivar *v, sq_dim extent, sq_span span) {
   sq_label(d, v->from, "%s < %s here", v->name ? v->name : "the axis", sq_dim_str(L, v->extent));
   int64_t c;
   if (!sq_dim_is_const(L->g->dims, v->extent, &c) || !sq_dim_is_const(L->g->dims, extent, &c))
-    sq_hint(d, "if they are always equal, say so before: check %s == %s, \"...\"; or write the range: "
-               "`%s < ...`",
+    sq_hint(d,
+            "if they are always equal, say so before: check %s == %s, \"...\"; or write the range: "
+            "`%s < ...`",
             sq_dim_str(L, v->extent), sq_dim_str(L, extent), v->name ? v->name : "n");
 }
 

@@ -8,11 +8,16 @@ static const struct {
   sq_monoid monoid;
   sq_axis_op op;
 } table[] = {
-    {"sum", FORM_REDUCE, SQ_SUM, 0},       {"prod", FORM_REDUCE, SQ_PROD, 0},
-    {"max", FORM_REDUCE, SQ_MAX, 0},       {"min", FORM_REDUCE, SQ_MIN, 0},
-    {"mean", FORM_REDUCE, SQ_MEAN, 0},     {"any", FORM_REDUCE, SQ_ANY, 0},
-    {"all", FORM_REDUCE, SQ_ALL, 0},       {"argmax", FORM_REDUCE, SQ_ARGMAX, 0},
-    {"argmin", FORM_REDUCE, SQ_ARGMIN, 0}, {"logsumexp", FORM_REDUCE, SQ_LOGSUMEXP, 0},
+    {"sum", FORM_REDUCE, SQ_SUM, 0},
+    {"prod", FORM_REDUCE, SQ_PROD, 0},
+    {"max", FORM_REDUCE, SQ_MAX, 0},
+    {"min", FORM_REDUCE, SQ_MIN, 0},
+    {"mean", FORM_REDUCE, SQ_MEAN, 0},
+    {"any", FORM_REDUCE, SQ_ANY, 0},
+    {"all", FORM_REDUCE, SQ_ALL, 0},
+    {"argmax", FORM_REDUCE, SQ_ARGMAX, 0},
+    {"argmin", FORM_REDUCE, SQ_ARGMIN, 0},
+    {"logsumexp", FORM_REDUCE, SQ_LOGSUMEXP, 0},
     {"softmax", FORM_AXIS, SQ_MONOID_NONE, SQ_AX_SOFTMAX},
     {"cumsum", FORM_AXIS, SQ_SUM, SQ_AX_CUMULATE},
     {"cumprod", FORM_AXIS, SQ_PROD, SQ_AX_CUMULATE},
@@ -31,7 +36,8 @@ static sq_sx *element(sq_low *L, sq_sx *x, sq_monoid m, const sq_expr *e) {
     sq_diag *d = sq_low_error(L, e->body->span, "`%s` needs bool, but `%s` is %s", e->name,
                               sq_low_text(L, e->body->span),
                               sq_dtype_table[x->idx ? SQ_I32 : x->dtype].name);
-    sq_hint(d, "a reduction takes one product: a comparison stands in parentheses, `%s(i) (x[i] > 0)`",
+    sq_hint(d,
+            "a reduction takes one product: a comparison stands in parentheses, `%s(i) (x[i] > 0)`",
             e->name);
     return NULL;
   case SQ_MEAN:
@@ -149,8 +155,8 @@ static sq_ivar *outer_index(sq_low *L, sq_scope *s, const sq_expr *e) {
       v.ex->root->kind == SQ_SX_IVAR)
     return v.ex->root->iv;
   sq_diag *d = sq_low_error(L, name->span, "`%s` is not an index bound outside", name->name);
-  sq_hint(d, "`%s` gives the element at its index: `p[i, %s] = %s(%s) s[i, %s]`", e->name, name->name,
-          e->name, name->name, name->name);
+  sq_hint(d, "`%s` gives the element at its index: `p[i, %s] = %s(%s) s[i, %s]`", e->name,
+          name->name, e->name, name->name, name->name);
   return NULL;
 }
 
@@ -253,10 +259,9 @@ static sq_val top(sq_low *L, sq_scope *s, const sq_expr *e) {
     for (uint32_t i = 0; i < axes.n; i++) pos[i] = sq_sx_ivar(L, i == outer ? own : axes.v[i]);
     sq_sx *read = sq_sx_read(L, out[o], axes.n, pos, e->span);
     if (o && x.first[0]) // indices counted from the range's start; -1 stays
-      read = sq_sx_select(L, sq_sx_ewise(L, SQ_EW_LT, read, sq_sx_int(L, 0, SQ_I32, false, false),
-                                         SQ_BOOL, false),
-                          read, sq_sx_cast(L, sq_sx_binary(L, SQ_B_ADD, read, x.first[0], e->span),
-                                           SQ_I32, false));
+      read = sq_sx_select(
+          L, sq_sx_ewise(L, SQ_EW_LT, read, sq_sx_int(L, 0, SQ_I32, false, false), SQ_BOOL, false),
+          read, sq_sx_cast(L, sq_sx_binary(L, SQ_B_ADD, read, x.first[0], e->span), SQ_I32, false));
     r.item[o] = sq_val_ex(L, read, 1, &own);
   }
   return r;

@@ -215,8 +215,7 @@ void sq_unknown_name(sq_low *L, sq_scope *s, sq_span span, const char *name, con
       for (uint32_t k = 0; k < p->uses.v[u]->bind.n; k++)
         sq_push(L->a, &near, p->uses.v[u]->bind.v[k].name);
   }
-  for (uint32_t k = 0; k < sq_builtin_count; k++)
-    sq_push(L->a, &near, sq_builtin_table[k].name);
+  for (uint32_t k = 0; k < sq_builtin_count; k++) sq_push(L->a, &near, sq_builtin_table[k].name);
   sq_diag *d = sq_low_error(L, span, "unknown %s `%s`", what, name);
   const char *like = name[0] && name[1] ? sq_nearest(name, near.v, near.n) : NULL;
   if (like) sq_hint(d, "did you mean `%s`?", like);
@@ -228,7 +227,8 @@ sq_val sq_member(sq_low *L, const sq_val *inst, const char *name, sq_span span) 
   SQ_VEC(const char *) near = {0};
   sq_scope *s = inst->inst->scope;
   for (uint32_t k = 0; k < s->bind.n; k++) sq_push(L->a, &near, s->bind.v[k].name);
-  sq_diag *d = sq_low_error(L, span, "module `%s` has no member `%s`", inst->inst->decl->name, name);
+  sq_diag *d =
+      sq_low_error(L, span, "module `%s` has no member `%s`", inst->inst->decl->name, name);
   const char *like = sq_nearest(name, near.v, near.n);
   if (like) sq_hint(d, "did you mean `%s`?", like);
   return v;

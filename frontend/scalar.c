@@ -116,7 +116,8 @@ typedef enum check { CHECK_NONE, CHECK_GUARD, CHECK_SITE } check;
 
 static void wrong(sq_low *L, const sq_sx *pos, sq_dim lo, sq_dim hi, sq_dim extent, uint32_t axis,
                   sq_span span) {
-  sq_diag *d = sq_low_error(L, span, "index out of range: `%s`, axis %u", sq_low_text(L, span), axis);
+  sq_diag *d =
+      sq_low_error(L, span, "index out of range: `%s`, axis %u", sq_low_text(L, span), axis);
   if (sq_dim_same(lo, hi)) {
     sq_label(d, span, "index %s, but the axis has extent %s", sq_dim_str(L, lo),
              sq_dim_str(L, extent));

@@ -15,8 +15,8 @@ typedef struct frame {
 } frame;
 
 static frame enter(sq_low *L, sq_func *f) {
-  frame s = {L->f,     L->b,      L->conditional, L->size_mode, L->pure, L->at_load, L->calls,
-             L->guards, L->branch, L->effect_ok,   L->scan,      0};
+  frame s = {L->f,     L->b,      L->conditional, L->size_mode, L->pure, L->at_load,
+             L->calls, L->guards, L->branch,      L->effect_ok, L->scan, 0};
   L->f = f;
   L->b = f->body;
   L->conditional = 0;
@@ -53,8 +53,8 @@ static void drop_func(sq_low *L, const sq_func *f) {
 }
 
 // A function of the instance number (where there are several), and the scope for its body.
-static sq_func *init_func(sq_low *L, sq_inst *inst, sq_scope *parent, const char *name, sq_span span,
-                          sq_scope **scope) {
+static sq_func *init_func(sq_low *L, sq_inst *inst, sq_scope *parent, const char *name,
+                          sq_span span, sq_scope **scope) {
   sq_func *f = sq_func_new(L->g, sq_arena_fmt(L->a, "init.%s", name), SQ_FUNC_INIT, span);
   sq_scope *s = *scope = sq_scope_new(L, SQ_SC_CALL, parent);
   if (inst && inst->many) {
@@ -87,13 +87,13 @@ static void yield_one(sq_low *L, sq_value *v, sq_span span) {
 // ---- definitions ------------------------------------------------------------------------------
 
 // One leaf of a value becomes a state of its own, with a copy of the function.
-static sq_val derived_leaves(sq_low *L, sq_inst *inst, sq_func *f, const sq_val *v, const char *name,
-                             sq_span span, uint32_t *made) {
+static sq_val derived_leaves(sq_low *L, sq_inst *inst, sq_func *f, const sq_val *v,
+                             const char *name, sq_span span, uint32_t *made) {
   if (v->kind == SQ_V_TUPLE) {
     sq_val r = sq_val_tuple(L, v->n, v->item);
     for (uint32_t k = 0; k < v->n; k++)
-      r.item[k] = derived_leaves(L, inst, f, &v->item[k], sq_arena_fmt(L->a, "%s.%u", name, k), span,
-                                 made);
+      r.item[k] =
+          derived_leaves(L, inst, f, &v->item[k], sq_arena_fmt(L->a, "%s.%u", name, k), span, made);
     return r;
   }
   if (sq_val_is_static(v)) return *v;
@@ -214,8 +214,8 @@ static sq_val state_leaf(sq_low *L, sq_inst *inst, const sq_decl *d, const char 
   if (!sq_val_to_ex(L, value, d->value->span, &e)) return sq_poison();
   if (sh->given && !sh->formula) {
     if (e.n_own > sh->rank) {
-      sq_diag *g = sq_low_error(L, d->value->span, "`%s` has %u ax%s, but its initial value %u", name,
-                                sh->rank, sh->rank == 1 ? "is" : "es", e.n_own);
+      sq_diag *g = sq_low_error(L, d->value->span, "`%s` has %u ax%s, but its initial value %u",
+                                name, sh->rank, sh->rank == 1 ? "is" : "es", e.n_own);
       sq_label(g, d->lhs->span, "declared here");
       return sq_poison();
     }
@@ -225,8 +225,8 @@ static sq_val state_leaf(sq_low *L, sq_inst *inst, const sq_decl *d, const char 
       sq_ivar *iv = from_end <= e.n_own ? e.own[e.n_own - from_end]
                                         : sq_ivar_new(L, NULL, d->lhs->span, sh->dim[k]);
       if (sq_prove_eq(L->g->dims, sq_ivar_root(iv)->extent, sh->dim[k]) != 1) {
-        sq_low_error(L, d->value->span, "axis %u of `%s` is %s, but its initial value has %s", k, name,
-                     sq_dim_str(L, sh->dim[k]), sq_dim_str(L, sq_ivar_root(iv)->extent));
+        sq_low_error(L, d->value->span, "axis %u of `%s` is %s, but its initial value has %s", k,
+                     name, sq_dim_str(L, sh->dim[k]), sq_dim_str(L, sq_ivar_root(iv)->extent));
         return sq_poison();
       }
       sq_push(L->a, &axes, iv);
@@ -274,7 +274,8 @@ static sq_val state_tree(sq_low *L, sq_inst *inst, sq_decl *d, const char *name,
       if (item[k]->kind == SQ_E_COMPARE) continue;
       // an axis without an index: `_ < extent`
       sq_expr *e = SQ_NEW(L->a, sq_expr), *n = SQ_NEW(L->a, sq_expr);
-      *n = (sq_expr){.kind = SQ_E_NAME, .span = item[k]->span,
+      *n = (sq_expr){.kind = SQ_E_NAME,
+                     .span = item[k]->span,
                      .name = sq_intern_z(&L->ctx->names, sq_arena_fmt(L->a, "axis %u", k))};
       *e = (sq_expr){.kind = SQ_E_COMPARE, .span = item[k]->span, .n = 2};
       e->arg = SQ_ARRAY(L->a, sq_expr *, 2);
@@ -337,6 +338,6 @@ void sq_state_declare(sq_low *L, sq_inst *inst, sq_decl *d) {
   uint32_t path[17];
   sq_val v = sq_poison();
   if (shape_of(L, inst->scope, d, &sh)) v = state_tree(L, inst, d, d->lhs->name, &sh, 0, path);
-  sq_bind_add(L, inst->scope, d->lhs->name, SQ_B_DECL, d->name_span.file ? d->name_span : d->lhs->span,
-              v);
+  sq_bind_add(L, inst->scope, d->lhs->name, SQ_B_DECL,
+              d->name_span.file ? d->name_span : d->lhs->span, v);
 }

@@ -5,7 +5,8 @@ void sq_assign(sq_low *L, sq_scope *s, const char *name, sq_span span, const sq_
   if (!strcmp(name, "_")) return;
   sq_bind *b = sq_lookup(L, s, name, NULL);
   if (b && b->kind == SQ_B_LOOP) {
-    sq_diag *d = sq_low_error(L, span, "`%s` is the index of a loop and cannot be bound again", name);
+    sq_diag *d =
+        sq_low_error(L, span, "`%s` is the index of a loop and cannot be bound again", name);
     sq_label(d, b->span, "the loop is here");
     return;
   }
@@ -73,8 +74,8 @@ static void define_tuple(sq_low *L, sq_scope *s, const sq_stmt *st) {
         for (uint32_t j = 0; j < f.n; j++)
           for (uint32_t i = 0; i < axes.n; i++)
             if (axes.iv[i] && sq_ivar_root(axes.iv[i]) == f.v[j]) {
-              sq_low_error(L, x->span, "`%s` depends on index `%s`, which it does not have", x->name,
-                           axes.iv[i]->name);
+              sq_low_error(L, x->span, "`%s` depends on index `%s`, which it does not have",
+                           x->name, axes.iv[i]->name);
               item = sq_poison();
               break;
             }
@@ -119,7 +120,8 @@ void sq_lower_define(sq_low *L, sq_scope *s, const sq_stmt *st) {
     return;
   }
   if (t->kind != SQ_E_INDEX || t->arg[0]->kind != SQ_E_NAME) {
-    sq_diag *d = sq_low_error(L, t->span, "the left side of `=` is a name, with indices in brackets");
+    sq_diag *d =
+        sq_low_error(L, t->span, "the left side of `=` is a name, with indices in brackets");
     if (t->kind == SQ_E_FIELD || t->kind == SQ_E_INDEX)
       sq_hint(d, "to write into something that stands, use `<-`");
     return;
@@ -179,8 +181,9 @@ void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_val base = sq_eval_expr(L, s, st->target), n = sq_eval_size_expr(L, s, st->value);
   if (base.kind == SQ_V_POISON || n.kind == SQ_V_POISON) return;
   if (base.kind != SQ_V_STATE || !L->g->state.v[base.ref].grow.i) {
-    sq_diag *d = sq_low_error(L, st->target->span, "`reserve` takes a state with an axis `grow`, but "
-                                                   "`%s` is %s",
+    sq_diag *d = sq_low_error(L, st->target->span,
+                              "`reserve` takes a state with an axis `grow`, but "
+                              "`%s` is %s",
                               sq_low_text(L, st->target->span), sq_val_what(L, &base));
     if (base.kind == SQ_V_STATE)
       sq_label(d, L->g->state.v[base.ref].span, "declared here, of fixed shape");
@@ -255,7 +258,8 @@ bool sq_low_work(sq_low *L, sq_span span) {
   if (L->gave_up) return false;
   if (++L->work <= MAX_WORK && L->a->total < max_bytes) return true;
   if (!L->said_large)
-    sq_low_error(L, span, "the program is too large once loops are unrolled and calls are expanded");
+    sq_low_error(L, span,
+                 "the program is too large once loops are unrolled and calls are expanded");
   L->gave_up = L->said_large = true;
   return false;
 }
@@ -281,8 +285,7 @@ static void lower_return(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *resu
   }
   *result = (sq_val){.kind = SQ_V_TUPLE, .n = st->values.n};
   result->item = SQ_ARRAY(L->a, sq_val, st->values.n + 1);
-  for (uint32_t k = 0; k < st->values.n; k++)
-    result->item[k] = sq_eval_expr(L, s, st->values.v[k]);
+  for (uint32_t k = 0; k < st->values.n; k++) result->item[k] = sq_eval_expr(L, s, st->values.v[k]);
   for (uint32_t k = 0; k < st->values.n; k++)
     if (result->item[k].kind == SQ_V_POISON) {
       *result = sq_poison();

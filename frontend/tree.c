@@ -233,12 +233,18 @@ static const struct {
   sq_ewise ew;
   bool compare, swap;
 } binary_table[] = {
-    [SQ_B_ADD] = {SQ_EW_ADD, false, false}, [SQ_B_SUB] = {SQ_EW_SUB, false, false},
-    [SQ_B_MUL] = {SQ_EW_MUL, false, false}, [SQ_B_DIV] = {SQ_EW_DIV, false, false},
-    [SQ_B_FLOORDIV] = {SQ_EW_FLOORDIV, false, false}, [SQ_B_MOD] = {SQ_EW_MOD, false, false},
-    [SQ_B_LT] = {SQ_EW_LT, true, false},    [SQ_B_LE] = {SQ_EW_LE, true, false},
-    [SQ_B_GT] = {SQ_EW_LT, true, true},     [SQ_B_GE] = {SQ_EW_LE, true, true},
-    [SQ_B_EQ] = {SQ_EW_EQ, true, false},    [SQ_B_NE] = {SQ_EW_NE, true, false},
+    [SQ_B_ADD] = {SQ_EW_ADD, false, false},
+    [SQ_B_SUB] = {SQ_EW_SUB, false, false},
+    [SQ_B_MUL] = {SQ_EW_MUL, false, false},
+    [SQ_B_DIV] = {SQ_EW_DIV, false, false},
+    [SQ_B_FLOORDIV] = {SQ_EW_FLOORDIV, false, false},
+    [SQ_B_MOD] = {SQ_EW_MOD, false, false},
+    [SQ_B_LT] = {SQ_EW_LT, true, false},
+    [SQ_B_LE] = {SQ_EW_LE, true, false},
+    [SQ_B_GT] = {SQ_EW_LT, true, true},
+    [SQ_B_GE] = {SQ_EW_LE, true, true},
+    [SQ_B_EQ] = {SQ_EW_EQ, true, false},
+    [SQ_B_NE] = {SQ_EW_NE, true, false},
 };
 
 sq_sx *sq_sx_binary(sq_low *L, sq_binop op, sq_sx *a, sq_sx *b, sq_span span) {
@@ -246,8 +252,8 @@ sq_sx *sq_sx_binary(sq_low *L, sq_binop op, sq_sx *a, sq_sx *b, sq_span span) {
   if (op == SQ_B_AND || op == SQ_B_OR) {
     if (a->dtype != SQ_BOOL || b->dtype != SQ_BOOL) {
       const sq_sx *o = a->dtype != SQ_BOOL ? a : b;
-      sq_diag *d = sq_low_error(L, span, "`%s` needs bool on both sides",
-                                op == SQ_B_AND ? "and" : "or");
+      sq_diag *d =
+          sq_low_error(L, span, "`%s` needs bool on both sides", op == SQ_B_AND ? "and" : "or");
       sq_label(d, o->span, "%s here", sq_dtype_table[o->idx ? SQ_I32 : o->dtype].name);
       sq_hint(d, "compare with something: `x != 0`");
       return NULL;
@@ -300,7 +306,7 @@ typedef struct walker {
   struct {
     const sq_sx *key;
     sq_sx *copy;
-  } *slot;
+  } * slot;
   uint32_t cap, used;
 } walker;
 

@@ -120,23 +120,34 @@ static const char *shape_text(sq_low *L, uint32_t rank, const sq_dim *dim) {
 }
 
 const char *sq_val_what(sq_low *L, const sq_val *v) {
-  static const char *const what[] = {
-      [SQ_V_POISON] = "a faulty value", [SQ_V_NONE] = "nothing", [SQ_V_DIM] = "a size",
-      [SQ_V_FLOAT] = "a number", [SQ_V_BOOL] = "true or false", [SQ_V_WORD] = "a name",
-      [SQ_V_STRING] = "a string", [SQ_V_LIST] = "a list", [SQ_V_TENSOR] = "an array",
-      [SQ_V_EX] = "an array", [SQ_V_PARAM] = "a parameter", [SQ_V_STATE] = "a state",
-      [SQ_V_TUPLE] = "a tuple", [SQ_V_FN] = "a function", [SQ_V_BUILTIN] = "a function",
-      [SQ_V_MODULE] = "a module", [SQ_V_INST] = "an instance",
-      [SQ_V_INSTS] = "an array of instances"};
+  static const char *const what[] = {[SQ_V_POISON] = "a faulty value",
+                                     [SQ_V_NONE] = "nothing",
+                                     [SQ_V_DIM] = "a size",
+                                     [SQ_V_FLOAT] = "a number",
+                                     [SQ_V_BOOL] = "true or false",
+                                     [SQ_V_WORD] = "a name",
+                                     [SQ_V_STRING] = "a string",
+                                     [SQ_V_LIST] = "a list",
+                                     [SQ_V_TENSOR] = "an array",
+                                     [SQ_V_EX] = "an array",
+                                     [SQ_V_PARAM] = "a parameter",
+                                     [SQ_V_STATE] = "a state",
+                                     [SQ_V_TUPLE] = "a tuple",
+                                     [SQ_V_FN] = "a function",
+                                     [SQ_V_BUILTIN] = "a function",
+                                     [SQ_V_MODULE] = "a module",
+                                     [SQ_V_INST] = "an instance",
+                                     [SQ_V_INSTS] = "an array of instances"};
   sq_dim dim[SQ_MAX_RANK];
   uint32_t rank;
   sq_dtype t;
   if (v->kind != SQ_V_DIM && v->kind != SQ_V_FLOAT && v->kind != SQ_V_BOOL &&
       sq_val_shape(L, v, &rank, dim, &t)) {
     if (!rank) return sq_arena_fmt(L->a, "a scalar %s", sq_dtype_table[t].name);
-    return sq_arena_fmt(L->a, "%s %s%s", v->kind == SQ_V_PARAM   ? "a parameter"
-                                         : v->kind == SQ_V_STATE ? "a state"
-                                                                 : "an array",
+    return sq_arena_fmt(L->a, "%s %s%s",
+                        v->kind == SQ_V_PARAM   ? "a parameter"
+                        : v->kind == SQ_V_STATE ? "a state"
+                                                : "an array",
                         sq_dtype_table[t].name, shape_text(L, rank, dim));
   }
   if (v->kind == SQ_V_TUPLE) return sq_arena_fmt(L->a, "a tuple of %u", v->n);
@@ -193,8 +204,7 @@ static bool has_block(sq_low *L, sq_span span, const char *what) {
 
 sq_value *sq_at_value(sq_low *L, sq_at at, sq_span span) {
   if (!at.many) return NULL;
-  if (at.ix)
-    sq_low_error(L, span, "here an instance cannot be chosen by an index of a definition");
+  if (at.ix) sq_low_error(L, span, "here an instance cannot be chosen by an index of a definition");
   return at.v ? at.v : sq_const_int(L->g, L->b, SQ_I32, at.c);
 }
 
@@ -206,15 +216,15 @@ static sq_sx *at_tree(sq_low *L, sq_at at, sq_span span) {
 
 static sq_at at_of_tree(sq_low *L, sq_sx *t, bool indexed, sq_span span) {
   if (indexed) return (sq_at){.many = true, .ix = t};
-  sq_value *v = L->b ? sq_emit_value(L, sq_sx_cast(L, t, SQ_I32, false), 0, NULL, span, NULL) : NULL;
+  sq_value *v =
+      L->b ? sq_emit_value(L, sq_sx_cast(L, t, SQ_I32, false), 0, NULL, span, NULL) : NULL;
   return (sq_at){.many = true, .v = v};
 }
 
 sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member, sq_span span) {
   bool plain = !parent.v && !parent.ix;
   if (plain && !parent.c) return member;
-  if (plain && !member.v && !member.ix)
-    return (sq_at){.many = true, .c = parent.c * n + member.c};
+  if (plain && !member.v && !member.ix) return (sq_at){.many = true, .c = parent.c * n + member.c};
   sq_sx *p = sq_sx_binary(L, SQ_B_MUL, at_tree(L, parent, span),
                           sq_sx_int(L, n, SQ_I32, false, false), span);
   p = sq_sx_binary(L, SQ_B_ADD, p, at_tree(L, member, span), span);
@@ -251,7 +261,8 @@ static bool may_load(sq_low *L, const sq_val *v, sq_span span) {
 
 static sq_value *load_at(sq_low *L, const sq_val *v, sq_value *at, sq_span span) {
   bool param = v->kind == SQ_V_PARAM;
-  sq_node *n = sq_node_new(L->g, L->b, param ? SQ_OP_PARAM : SQ_OP_STATE_READ, span, at ? 1 : 0, &at);
+  sq_node *n =
+      sq_node_new(L->g, L->b, param ? SQ_OP_PARAM : SQ_OP_STATE_READ, span, at ? 1 : 0, &at);
   n->ref = v->ref;
   n->has_instance = at != NULL;
   sq_type t = param ? L->g->param.v[v->ref].type : L->g->state.v[v->ref].type;
@@ -270,7 +281,8 @@ static sq_value *load_all(sq_low *L, const sq_val *v, sq_span span) {
   sq_type t = param ? L->g->param.v[v->ref].type : L->g->state.v[v->ref].type;
   uint32_t count = param ? L->g->param.v[v->ref].count : L->g->state.v[v->ref].count;
   if (t.rank + 1 > SQ_MAX_RANK) {
-    sq_low_error(L, span, "%u axes are more than the %u that are possible", t.rank + 1, SQ_MAX_RANK);
+    sq_low_error(L, span, "%u axes are more than the %u that are possible", t.rank + 1,
+                 SQ_MAX_RANK);
     return NULL;
   }
   sq_node *n = sq_node_new(L->g, L->b, SQ_OP_MAP, span, 0, NULL);
@@ -335,8 +347,9 @@ static sq_dim tree_size(sq_low *L, const sq_sx *e, bool go, uint32_t depth) {
     static const struct {
       sq_ewise ew;
       sq_dim (*make)(sq_dims *, sq_dim, sq_dim);
-    } ops[] = {{SQ_EW_ADD, sq_dim_add}, {SQ_EW_SUB, sq_dim_sub}, {SQ_EW_MUL, sq_dim_mul},
-               {SQ_EW_FLOORDIV, sq_dim_floordiv}, {SQ_EW_MOD, sq_dim_mod}, {SQ_EW_MIN, sq_dim_min},
+    } ops[] = {{SQ_EW_ADD, sq_dim_add}, {SQ_EW_SUB, sq_dim_sub},
+               {SQ_EW_MUL, sq_dim_mul}, {SQ_EW_FLOORDIV, sq_dim_floordiv},
+               {SQ_EW_MOD, sq_dim_mod}, {SQ_EW_MIN, sq_dim_min},
                {SQ_EW_MAX, sq_dim_max}};
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
       if (ops[k].ew != e->ew || sq_is_float(e->dtype)) continue;

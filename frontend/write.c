@@ -132,10 +132,9 @@ static bool reads_elsewhere(const sq_sx *e, const target *t, sq_sx *const *pos) 
   if (!e) return false;
   if (e->kind == SQ_SX_READ) {
     const sq_node *d = e->v->def;
-    bool same = t->op == SQ_OP_UPDATE ? e->v == t->v
-                : t->op == SQ_OP_STATE_WRITE
-                    ? d && d->op == SQ_OP_STATE_READ && d->ref == t->ref
-                    : d && d->op == SQ_OP_PARAM && d->ref == t->ref;
+    bool same = t->op == SQ_OP_UPDATE        ? e->v == t->v
+                : t->op == SQ_OP_STATE_WRITE ? d && d->op == SQ_OP_STATE_READ && d->ref == t->ref
+                                             : d && d->op == SQ_OP_PARAM && d->ref == t->ref;
     for (uint32_t k = 0; same && k < e->n_pos; k++)
       if (!pos || !sq_sx_same(e->pos[k], pos[k])) return true;
   }
@@ -173,7 +172,8 @@ static bool may_write(sq_low *L, const sq_val *base, sq_span span, const char *n
 
 static sq_val whole_value(sq_low *L, const sq_val *base, const sq_val *v, sq_type t,
                           const sq_stmt *st, const char *name) {
-  sq_val r = sq_val_convert(L, v, t.dtype, st->value->span, sq_arena_fmt(L->a, "`%s`", name), false);
+  sq_val r =
+      sq_val_convert(L, v, t.dtype, st->value->span, sq_arena_fmt(L->a, "`%s`", name), false);
   uint32_t rank;
   sq_dim dim[SQ_MAX_RANK];
   sq_dtype dt;
@@ -191,168 +191,204 @@ static sq_val whole_value(sq_low *L, const sq_val *base, const sq_val *v, sq_typ
   return sq_poison();
 }
 
-static void write_leaf(sq_low *L, sq_scope *s, const sq_stmt *st, const sq_val *base,
-                       const char *name, places *p, const sq_val *value) {
-  sq_type t;
-  bool local = base->kind != SQ_V_STATE && base->kind != SQ_V_PARAM;
-  sq_ex old = {0};
-  if (local) {
-    if (!sq_val_to_ex(L, base, st->target->span, &old)) return;
-    t = sq_axes_type(L, old.root->idx ? SQ_I32 : old.root->dtype, old.n_own, old.own);
-  } else {
-    if (!may_write(L, base, st->target->span, name)) return;
-    t = base->kind == SQ_V_STATE ? L->g->state.v[base->ref].type : L->g->param.v[base->ref].type;
-  }
-  sq_write w = {.op = base->kind == SQ_V_STATE   ? SQ_OP_STATE_WRITE
-                      : base->kind == SQ_V_PARAM ? SQ_OP_PARAM_WRITE
-                                                 : SQ_OP_UPDATE,
-                .ref = base->ref, .at = base->at, .type = t, .span = st->span,
-                .pos_span = st->target->span};
-  target tg = {w.op, NULL, w.ref};
+// One write being made.
+typedef struct writing {
+  sq_scope *s;
+  const sq_stmt *st;
+  const char *name;
+  places *p; // NULL: the whole
+  sq_ex old; // a local's value
   sq_ex rhs;
-  sq_ivars axes = {0};
-  if (!p) {
-    sq_val v = whole_value(L, base, value, t, st, name);
-    if (v.kind == SQ_V_POISON) return;
-    if (local) {
-      v = sq_val_bindable(L, &v, st->span, name);
-      sq_assign(L, s, name, st->target->span, &v);
-      return;
-    }
-    if (!sq_val_to_ex(L, &v, st->value->span, &rhs)) return;
-    w.whole = true;
-    axes = (sq_ivars){rhs.own, rhs.n_own, rhs.n_own};
-    sq_sx *pos[SQ_MAX_RANK];
-    for (uint32_t k = 0; k < axes.n; k++) pos[k] = sq_sx_ivar(L, axes.v[k]);
-    if (reads_elsewhere(rhs.root, &tg, pos)) {
-      sq_value *x = sq_emit_value(L, rhs.root, axes.n, axes.v, st->span, NULL);
-      rhs.root = sq_sx_read(L, x, axes.n, pos, st->span);
-    }
-  } else {
-    // positions; own axes of the right side are the target's last
-    sq_sx *pos[SQ_MAX_RANK];
-    uint32_t axis = 0, given = 0;
-    for (uint32_t k = 0; k < p->n; k++) given += p->item[k]->kind != SQ_E_DOTS;
-    if (given > t.rank) {
-      sq_low_error(L, st->target->span, "`%s` has %u axes, but %u places are given", name, t.rank,
-                   given);
-      return;
-    }
-    bool ok = true;
-    for (uint32_t k = 0; k < p->n; k++) {
-      if (p->item[k]->kind == SQ_E_DOTS) {
-        for (uint32_t j = 0; j < p->scope->dots->n; j++)
-          pos[axis++] = sq_sx_ivar(L, p->scope->dots->iv[j]);
-        continue;
-      }
-      pos[axis] = place_of(L, p->scope, p->item[k]);
-      ok &= pos[axis] != NULL;
-      axis++;
-    }
-    sq_val v = sq_val_convert(L, value, t.dtype, st->value->span, sq_arena_fmt(L->a, "`%s`", name),
-                              false);
-    if (!ok || v.kind == SQ_V_POISON || !sq_val_to_ex(L, &v, st->value->span, &rhs)) return;
-    if (rhs.n_own > t.rank - axis) {
-      sq_diag *d = sq_low_error(L, st->value->span, "%u ax%s left in `%s`, but the right side has %u",
-                                t.rank - axis, t.rank - axis == 1 ? "is is" : "es are",
-                                sq_low_text(L, st->target->span), rhs.n_own);
-      sq_label(d, st->value->span, "%s", sq_val_what(L, &v));
-      return;
-    }
-    for (uint32_t k = 0; k < axis; k++) // an index without a range runs over the target's axis
-      if (pos[k]->kind == SQ_SX_IVAR && !sq_ivar_root(pos[k]->iv)->extent.i) {
-        sq_ivar_root(pos[k]->iv)->extent = t.dim[k];
-        sq_ivar_root(pos[k]->iv)->from = st->target->span;
-      }
-    for (uint32_t k = 0; k < p->binders.n; k++) {
-      if (!sq_ivar_known(L, p->binders.v[k]) || sq_ivar_root(p->binders.v[k])->bad) return;
-      sq_push(L->a, &axes, p->binders.v[k]);
-    }
-    for (; axis < t.rank; axis++) {
-      uint32_t from_end = t.rank - axis;
-      sq_ivar *iv;
-      if (from_end <= rhs.n_own) {
-        iv = rhs.own[rhs.n_own - from_end];
-        if (sq_prove_eq(L->g->dims, sq_ivar_root(iv)->extent, t.dim[axis]) != 1) {
-          sq_low_error(L, st->value->span, "axis %u of `%s` is %s, but the right side has %s there",
-                       axis, name, sq_dim_str(L, t.dim[axis]),
-                       sq_dim_str(L, sq_ivar_root(iv)->extent));
-          return;
-        }
-      } else {
-        iv = sq_ivar_new(L, NULL, st->target->span, t.dim[axis]);
-      }
-      sq_push(L->a, &axes, iv);
-      pos[axis] = sq_sx_ivar(L, iv);
-    }
-    w.pos = SQ_ARRAY(L->a, sq_sx *, t.rank + 1);
-    memcpy(w.pos, pos, t.rank * sizeof *pos);
-  }
-  w.body = sq_sx_value_type(L, rhs.root);
-  if (w.body->dtype != t.dtype) w.body = sq_sx_cast(L, w.body, t.dtype, false);
-  if (!local) {
-    w.n_axis = axes.n;
-    w.axis = axes.v;
-    if (!w.whole && reads_elsewhere(w.body, &tg, w.pos)) {
-      sq_value *x = sq_emit_value(L, w.body, axes.n, axes.v, st->span, NULL);
-      sq_sx *at[2 * SQ_MAX_RANK];
-      for (uint32_t k = 0; k < axes.n; k++) at[k] = sq_sx_ivar(L, axes.v[k]);
-      if (x->type.rank != axes.n) return;
-      w.body = sq_sx_read(L, x, axes.n, at, st->span);
-    }
-    if (base->kind == SQ_V_PARAM) L->g->param.v[base->ref].written = true;
-    L->effects++;
-    sq_emit_write(L, &w);
-    if (w.whole && base->kind == SQ_V_STATE && L->g->state.v[base->ref].grow.i)
-      sq_low_grown(L, L->g->state.v[base->ref].grow);
+  sq_ivars axes;
+  sq_write w;
+  target tg;
+} writing;
+
+// The body computed first, where it reads what is being written at other places.
+static bool settle_body(sq_low *L, writing *x, const sq_ivars *axes, sq_sx *const *pos) {
+  if (!reads_elsewhere(x->w.body, &x->tg, pos)) return true;
+  sq_value *v = sq_emit_value(L, x->w.body, axes->n, axes->v, x->st->span, NULL);
+  if (v->type.rank != axes->n) return false; // too many axes, said before
+  sq_sx *at[2 * SQ_MAX_RANK];
+  for (uint32_t k = 0; k < axes->n; k++) at[k] = sq_sx_ivar(L, axes->v[k]);
+  x->w.body = sq_sx_read(L, v, axes->n, at, x->st->span);
+  return true;
+}
+
+static void set_body(sq_low *L, writing *x) {
+  x->w.body = sq_sx_value_type(L, x->rhs.root);
+  if (x->w.body->dtype != x->w.type.dtype)
+    x->w.body = sq_sx_cast(L, x->w.body, x->w.type.dtype, false);
+}
+
+static void write_whole(sq_low *L, writing *x, const sq_val *base, const sq_val *value) {
+  sq_val v = whole_value(L, base, value, x->w.type, x->st, x->name);
+  if (v.kind == SQ_V_POISON) return;
+  if (x->w.op == SQ_OP_UPDATE) {
+    v = sq_val_bindable(L, &v, x->st->span, x->name);
+    sq_assign(L, x->s, x->name, x->st->target->span, &v);
     return;
   }
-  // A local: all free indices of both sides come in front (none outside mapped functions).
-  sq_ivars outer = {0}, all = {0};
-  sq_sx_free(L, old.root, &all);
-  sq_sx_free(L, w.body, &all);
-  for (uint32_t k = 0; k < t.rank; k++) sq_sx_free(L, w.pos[k], &all);
-  for (uint32_t k = 0; k < all.n; k++) {
-    bool skip = false;
-    for (uint32_t j = 0; j < axes.n; j++) skip |= sq_ivar_root(axes.v[j]) == all.v[k];
-    for (uint32_t j = 0; j < old.n_own; j++) skip |= sq_ivar_root(old.own[j]) == all.v[k];
-    for (uint32_t j = 0; j < outer.n; j++) skip |= outer.v[j] == all.v[k];
-    if (!skip) sq_push(L->a, &outer, all.v[k]);
+  if (!sq_val_to_ex(L, &v, x->st->value->span, &x->rhs)) return;
+  set_body(L, x);
+  x->axes = (sq_ivars){x->rhs.own, x->rhs.n_own, x->rhs.n_own};
+  sq_sx *pos[SQ_MAX_RANK];
+  for (uint32_t k = 0; k < x->axes.n; k++) pos[k] = sq_sx_ivar(L, x->axes.v[k]);
+  if (!settle_body(L, x, &x->axes, pos)) return;
+  x->w.whole = true;
+  x->w.n_axis = x->axes.n;
+  x->w.axis = x->axes.v;
+  sq_emit_write(L, &x->w);
+  if (base->kind == SQ_V_STATE && L->g->state.v[base->ref].grow.i)
+    sq_low_grown(L, L->g->state.v[base->ref].grow);
+}
+
+// Positions that are written, in x->w.pos; how many axes of the target they take.
+static bool written_places(sq_low *L, writing *x, uint32_t *taken) {
+  const places *p = x->p;
+  sq_type t = x->w.type;
+  uint32_t given = 0, axis = 0;
+  for (uint32_t k = 0; k < p->n; k++) given += p->item[k]->kind != SQ_E_DOTS;
+  if (given > t.rank) {
+    sq_low_error(L, x->st->target->span, "`%s` has %u axes, but %u places are given", x->name,
+                 t.rank, given);
+    return false;
   }
+  bool ok = true;
+  x->w.pos = SQ_ARRAY(L->a, sq_sx *, t.rank + 1);
+  for (uint32_t k = 0; k < p->n; k++) {
+    if (p->item[k]->kind == SQ_E_DOTS) {
+      for (uint32_t j = 0; j < p->scope->dots->n; j++)
+        x->w.pos[axis++] = sq_sx_ivar(L, p->scope->dots->iv[j]);
+      continue;
+    }
+    x->w.pos[axis] = place_of(L, p->scope, p->item[k]);
+    ok &= x->w.pos[axis] != NULL;
+    axis++;
+  }
+  *taken = axis;
+  return ok;
+}
+
+// The axes that the write runs over: indices of the left side, then own axes of the right side,
+// which are the target's last.
+static bool written_axes(sq_low *L, writing *x, uint32_t axis) {
+  sq_type t = x->w.type;
+  sq_span left = x->st->target->span, right = x->st->value->span;
+  if (x->rhs.n_own > t.rank - axis) {
+    uint32_t n = t.rank - axis;
+    sq_low_error(L, right, "%u ax%s left in `%s`, but the right side has %u", n,
+                 n == 1 ? "is is" : "es are", sq_low_text(L, left), x->rhs.n_own);
+    return false;
+  }
+  for (uint32_t k = 0; k < axis; k++) { // an index without a range runs over the target's axis
+    if (x->w.pos[k]->kind != SQ_SX_IVAR) continue;
+    sq_ivar *iv = sq_ivar_root(x->w.pos[k]->iv);
+    if (iv->extent.i) continue;
+    iv->extent = t.dim[k];
+    iv->from = left;
+  }
+  for (uint32_t k = 0; k < x->p->binders.n; k++) {
+    sq_ivar *iv = x->p->binders.v[k];
+    if (!sq_ivar_known(L, iv) || sq_ivar_root(iv)->bad) return false;
+    sq_push(L->a, &x->axes, iv);
+  }
+  for (; axis < t.rank; axis++) {
+    uint32_t from_end = t.rank - axis;
+    sq_ivar *iv = from_end <= x->rhs.n_own ? x->rhs.own[x->rhs.n_own - from_end]
+                                           : sq_ivar_new(L, NULL, left, t.dim[axis]);
+    if (sq_prove_eq(L->g->dims, sq_ivar_root(iv)->extent, t.dim[axis]) != 1) {
+      sq_low_error(L, right, "axis %u of `%s` is %s, but the right side has %s there", axis,
+                   x->name, sq_dim_str(L, t.dim[axis]), sq_dim_str(L, sq_ivar_root(iv)->extent));
+      return false;
+    }
+    sq_push(L->a, &x->axes, iv);
+    x->w.pos[axis] = sq_sx_ivar(L, iv);
+  }
+  return true;
+}
+
+static void add_outer(sq_low *L, const sq_ivars *all, const sq_ivars *skip, sq_ivars *out) {
+  for (uint32_t k = 0; k < all->n; k++) {
+    bool have = false;
+    for (uint32_t j = 0; j < skip->n; j++) have |= sq_ivar_root(skip->v[j]) == all->v[k];
+    for (uint32_t j = 0; j < out->n; j++) have |= out->v[j] == all->v[k];
+    if (!have) sq_push(L->a, out, all->v[k]);
+  }
+}
+
+// All free indices of both sides come in front; there are none outside mapped functions.
+static void write_local(sq_low *L, writing *x) {
+  uint32_t rank = x->w.type.rank;
+  sq_ivars outer = {0}, all = {0}, skip = {0}, whole = {0}, run = {0};
+  sq_sx_free(L, x->old.root, &all);
+  sq_sx_free(L, x->w.body, &all);
+  for (uint32_t k = 0; k < rank; k++) sq_sx_free(L, x->w.pos[k], &all);
+  for (uint32_t k = 0; k < x->axes.n; k++) sq_push(L->a, &skip, x->axes.v[k]);
+  for (uint32_t k = 0; k < x->old.n_own; k++) sq_push(L->a, &skip, x->old.own[k]);
+  add_outer(L, &all, &skip, &outer);
   sq_ivars_sort(&outer);
-  sq_ivars whole = {0}, run = {0};
-  sq_sx **pos = SQ_ARRAY(L->a, sq_sx *, outer.n + t.rank + 1);
+  sq_sx **pos = SQ_ARRAY(L->a, sq_sx *, outer.n + rank + 1);
   for (uint32_t k = 0; k < outer.n; k++) {
     sq_push(L->a, &whole, outer.v[k]);
     sq_push(L->a, &run, outer.v[k]);
     pos[k] = sq_sx_ivar(L, outer.v[k]);
   }
-  for (uint32_t k = 0; k < old.n_own; k++) sq_push(L->a, &whole, old.own[k]);
-  for (uint32_t k = 0; k < axes.n; k++) sq_push(L->a, &run, axes.v[k]);
-  for (uint32_t k = 0; k < t.rank; k++) pos[outer.n + k] = w.pos[k];
-  w.target = tg.v = sq_emit_value(L, old.root, whole.n, whole.v, st->span, name);
-  w.type = w.target->type;
-  w.n_axis = run.n;
-  w.axis = run.v;
-  w.pos = pos;
-  if (w.type.rank != whole.n) return;
-  if (reads_elsewhere(w.body, &tg, pos)) {
-    sq_value *x = sq_emit_value(L, w.body, run.n, run.v, st->span, NULL);
-    sq_sx *at[2 * SQ_MAX_RANK];
-    for (uint32_t k = 0; k < run.n; k++) at[k] = sq_sx_ivar(L, run.v[k]);
-    if (x->type.rank != run.n) return;
-    w.body = sq_sx_read(L, x, run.n, at, st->span);
-  }
-  sq_value *r = sq_emit_write(L, &w);
-  if (!outer.n) {
-    sq_val v = sq_val_tensor(r);
-    sq_assign(L, s, name, st->target->span, &v);
-    return;
-  }
+  for (uint32_t k = 0; k < x->old.n_own; k++) sq_push(L->a, &whole, x->old.own[k]);
+  for (uint32_t k = 0; k < x->axes.n; k++) sq_push(L->a, &run, x->axes.v[k]);
+  for (uint32_t k = 0; k < rank; k++) pos[outer.n + k] = x->w.pos[k];
+  x->w.target = x->tg.v = sq_emit_value(L, x->old.root, whole.n, whole.v, x->st->span, x->name);
+  x->w.type = x->w.target->type;
+  x->w.n_axis = run.n;
+  x->w.axis = run.v;
+  x->w.pos = pos;
+  if (x->w.type.rank != whole.n || !settle_body(L, x, &run, pos)) return;
+  sq_value *r = sq_emit_write(L, &x->w);
   sq_sx *at[2 * SQ_MAX_RANK];
   for (uint32_t k = 0; k < whole.n; k++) at[k] = sq_sx_ivar(L, whole.v[k]);
-  sq_val v = sq_val_ex(L, sq_sx_read(L, r, whole.n, at, st->span), old.n_own, old.own);
-  sq_assign(L, s, name, st->target->span, &v);
+  sq_val v =
+      outer.n ? sq_val_ex(L, sq_sx_read(L, r, whole.n, at, x->st->span), x->old.n_own, x->old.own)
+              : sq_val_tensor(r);
+  sq_assign(L, x->s, x->name, x->st->target->span, &v);
+}
+
+static void write_leaf(sq_low *L, sq_scope *s, const sq_stmt *st, const sq_val *base,
+                       const char *name, places *p, const sq_val *value) {
+  writing x = {.s = s, .st = st, .name = name, .p = p};
+  x.w =
+      (sq_write){.ref = base->ref, .at = base->at, .span = st->span, .pos_span = st->target->span};
+  if (base->kind == SQ_V_STATE || base->kind == SQ_V_PARAM) {
+    if (!may_write(L, base, st->target->span, name)) return;
+    bool state = base->kind == SQ_V_STATE;
+    x.w.op = state ? SQ_OP_STATE_WRITE : SQ_OP_PARAM_WRITE;
+    x.w.type = state ? L->g->state.v[base->ref].type : L->g->param.v[base->ref].type;
+    if (!state) L->g->param.v[base->ref].written = true;
+    L->effects++;
+  } else {
+    if (!sq_val_to_ex(L, base, st->target->span, &x.old)) return;
+    x.w.op = SQ_OP_UPDATE;
+    x.w.type =
+        sq_axes_type(L, x.old.root->idx ? SQ_I32 : x.old.root->dtype, x.old.n_own, x.old.own);
+  }
+  x.tg = (target){x.w.op, NULL, x.w.ref};
+  if (!p) {
+    write_whole(L, &x, base, value);
+    return;
+  }
+  uint32_t taken;
+  if (!written_places(L, &x, &taken)) return;
+  sq_val v = sq_val_convert(L, value, x.w.type.dtype, st->value->span,
+                            sq_arena_fmt(L->a, "`%s`", name), false);
+  if (v.kind == SQ_V_POISON || !sq_val_to_ex(L, &v, st->value->span, &x.rhs)) return;
+  if (!written_axes(L, &x, taken)) return;
+  set_body(L, &x);
+  if (x.w.op == SQ_OP_UPDATE) {
+    write_local(L, &x);
+    return;
+  }
+  x.w.n_axis = x.axes.n;
+  x.w.axis = x.axes.v;
+  if (settle_body(L, &x, &x.axes, x.w.pos)) sq_emit_write(L, &x.w);
 }
 
 static void write_value(sq_low *L, sq_scope *s, const sq_stmt *st, const sq_val *base,
