@@ -225,6 +225,10 @@ typedef struct sq_kplan {
   uint32_t va, w; // vector axis (NO_AXIS, 1: none) and lanes
   uint32_t sets;  // vectors of elements or of accumulators in flight
   double cost;    // per element of the axes' product, in cycles
+  // A parallel axis along which memory runs that the lanes cross: it is taken in stretches, inside the
+  // loop over vectors, so that what a vector touches is used while it is near. NO_AXIS: none.
+  uint32_t inner;
+  sq_lv inner_lo, inner_hi;
 } sq_kplan;
 // The best way to run the axes of the nest that are not open; `allowed`: which of them may be the
 // vector axis.

@@ -6,6 +6,8 @@
 //            values in the worker's scratch, those of a single element in registers
 #include "codegen/cpu/kernel.h"
 
+enum { STRETCH = 16 }; // elements of an axis that lanes cross: a cache line of f32
+
 static void store_element(sq_knest *t, sq_lv v, void *user) {
   const sq_kplace *to = user;
   sq_knest_store(t, to, v, t->mask);
@@ -46,7 +48,7 @@ void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order
   uint32_t axis[SQ_K_AXES];
   sq_lv units = sq_k_int(k, 1), inner = sq_k_int(k, 1), chunk = NULL;
   for (uint32_t a = 0; a < g->n_par; a++) {
-    if (lanes && a == p.va) continue;
+    if (lanes && (a == p.va || a == p.inner)) continue;
     axis[o.n] = a;
     o.extent[o.n++] = sq_knest_extent(t, a);
     units = entry_mul(k, units, entry_extent(k, g, a));
@@ -70,11 +72,24 @@ void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order
       o.extent[o.n++] = sq_kern_pass(k, chunks);
     }
   }
+  uint32_t crossed = o.n;
+  if (lanes && p.inner != SQ_K_NO_AXIS) {
+    sq_lv stretches = entry_extent(k, g, p.inner);
+    stretches = sq_k_ceil_div(k, cg->builder, stretches, sq_k_int(k, STRETCH));
+    units = entry_mul(k, units, stretches);
+    inner = entry_mul(k, inner, sq_k_int(k, STRETCH));
+    o.extent[o.n++] = sq_kern_pass(k, stretches);
+  }
   sq_ktasks tasks = sq_ktasks_make(k, units, entry_work(k, inner, &p));
   sq_kouter_begin(k, &o, &tasks);
   uint32_t mark = sq_knest_enter(t);
   for (uint32_t i = 0; i < n_axes; i++) sq_knest_open(t, axis[i], o.index[i]);
   sq_lv lo = NULL, hi = NULL;
+  if (crossed < o.n) {
+    p.inner_lo = LLVMBuildMul(k->b, o.index[crossed], sq_k_int(k, STRETCH), "");
+    p.inner_hi = LLVMBuildAdd(k->b, p.inner_lo, sq_k_int(k, STRETCH), "");
+    p.inner_hi = sq_k_min(k, p.inner_hi, sq_knest_extent(t, p.inner));
+  }
   if (chunk) {
     lo = LLVMBuildMul(k->b, o.index[n_axes], chunk, "");
     hi = sq_k_min(k, LLVMBuildAdd(k->b, lo, chunk, ""), sq_knest_extent(t, p.va));

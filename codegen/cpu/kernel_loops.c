@@ -95,7 +95,7 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
       cost += sq_is_float(x->dtype) ? function_cost(x->ew) : 0.5;
     }
   }
-  sq_kplan p = {.va = va, .w = w, .sets = 1};
+  sq_kplan p = {.va = va, .w = w, .sets = 1, .inner = SQ_K_NO_AXIS};
   if (w > 1 && va < g->n_par) {
     bool last = !g->pos;
     if (last)
@@ -130,6 +130,25 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
   p.cost = cost / (lanes > 0 ? lanes : 1);
   return p;
 }
+// The axis along which the strided reads of the vector axis run in memory.
+static uint32_t crossed_axis(sq_knest *t, const sq_kplan *p) {
+  const sq_generic *g = t->g;
+  uint32_t found = SQ_K_NO_AXIS;
+  if (g->n_red || p->w == 1 || p->va >= g->n_par) return found;
+  for (uint32_t s = 0; s < g->s.n && found == SQ_K_NO_AXIS; s++) {
+    const sq_scalar *x = &g->s.v[s];
+    if (!t->used[s] || x->kind != SQ_SC_READ || !sq_knest_varies(t, s)) continue;
+    if (sq_knest_read_stride(t, x) != SQ_K_STRIDED) continue;
+    for (uint32_t a = 0; a < g->n_par; a++) {
+      int64_t e;
+      if (a == p->va || (t->open >> a & 1) || (const_extent(t, a, &e) && e < 4)) continue;
+      t->va = a;
+      if (sq_knest_read_stride(t, x) == SQ_K_UNIT) found = a;
+      t->va = p->va;
+    }
+  }
+  return found;
+}
 sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed) {
   const sq_generic *g = t->g;
   uint32_t w = full_width(t);
@@ -141,7 +160,9 @@ sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed) {
   }
   t->va = best.va;
   t->w = best.w;
+  t->aligned = true;
   t->acc_varies = best.va < g->n_par;
+  best.inner = crossed_axis(t, &best);
   if (g->n_red && best.w > 1) {
     best.sets = best.cost * best.w > 20 ? 2 : 4;
     if (g->monoid == SQ_LOGSUMEXP) best.sets = 1;
@@ -415,6 +436,17 @@ static void elements(run *r, uint32_t sets) {
   const sq_generic *g = t->g;
   sq_lv acc[SQ_K_CARRIED];
   bool lanes_reduced = t->w > 1 && t->va >= g->n_par;
+  if (!g->n_red && r->p->inner_lo) {
+    sq_kloop l;
+    sq_kloop_begin(k, &l, r->p->inner_lo, r->p->inner_hi, 1, 0, NULL);
+    uint32_t mark = sq_knest_enter(t);
+    sq_knest_open(t, r->p->inner, l.i);
+    emit_element(r, NULL);
+    sq_knest_leave(t, mark);
+    sq_kloop_end(k, &l, NULL);
+    t->open &= ~(1u << r->p->inner);
+    return;
+  }
   if (!g->n_red) {
     emit_element(r, NULL);
     return;
@@ -489,7 +521,8 @@ static void parallel_axis(run *r, uint32_t axis, sq_lv lo, sq_lv hi) {
   sq_knest *t = r->t;
   sq_kern *k = t->k;
   const sq_generic *g = t->g;
-  while (axis < g->n_par && ((t->open >> axis & 1) || axis == t->va)) axis++;
+  uint32_t within = r->p->inner_lo ? r->p->inner : SQ_K_NO_AXIS;
+  while (axis < g->n_par && ((t->open >> axis & 1) || axis == t->va || axis == within)) axis++;
   if (axis == g->n_par) {
     sq_knest_hoist(t);
     if (t->w > 1 && t->va < g->n_par)

@@ -4,7 +4,8 @@
 // lane); a read that may be outside gives its `other`, or fails the call at its site.
 #include "codegen/cpu/kernel.h"
 
-// ---- places -------------------------------------------------------------------------------------------
+// ---- places
+// -------------------------------------------------------------------------------------------
 sq_kplace sq_kplace_of(sq_kern *k, sq_kgroup *group, const sq_value *v) {
   sq_kplace p = {.type = v->type};
   if (!group || !v->def || v->def->block != group->n->region[0]) {
@@ -46,7 +47,7 @@ static bool unit_after(const sq_knest *t, const sq_type *type, uint32_t axis) {
   return true;
 }
 sq_kstride sq_knest_stride(const sq_knest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
-                          const uint32_t *pos) {
+                           const uint32_t *pos) {
   sq_kstride r = SQ_K_UNIFORM;
   for (uint32_t i = skip; i < n_pos; i++) {
     int64_t c;
@@ -68,8 +69,9 @@ sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read) {
   return sq_knest_stride(t, &v->type, skipped(t, v), read->n_pos, read->pos);
 }
 
-// ---- bounds -------------------------------------------------------------------------------------------
-// The greatest value of s over the axes' ranges, {0} when not known; s is known not to be negative.
+// ---- bounds
+// ------------------------------------------------------------------------------------------- The
+// greatest value of s over the axes' ranges, {0} when not known; s is known not to be negative.
 static sq_dim greatest(const sq_knest *t, uint32_t s) {
   sq_dims *ds = t->k->g->dims;
   const sq_scalar *x = &t->g->s.v[s];
@@ -84,8 +86,7 @@ static sq_dim greatest(const sq_knest *t, uint32_t s) {
     return from == SQ_I32 || from == SQ_I64 ? greatest(t, x->a[0]) : (sq_dim){0};
   }
   if (x->kind != SQ_SC_EWISE) return (sq_dim){0};
-  if (x->ew == SQ_EW_MOD && sq_knest_const(t, x->a[1], &c) && c > 0)
-    return sq_dim_const(ds, c - 1);
+  if (x->ew == SQ_EW_MOD && sq_knest_const(t, x->a[1], &c) && c > 0) return sq_dim_const(ds, c - 1);
   sq_dim a = greatest(t, x->a[0]);
   if (!a.i) return a;
   if (x->ew == SQ_EW_FLOORDIV && sq_knest_const(t, x->a[1], &c) && c > 0)
@@ -167,7 +168,8 @@ static void fail_where(sq_knest *t, uint32_t n_pos, const uint32_t *pos, const s
   for (uint32_t i = n_pos; i-- > 0;) {
     sq_lv p;
     if (sq_knest_varies(t, pos[i]))
-      p = LLVMBuildExtractElement(k->b, sq_knest_lanes(t, pos[i]), lane ? lane : sq_k_int(k, 0), "");
+      p = LLVMBuildExtractElement(k->b, sq_knest_lanes(t, pos[i]), lane ? lane : sq_k_int(k, 0),
+                                  "");
     else
       p = sq_knest_uniform(t, pos[i]);
     p = sq_k_cast(k, p, t->g->s.v[pos[i]].dtype, SQ_I64);
@@ -181,7 +183,8 @@ static void fail_where(sq_knest *t, uint32_t n_pos, const uint32_t *pos, const s
   sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }
 
-// ---- reading ------------------------------------------------------------------------------------------
+// ---- reading
+// ------------------------------------------------------------------------------------------
 static sq_lv as_i64(sq_knest *t, sq_lv v, uint32_t s) {
   return sq_k_cast(t->k, v, t->g->s.v[s].dtype, SQ_I64);
 }
@@ -231,7 +234,9 @@ sq_lv sq_knest_read_uniform(sq_knest *t, uint32_t s) {
   if (t->group) {
     sq_lv e = t->group->element[t->n->in[x->operand]->id];
     if (e && x->guard == SQ_NO_SCALAR) return e;
-    if (e) return LLVMBuildSelect(k->b, sq_knest_uniform(t, x->guard), e, LLVMConstNull(LLVMTypeOf(e)), "");
+    if (e)
+      return LLVMBuildSelect(k->b, sq_knest_uniform(t, x->guard), e, LLVMConstNull(LLVMTypeOf(e)),
+                             "");
   }
   const sq_kplace *p = place_of(t, x->operand);
   sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_knest_uniform(t, x->guard);
@@ -282,7 +287,8 @@ sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s) {
   const sq_scalar *x = &t->g->s.v[s];
   const sq_kplace *p = place_of(t, x->operand);
   sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_knest_value(t, x->guard);
-  sq_lv in_u = checked(x) ? inside_uniform(t, s) : NULL, in_v = checked(x) ? inside_lanes(t, s) : NULL;
+  sq_lv in_u = checked(x) ? inside_uniform(t, s) : NULL,
+        in_v = checked(x) ? inside_lanes(t, s) : NULL;
   sq_lv in = sq_k_and(k, in_u, in_v);
   if (x->site != SQ_NO_SITE && x->other == SQ_NO_SCALAR && in) {
     sq_lv bad = sq_k_and(k, LLVMBuildNot(k->b, in, ""), sq_k_and(k, guard, t->mask));
@@ -318,7 +324,8 @@ sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s) {
   return v;
 }
 
-// ---- storing ------------------------------------------------------------------------------------------
+// ---- storing
+// ------------------------------------------------------------------------------------------
 static sq_ktarget at_parallel_axes(sq_knest *t, const sq_kplace *to) {
   sq_kern *k = t->k;
   sq_ktarget r = {.kind = SQ_K_UNIFORM};

@@ -33,9 +33,9 @@ sq_lv sq_math_bits(sq_kern *k, sq_lv x) {
 sq_lv sq_math_float(sq_kern *k, sq_lv bits, sq_lv like) {
   return LLVMBuildBitCast(k->b, bits, LLVMTypeOf(like), "");
 }
-sq_lv sq_math_nearest(sq_kern *k, sq_lv x, sq_lv *n) {
+sq_lv sq_math_nearest(sq_kern *k, sq_lv x, sq_lv by, sq_lv *n) {
   sq_lv magic = sq_math_const(x, sq_math_is_f64(x) ? 0x1.8p52 : 0x1.8p23);
-  sq_lv t = LLVMBuildFAdd(k->b, x, magic, "");
+  sq_lv t = by ? sq_k_fma(k, x, by, magic) : LLVMBuildFAdd(k->b, x, magic, "");
   *n = LLVMBuildSub(k->b, sq_math_bits(k, t), sq_math_bits(k, magic), "");
   return LLVMBuildFSub(k->b, t, magic, "");
 }

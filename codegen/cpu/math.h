@@ -49,7 +49,8 @@ sq_lv sq_math_copysign(sq_kern *k, sq_lv mag, sq_lv sign);
 sq_lv sq_math_select(sq_kern *k, sq_lv c, sq_lv a, sq_lv b);
 sq_lv sq_math_bits(sq_kern *k, sq_lv x); // float to integer bits
 sq_lv sq_math_float(sq_kern *k, sq_lv bits, sq_lv like);
-// Nearest integer of x for |x| < 2^22 (f32), 2^51 (f64): as float, and as integer in *n.
-sq_lv sq_math_nearest(sq_kern *k, sq_lv x, sq_lv *n);
+// Nearest integer of x (times `by`, if not NULL), below 2^22 (f32), 2^51 (f64): as float, and as
+// integer in *n.
+sq_lv sq_math_nearest(sq_kern *k, sq_lv x, sq_lv by, sq_lv *n);
 // y * 2^n for |n| < 300 (f32), 2100 (f64), rounded once more in the subnormal range.
 sq_lv sq_math_scale(sq_kern *k, sq_lv y, sq_lv n);

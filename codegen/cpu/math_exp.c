@@ -4,8 +4,8 @@
 // the result is scaled by 2^n in two steps, so that overflow and subnormals come out by themselves.
 #include "codegen/cpu/math.h"
 
-static const double exp_q32[] = {0.50000000143,   0.16666666683,   0.04166645681,
-                                 0.0083333100242, 0.0013934541928, 0.00019891981314};
+static const double exp_q32[] = {0.5, 0.16666573382, 0.04166655011, 0.0083637738744,
+                                 0.0013926926614};
 static const double exp_q64[] = {
     0.4999999999999999947,     0.1666666666666667103,   0.04166666666666754233,
     0.00833333333332608312,    0.001388888888847771864, 0.0001984126987500227879,
@@ -13,7 +13,7 @@ static const double exp_q64[] = {
     2.510531272962210178e-8,   2.110832175311919947e-9};
 // q evaluated in the order of Horner; r + r^2 q(r).
 static sq_lv expm1_small(sq_kern *k, sq_lv r) {
-  sq_lv q = sq_math_is_f64(r) ? sq_math_poly(k, r, exp_q64, 11) : sq_math_poly(k, r, exp_q32, 6);
+  sq_lv q = sq_math_is_f64(r) ? sq_math_poly(k, r, exp_q64, 11) : sq_math_poly(k, r, exp_q32, 5);
   return sq_k_fma(k, LLVMBuildFMul(k->b, r, r, ""), q, r);
 }
 // NaN stays NaN.
@@ -24,8 +24,8 @@ static sq_lv clamp(sq_kern *k, sq_lv x, double lo, double hi) {
 }
 static sq_lv reduce(sq_kern *k, sq_lv x, sq_lv *n) {
   bool d = sq_math_is_f64(x);
-  sq_lv t = LLVMBuildFMul(k->b, x, sq_math_const(x, 1.4426950408889634074), "");
-  sq_lv m = LLVMBuildFNeg(k->b, sq_math_nearest(k, t, n), "");
+  sq_lv log2e = sq_math_const(x, 1.4426950408889634074);
+  sq_lv m = LLVMBuildFNeg(k->b, sq_math_nearest(k, x, log2e, n), "");
   // The high part times n is exact.
   sq_lv r = sq_k_fma(k, m, sq_math_const(x, d ? 6.93145751953125e-1 : 0.693359375), x);
   return sq_k_fma(k, m, sq_math_const(x, d ? 1.42860682030941723212e-6 : -2.12194440054690583e-4),
@@ -41,7 +41,7 @@ sq_lv sq_math_exp(sq_kern *k, sq_lv x) {
 }
 sq_lv sq_math_exp2(sq_kern *k, sq_lv x) {
   x = sq_math_is_f64(x) ? clamp(k, x, -1076, 1025) : clamp(k, x, -151, 129);
-  sq_lv n, whole = sq_math_nearest(k, x, &n), f = LLVMBuildFSub(k->b, x, whole, "");
+  sq_lv n, whole = sq_math_nearest(k, x, NULL, &n), f = LLVMBuildFSub(k->b, x, whole, "");
   sq_lv r = LLVMBuildFMul(k->b, f, sq_math_const(x, 0.69314718055994530942), "");
   return sq_math_scale(k, one_plus(k, expm1_small(k, r)), n);
 }

@@ -174,7 +174,7 @@ static sq_lv power2(sq_kern *k, sq_lv t, sq_lv lo) {
       0.00833333333332608312,    0.001388888888847771864, 0.0001984126987500227879,
       0.00002480158809672454645, 2.755725517000088744e-6, 2.755663282726826529e-7,
       2.510531272962210178e-8,   2.110832175311919947e-9};
-  sq_lv n, whole = sq_math_nearest(k, t, &n), r = add(k, sub(k, t, whole), lo);
+  sq_lv n, whole = sq_math_nearest(k, t, NULL, &n), r = add(k, sub(k, t, whole), lo);
   r = mul(k, r, sq_math_const(t, 0.69314718055994530942));
   sq_lv p = sq_k_fma(k, mul(k, r, r), sq_math_poly(k, r, q, 11), r);
   return sq_math_scale(k, add(k, sq_math_const(t, 1), p), n);

@@ -100,7 +100,7 @@ static angle reduce_large(sq_kern *k, sq_lv x) {
 }
 static angle reduce_small(sq_kern *k, sq_lv x) {
   angle a;
-  sq_lv n = sq_math_nearest(k, mul(k, x, sq_math_const(x, 0.63661977236758134308)), &a.n);
+  sq_lv n = sq_math_nearest(k, x, sq_math_const(x, 0.63661977236758134308), &a.n);
   sq_lv t = sub(k, x, mul(k, n, sq_math_const(x, 1.57079632673412561417e+00)));
   sq_lv p = mul(k, n, sq_math_const(x, 6.07710050630396597660e-11)), t2 = sub(k, t, p);
   sq_lv bb = sub(k, t2, t);
