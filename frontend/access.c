@@ -42,7 +42,7 @@ static sq_sx *instance_index(sq_low *L, const sq_val *v, int64_t n, sq_span span
   sq_ex x;
   if (!sq_val_to_ex(L, v, span, &x)) return NULL;
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
-    sq_low_error(L, span, "an instance is chosen by one whole number, but `%s` is %s",
+    sq_low_error(L, span, "an instance is chosen by one integer, but `%s` is %s",
                  sq_low_text(L, span), sq_val_what(L, v));
     return NULL;
   }
@@ -176,11 +176,11 @@ static sq_sx *position(sq_low *L, sq_scope *s, const sq_expr *e) {
   L->size_mode--;
   if (!ok) return NULL;
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
-    sq_diag *d = sq_low_error(L, e->span, "an index must be one whole number, but `%s` is %s",
+    sq_diag *d = sq_low_error(L, e->span, "an index must be one integer, but `%s` is %s",
                               sq_low_text(L, e->span), sq_val_what(L, &v));
     if (x.n_own) sq_hint(d, "index it: `x[%s[n]]`", sq_low_text(L, e->span));
     if (!x.n_own && sq_is_float(x.root->dtype))
-      sq_hint(d, "convert it: `i32(%s)`; `//` divides whole numbers", sq_low_text(L, e->span));
+      sq_hint(d, "convert it: `i32(%s)`; `//` divides integers", sq_low_text(L, e->span));
     return NULL;
   }
   return sq_sx_cast(L, x.root, SQ_I64, true);

@@ -140,7 +140,7 @@ static sq_val run_random(sq_low *L, sq_scope *s, const sq_expr *e, const sq_buil
   sq_ex x;
   if (!sq_val_to_ex(L, &key, e->arg[1]->span, &x)) return sq_poison();
   if (x.n_own || sq_is_float(x.root->dtype)) {
-    sq_low_error(L, e->arg[1]->span, "the key of `%s` is one whole number", b->name);
+    sq_low_error(L, e->arg[1]->span, "the key of `%s` is one integer", b->name);
     return sq_poison();
   }
   sq_sx *root = sq_sx_value_type(L, x.root);

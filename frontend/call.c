@@ -303,6 +303,15 @@ static sq_span body_span(const sq_decl *d) {
   return d->name_span;
 }
 
+// A state that is returned is read here, where the rules of this function hold.
+static sq_val states_read(sq_low *L, const sq_val *v, sq_span span) {
+  if (v->kind == SQ_V_STATE) return sq_val_settle(L, v, span, NULL);
+  if (v->kind != SQ_V_TUPLE) return *v;
+  sq_val r = sq_val_tuple(L, v->n, v->item);
+  for (uint32_t k = 0; k < v->n; k++) r.item[k] = states_read(L, &v->item[k], span);
+  return r;
+}
+
 // Lowers the body in scope s, whose names are bound.
 sq_val sq_lower_body(sq_low *L, sq_scope *s, const sq_decl *d) {
   sq_val result = {.kind = SQ_V_NONE};
@@ -313,6 +322,7 @@ sq_val sq_lower_body(sq_low *L, sq_scope *s, const sq_decl *d) {
   } else {
     sq_lower_stmts(L, s, &d->body, &result);
   }
+  result = states_read(L, &result, body_span(d));
   return sq_check_results(L, s, d, &result, body_span(d));
 }
 

@@ -98,7 +98,7 @@ static bool parse_item(text_in *t, sq_val *out) {
 static const char *kind_word(const sq_val *v) {
   switch ((int)v->kind) {
   case SQ_V_DIM:
-    return "a whole number";
+    return "an integer";
   case SQ_V_FLOAT:
     return "a number";
   case SQ_V_BOOL:
@@ -239,6 +239,23 @@ static void unknown_defines(sq_low *L, const sq_decl *model) {
   }
 }
 
+static void check_presets(sq_low *L, const sq_decl *model) {
+  SQ_VEC(const char *) near = {0};
+  for (uint32_t j = 0; j < model->formals.n; j++) sq_push(L->a, &near, model->formals.v[j]->name);
+  for (uint32_t k = 0; k < model->decls.n; k++) {
+    const sq_decl *p = model->decls.v[k];
+    for (uint32_t j = 0; p->kind == SQ_D_PRESET && j < p->binds.n; j++) {
+      const sq_lhs *b = p->binds.v[j];
+      bool found = false;
+      for (uint32_t i = 0; i < near.n; i++) found |= near.v[i] == b->name;
+      if (found) continue;
+      sq_diag *d = sq_low_error(L, b->span, "the model has no config `%s`", b->name);
+      const char *like = sq_nearest(b->name, near.v, near.n);
+      if (like) sq_hint(d, "did you mean `%s`?", like);
+    }
+  }
+}
+
 sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *info) {
   sq_inst *root = SQ_NEW(L->a, sq_inst);
   root->decl = model;
@@ -253,19 +270,7 @@ sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *
   L->root = root;
   const sq_decl *preset = find_preset(L, model, L->o->preset, info);
   unknown_defines(L, model);
-  for (uint32_t k = 0; preset && k < preset->binds.n; k++) {
-    bool found = false;
-    SQ_VEC(const char *) near = {0};
-    for (uint32_t j = 0; j < model->formals.n; j++) {
-      found |= model->formals.v[j]->name == preset->binds.v[k]->name;
-      sq_push(L->a, &near, model->formals.v[j]->name);
-    }
-    if (found) continue;
-    sq_diag *d = sq_low_error(L, preset->binds.v[k]->span, "the model has no config `%s`",
-                              preset->binds.v[k]->name);
-    const char *like = sq_nearest(preset->binds.v[k]->name, near.v, near.n);
-    if (like) sq_hint(d, "did you mean `%s`?", like);
-  }
+  check_presets(L, model);
   for (uint32_t k = 0; k < model->formals.n; k++) {
     const sq_formal *f = model->formals.v[k];
     sq_val v;

@@ -45,7 +45,7 @@ static sq_sx *tree_of(sq_low *L, const sq_val *v, sq_span span) {
   L->size_mode--;
   if (!ok) return NULL;
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
-    sq_low_error(L, span, "a bound must be one whole number, but `%s` is %s", sq_low_text(L, span),
+    sq_low_error(L, span, "a bound must be one integer, but `%s` is %s", sq_low_text(L, span),
                  sq_val_what(L, v));
     return NULL;
   }

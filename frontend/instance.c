@@ -61,7 +61,7 @@ static bool join_name(sq_low *L, const pieces *ps, sq_scope *scope, sq_span span
     }
     int64_t i;
     if (v.kind != SQ_V_STRING && v.kind != SQ_V_WORD && !sq_val_const_int(L, &v, &i)) {
-      sq_low_error(L, span, "`{..}` in a name is %s; a whole number or a string is needed",
+      sq_low_error(L, span, "`{..}` in a name is %s; an integer or a string is needed",
                    sq_val_what(L, &v));
       return false;
     }

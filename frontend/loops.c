@@ -262,7 +262,7 @@ static sq_value *bound_value(sq_low *L, const sq_val *v, sq_span span) {
   sq_ex x;
   if (v->kind == SQ_V_POISON || !sq_val_to_ex(L, v, span, &x)) return NULL;
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
-    sq_diag *d = sq_low_error(L, span, "the range of a loop is a whole number, but `%s` is %s",
+    sq_diag *d = sq_low_error(L, span, "the range of a loop is an integer, but `%s` is %s",
                               sq_low_text(L, span), sq_val_what(L, v));
     if (!x.n_own && sq_is_float(x.root->dtype)) sq_hint(d, "convert it: `i32(...)`");
     return NULL;

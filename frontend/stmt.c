@@ -196,7 +196,7 @@ void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_ex x;
   if (!sq_val_to_ex(L, &n, st->value->span, &x)) return;
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
-    sq_low_error(L, st->value->span, "a length is one whole number, but `%s` is %s",
+    sq_low_error(L, st->value->span, "a length is one integer, but `%s` is %s",
                  sq_low_text(L, st->value->span), sq_val_what(L, &n));
     return;
   }

@@ -420,7 +420,7 @@ sq_dim sq_val_size(sq_low *L, const sq_val *v, sq_span span, const char *what) {
   if (sq_val_try_size(L, v, &d)) return d;
   sq_diag *e;
   if (v->kind == SQ_V_FLOAT) {
-    e = sq_low_error(L, span, "%s is not a whole number: `%s` is %s", what, sq_low_text(L, span),
+    e = sq_low_error(L, span, "%s is not an integer: `%s` is %s", what, sq_low_text(L, span),
                      sq_val_text(L, v));
     sq_hint(e, "`/` must be exact in a size; `//` rounds down");
   } else {

@@ -113,7 +113,7 @@ static sq_sx *place_of(sq_low *L, sq_scope *s, const sq_expr *e) {
   L->size_mode--;
   if (!ok) return NULL;
   if (t.n_own || sq_is_float(t.root->dtype) || t.root->dtype == SQ_BOOL) {
-    sq_low_error(L, e->span, "a place must be one whole number, but `%s` is %s",
+    sq_low_error(L, e->span, "a place must be one integer, but `%s` is %s",
                  sq_low_text(L, e->span), sq_val_what(L, &v));
     return NULL;
   }
