@@ -88,6 +88,19 @@ static bool is_fixed(sq_graph *g, const sq_node *n, uint32_t id) {
   return p.fixed;
 }
 
+static bool never_empty(const sq_graph *g, const sq_generic *k) {
+  for (uint32_t a = k->n_par; a < k->n_par + k->n_red; a++)
+    if (sq_dim_low(g->dims, k->axis[a].extent) < 1) return false;
+  return !k->domain.n;
+}
+
+static bool may_leave(sq_graph *g, const sq_node *n, const factor *f) {
+  double v;
+  if (!is_fixed(g, n, f->id)) return false;
+  if (!f->divides || never_empty(g, n->g)) return true;
+  return sq_scalar_float(n->g, f->id, &v) && v != 0;
+}
+
 static uint32_t apply(sq_maker *m, uint32_t product, uint32_t x, bool divides) {
   if (product == SQ_NO_SCALAR && divides) product = sq_maker_float(m, m->k->s.v[x].dtype, 1);
   if (product == SQ_NO_SCALAR) return x;
@@ -106,7 +119,7 @@ static void do_node(sq_node *n, void *user) {
   uint32_t fixed = 0;
   bool *out = SQ_ARRAY(g->arena, bool, f.all.n + 1);
   for (uint32_t k = 0; k < f.all.n; k++) {
-    out[k] = is_fixed(g, n, f.all.v[k].id);
+    out[k] = may_leave(g, n, &f.all.v[k]);
     fixed += out[k];
   }
   if ((!fixed && !f.negative) || fixed == f.all.n) return;

@@ -120,8 +120,8 @@ static uint32_t from_affine(sq_maker *m, const sq_affine *f) {
   uint32_t sum = SQ_NO_SCALAR;
   for (uint32_t c = 0; c < m->k->n_par + m->k->n_red; c++) {
     if (!f->coef[c]) continue;
-    uint32_t t =
-        sq_maker_ewise(m, SQ_EW_MUL, sq_maker_index(m, c), sq_maker_int(m, SQ_I64, f->coef[c]));
+    uint32_t t = sq_maker_index(m, c);
+    t = sq_maker_ewise(m, SQ_EW_MUL, t, sq_maker_int(m, SQ_I64, f->coef[c]));
     sum = sum == SQ_NO_SCALAR ? t : sq_maker_ewise(m, SQ_EW_ADD, sum, t);
   }
   uint32_t off = sq_maker_dim(m, f->offset);
@@ -176,7 +176,8 @@ static uint32_t fold_bound(sq_maker *m, const sq_scalar *s) {
   if (coef > 0 && s->ew == SQ_EW_LT && left->kind == SQ_SC_INDEX &&
       sq_scalar_int(m->k, s->a[1], &c))
     return SQ_NO_SCALAR; // in that form already
-  uint32_t r = sq_maker_ewise(m, SQ_EW_LT, sq_maker_index(m, axis), sq_maker_int(m, SQ_I64, limit));
+  uint32_t r = sq_maker_index(m, axis);
+  r = sq_maker_ewise(m, SQ_EW_LT, r, sq_maker_int(m, SQ_I64, limit));
   return coef > 0 ? r : sq_maker_ewise(m, SQ_EW_NOT, r, SQ_NO_SCALAR);
 }
 
@@ -234,6 +235,23 @@ static uint32_t fold_division_by(sq_maker *m, const sq_scalar *s) {
   return sq_maker_ewise(m, SQ_EW_MUL, s->a[0], sq_maker_float(m, s->dtype, 1 / d));
 }
 
+// x % c + (x // c) * c is x.
+static uint32_t fold_split(sq_maker *m, const sq_scalar *s) {
+  int64_t by, times, c;
+  for (int side = 0; side < 2; side++) {
+    uint32_t rest = s->a[side], whole = s->a[1 - side];
+    if (!is_ewise(m, rest, SQ_EW_MOD) || !is_ewise(m, whole, SQ_EW_MUL)) continue;
+    uint32_t quotient = at(m, whole)->a[0];
+    if (!is_ewise(m, quotient, SQ_EW_FLOORDIV) || at(m, quotient)->a[0] != at(m, rest)->a[0])
+      continue;
+    if (sq_scalar_int(m->k, at(m, whole)->a[1], &times) &&
+        sq_scalar_int(m->k, at(m, quotient)->a[1], &by) &&
+        sq_scalar_int(m->k, at(m, rest)->a[1], &c) && by == times && by == c && by > 0)
+      return at(m, rest)->a[0];
+  }
+  return SQ_NO_SCALAR;
+}
+
 static uint32_t fold_arithmetic(sq_maker *m, const sq_scalar *s) {
   uint32_t a = s->a[0], b = s->a[1];
   bool real = sq_is_float(s->dtype);
@@ -241,7 +259,7 @@ static uint32_t fold_arithmetic(sq_maker *m, const sq_scalar *s) {
   case SQ_EW_ADD:
     if (is_number(m, b, real ? -0.0 : 0)) return a;
     if (is_number(m, a, real ? -0.0 : 0)) return b;
-    return SQ_NO_SCALAR;
+    return real ? SQ_NO_SCALAR : fold_split(m, s);
   case SQ_EW_SUB:
     if (is_number(m, b, 0)) return a;
     if (a == b && !real) return sq_maker_int(m, s->dtype, 0);

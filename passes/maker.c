@@ -87,24 +87,22 @@ bool sq_node_is_elementwise(const sq_node *n) {
   return n->op == SQ_OP_GENERIC && !n->g->n_red && !n->g->keyed && !n->g->pos && n->out[0];
 }
 
-static bool all_affine(sq_maker *m, uint32_t n, const uint32_t *pos) {
-  for (uint32_t k = 0; k < n; k++)
-    if (!sq_scalar_affine(m->g, m->k, pos[k]).ok) return false;
-  return true;
-}
-
 static bool is_constant(const sq_generic *k, const sq_scalar *r) {
   return r->kind == SQ_SC_FLOAT || r->kind == SQ_SC_INT || r->kind == SQ_SC_DIM ||
          (r->kind == SQ_SC_CAST && k->s.v[r->a[0]].kind == SQ_SC_DIM);
 }
 
-static bool is_affine_copy(sq_maker *m, const sq_node *n, const sq_scalar *r, const sq_scalar *s) {
+// A bare read whose positions, seen from here, are affine.
+static bool is_affine_copy(sq_maker *m, const sq_node *n, const sq_scalar *r,
+                           const uint32_t *axis) {
   if (r->kind != SQ_SC_READ || r->guard != SQ_NO_SCALAR || r->other != SQ_NO_SCALAR ||
-      r->site != SQ_NO_SITE)
+      r->site != SQ_NO_SITE || r->n_pos > SQ_MAX_RANK)
     return false;
+  sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t *map = sq_maker_map(m, n);
   for (uint32_t k = 0; k < r->n_pos; k++)
-    if (!sq_scalar_affine(m->g, n->g, r->pos[k]).ok) return false;
-  return all_affine(m, s->n_pos, s->pos);
+    if (!sq_scalar_affine(m->g, m->k, sq_maker_graft(m, &how, r->pos[k], map)).ok) return false;
+  return true;
 }
 
 // Are the positions inside the value? NO_SCALAR: always.
@@ -129,10 +127,10 @@ static uint32_t read_through(sq_maker *m, const sq_scalar *s) {
     return SQ_NO_SCALAR;
   uint32_t root = sq_scalar_root(n->g);
   const sq_scalar *r = &n->g->s.v[root];
-  bool here = m->through && (is_constant(n->g, r) || is_affine_copy(m, n, r, s));
-  if (!here && !(m->inlines && m->inlines(m->user, s, v))) return SQ_NO_SCALAR;
   uint32_t axis[SQ_MAX_RANK];
   for (uint32_t k = 0; k < s->n_pos; k++) axis[k] = sq_maker_cast(m, s->pos[k], SQ_I64);
+  bool here = m->through && (is_constant(n->g, r) || is_affine_copy(m, n, r, axis));
+  if (!here && !(m->inlines && m->inlines(m->user, s, v))) return SQ_NO_SCALAR;
   uint32_t other = s->other, guard = s->guard;
   uint32_t inside = other == SQ_NO_SCALAR ? SQ_NO_SCALAR : bounds(m, v, s->n_pos, axis);
   sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR};

@@ -201,6 +201,10 @@ typedef struct row {
   uint32_t along;             // the axis that z sums over
 } row;
 
+static uint32_t masked_by(sq_maker *m, uint32_t c, uint32_t x) {
+  return sq_maker_select(m, c, x, sq_maker_float(m, m->k->s.v[x].dtype, 0));
+}
+
 static sq_value *stable_softmax(space *s, const row *r, sq_node *n, uint32_t x, uint32_t c,
                                 uint32_t domain, sq_dtype t) {
   uint32_t all[SQ_MAX_RANK], n_all = s->n->g->n_par, n_row = r->z->g->n_par;
@@ -221,8 +225,7 @@ static sq_value *stable_softmax(space *s, const row *r, sq_node *n, uint32_t x, 
   uint32_t y = exponents ? put_read(&e, exponents, all, n_all) : put(&e, x);
   uint32_t shifted = sq_maker_ewise(&e.m, SQ_EW_SUB, y, put_read(&e, max, r->axes, n_row));
   e.m.k->body = sq_maker_ewise(&e.m, SQ_EW_EXP, shifted, SQ_NO_SCALAR);
-  if (c != SQ_NO_SCALAR)
-    e.m.k->body = sq_maker_select(&e.m, put(&e, c), e.m.k->body, sq_maker_float(&e.m, t, 0));
+  if (c != SQ_NO_SCALAR) e.m.k->body = masked_by(&e.m, put(&e, c), e.m.k->body);
   sq_value *exps = end_made(&e, n, t, NULL);
   made z = begin_made(s, r->axes, n_row, &r->along, 1);
   z.m.k->monoid = SQ_SUM;
@@ -231,8 +234,8 @@ static sq_value *stable_softmax(space *s, const row *r, sq_node *n, uint32_t x, 
     sq_push(s->m.g->arena, &z.m.k->domain, put(&z, domain));
   sq_value *sum = end_made(&z, n, t, NULL);
   made p = begin_made(s, all, n_all, NULL, 0);
-  p.m.k->body = sq_maker_ewise(&p.m, SQ_EW_DIV, put_read(&p, exps, all, n_all),
-                               put_read(&p, sum, r->axes, n_row));
+  uint32_t over = put_read(&p, exps, all, n_all);
+  p.m.k->body = sq_maker_ewise(&p.m, SQ_EW_DIV, over, put_read(&p, sum, r->axes, n_row));
   return end_made(&p, n, t, NULL);
 }
 
@@ -266,8 +269,7 @@ static bool try_softmax(stabiliser *w, sq_node *n, uint32_t id) {
     return false;
   uint32_t domain = domain_in_space(&s, r.z, r.axes, &r.along);
   uint32_t body = from_reduction(&s, r.z, r.axes, &r.along, r.z->g->body), masked = body;
-  if (domain != SQ_NO_SCALAR)
-    masked = sq_maker_select(&s.m, domain, body, sq_maker_float(&s.m, t, 0));
+  if (domain != SQ_NO_SCALAR) masked = masked_by(&s.m, domain, body);
   if (body != top && masked != top) return false;
   if (is_shifted(&s, x)) return false;
   if (plus) {
@@ -389,8 +391,8 @@ static bool try_variance(stabiliser *w, sq_node *n, uint32_t id) {
   sq_value *average = end_made(&mu, n, t, NULL);
   made v = begin_made(&e, first.axes, k->n_par, red, k->n_red);
   v.m.k->monoid = SQ_MEAN;
-  uint32_t d =
-      sq_maker_ewise(&v.m, SQ_EW_SUB, put(&v, x), put_read(&v, average, first.axes, k->n_par));
+  uint32_t d = put(&v, x);
+  d = sq_maker_ewise(&v.m, SQ_EW_SUB, d, put_read(&v, average, first.axes, k->n_par));
   v.m.k->body = sq_maker_ewise(&v.m, SQ_EW_MUL, d, d);
   if (domain != SQ_NO_SCALAR) sq_push(w->g->arena, &v.m.k->domain, put(&v, domain));
   sq_value *variance = end_made(&v, n, t, NULL);
