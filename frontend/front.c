@@ -37,6 +37,7 @@ static sq_graph *compile(sq_low *L, sq_file *f, sq_front_info *info) {
   if (!L->entries.n && L->ds->errors == 0)
     sq_low_error(L, model->name_span, "model `%s` has no `entry`", model->name);
   sq_lower_reset_entry(L, root);
+  if (!L->ds->errors) sq_low_sizes(L);
   sq_low_flush(L);
   return L->ds->errors ? NULL : L->g;
 }

@@ -293,6 +293,9 @@ const char *sq_low_text(sq_low *L, sq_span span); // source text, shortened
 const char *sq_dim_str(sq_low *L, sq_dim d);
 const char *sq_val_what(sq_low *L, const sq_val *v); // "a list", "an array [N, 32]"
 
+// Sizes of everything in the graph (sizes.c).
+void sq_low_sizes(sq_low *L);
+
 // ---- scopes (resolve.c) -----------------------------------------------------------------------
 sq_scope *sq_scope_new(sq_low *L, sq_scope_kind kind, sq_scope *parent);
 sq_bind *sq_bind_add(sq_low *L, sq_scope *s, const char *name, sq_bind_kind kind, sq_span span,
