@@ -148,7 +148,8 @@ void sq_gemm_store(sq_kern *k, const sq_gemm *x, sq_lv at, sq_lv v) {
   LLVMSetAlignment(LLVMBuildStore(k->b, v, at), x->bytes);
 }
 sq_lv sq_gemm_padded(sq_kern *k, const sq_gemm *x, sq_lv rows) {
-  sq_lv up = LLVMBuildAdd(k->b, rows, sq_k_int(k, x->w - 1), "");
+  // With several axes, the last block of the last stretch may reach beyond by nearly a vector.
+  sq_lv up = LLVMBuildAdd(k->b, rows, sq_k_int(k, x->k.n > 1 ? 2 * x->w : x->w - 1), "");
   return LLVMBuildAnd(k->b, up, sq_k_int(k, -(int64_t)x->w), "");
 }
 
@@ -231,8 +232,9 @@ static sq_dim panels_size(const sq_gemm *x) {
   sq_dims *ds = x->g->dims;
   sq_dim columns = storage(x, x->n.size);
   if (x->block_n) columns = sq_dim_min(ds, columns, sq_dim_const(ds, x->block_n));
-  sq_dim d =
-      sq_dim_mul(ds, round_up(ds, columns, x->nr), round_up(ds, storage(x, x->k.size), x->w));
+  sq_dim rows = storage(x, x->k.size); // as in sq_gemm_padded
+  if (x->k.n > 1) rows = sq_dim_add(ds, rows, sq_dim_const(ds, x->w + 1));
+  sq_dim d = sq_dim_mul(ds, round_up(ds, columns, x->nr), round_up(ds, rows, x->w));
   d = sq_dim_mul(ds, d, storage(x, x->batch.size));
   return sq_dim_add(ds, sq_dim_mul(ds, d, sq_dim_const(ds, x->bytes)), sq_dim_const(ds, 64));
 }
