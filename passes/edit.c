@@ -123,6 +123,7 @@ static void find_sizes(sq_node *n, void *user) {
 
 bool sq_node_sized_inside(sq_graph *g, const sq_node *n, const sq_node *l) {
   sized s = {g, n, false};
+  find_sizes((sq_node *)l, &s);
   for (uint32_t r = 0; r < l->n_region; r++) sq_walk(l->region[r], find_sizes, &s);
   return s.found;
 }

@@ -43,13 +43,6 @@ static void collect(sq_graph *g, const sq_generic *k, uint32_t id, bool divides,
   sq_push(g->arena, &f->all, (factor){id, divides});
 }
 
-typedef struct probe {
-  sq_graph *g;
-  const sq_node *n;
-  bool *seen;
-  bool fixed;
-} probe;
-
 static bool read_inside(sq_graph *g, const sq_node *n, const sq_scalar *s) {
   const sq_generic *k = n->g;
   if (s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR || s->site != SQ_NO_SITE) return false;
@@ -72,20 +65,20 @@ static bool read_inside(sq_graph *g, const sq_node *n, const sq_scalar *s) {
   return true;
 }
 
-static void visit(uint32_t id, void *user) {
-  probe *p = user;
-  const sq_scalar *s = &p->n->g->s.v[id];
-  if (p->seen[id] || !p->fixed) return;
-  p->seen[id] = true;
-  if (s->kind == SQ_SC_INDEX && s->axis >= p->n->g->n_par) p->fixed = false;
-  if (s->kind == SQ_SC_READ && !read_inside(p->g, p->n, s)) p->fixed = false;
-  if (p->fixed) sq_scalar_refs(s, visit, p);
-}
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
 
-static bool is_fixed(sq_graph *g, const sq_node *n, uint32_t id) {
-  probe p = {g, n, SQ_ARRAY(g->arena, bool, n->g->s.n + 1), true};
-  visit(id, &p);
-  return p.fixed;
+// Is the scalar the same for all that is summed, and safe to compute outside?
+static bool is_fixed(sq_graph *g, const sq_node *n, uint32_t root) {
+  bool *seen = SQ_ARRAY(g->arena, bool, root + 1);
+  seen[root] = true;
+  for (uint32_t id = root + 1; id-- > 0;) {
+    const sq_scalar *s = &n->g->s.v[id];
+    if (!seen[id]) continue;
+    if (s->kind == SQ_SC_INDEX && s->axis >= n->g->n_par) return false;
+    if (s->kind == SQ_SC_READ && !read_inside(g, n, s)) return false;
+    sq_scalar_refs(s, mark, seen);
+  }
+  return true;
 }
 
 static bool never_empty(const sq_graph *g, const sq_generic *k) {

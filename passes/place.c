@@ -79,9 +79,10 @@ static bool group_shared(sq_graph *g, const sq_node *n, const sq_value *in, cons
   return any && after;
 }
 
-static bool scalar_same(const sq_generic *k, uint32_t a, uint32_t b, int depth) {
+// `budget` ends the comparison of two large expressions; false says nothing then.
+static bool scalar_same(const sq_generic *k, uint32_t a, uint32_t b, int *budget) {
   if (a == b) return true;
-  if (a == SQ_NO_SCALAR || b == SQ_NO_SCALAR || depth > 60) return false;
+  if (a == SQ_NO_SCALAR || b == SQ_NO_SCALAR || --*budget < 0) return false;
   const sq_scalar *x = &k->s.v[a], *y = &k->s.v[b];
   if (x->kind != y->kind || x->dtype != y->dtype) return false;
   switch (x->kind) {
@@ -103,15 +104,15 @@ static bool scalar_same(const sq_generic *k, uint32_t a, uint32_t b, int depth) 
     break;
   case SQ_SC_READ:
     if (x->operand != y->operand || x->n_pos != y->n_pos || x->site != y->site ||
-        !scalar_same(k, x->guard, y->guard, depth + 1) ||
-        !scalar_same(k, x->other, y->other, depth + 1))
+        !scalar_same(k, x->guard, y->guard, budget) ||
+        !scalar_same(k, x->other, y->other, budget))
       return false;
     for (uint32_t j = 0; j < x->n_pos; j++)
-      if (!scalar_same(k, x->pos[j], y->pos[j], depth + 1)) return false;
+      if (!scalar_same(k, x->pos[j], y->pos[j], budget)) return false;
     return true;
   }
   for (int j = 0; j < 3; j++)
-    if (!scalar_same(k, x->a[j], y->a[j], depth + 1)) return false;
+    if (!scalar_same(k, x->a[j], y->a[j], budget)) return false;
   return true;
 }
 
@@ -146,8 +147,9 @@ bool sq_write_reads_in_place(sq_graph *g, const sq_node *n, const sq_value *v) {
       continue;
     }
     if (s->n_pos != k->n_pos) return false;
+    int budget = 400;
     for (uint32_t p = 0; p < s->n_pos; p++)
-      if (!scalar_same(k, s->pos[p], k->pos[p], 0)) return false;
+      if (!scalar_same(k, s->pos[p], k->pos[p], &budget)) return false;
   }
   return !any || injective(g, k);
 }

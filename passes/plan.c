@@ -63,7 +63,9 @@ static bool collide(const planner *p, const home *a, const home *b) {
   return false;
 }
 
+// False: they would collide. What was copied in this round is looked at in the next.
 static bool join(planner *p, sq_value *a, sq_value *b) {
+  if (a->id >= p->n_known || b->id >= p->n_known) return true;
   home *x = p->of[a->id], *y = p->of[b->id];
   if (x == y) return true;
   if (x->fixed || y->fixed || (x->output && y->output) || collide(p, x, y)) return false;

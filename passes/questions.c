@@ -2,12 +2,6 @@
 #include "passes/questions.h"
 #include "passes/scalars.h"
 
-typedef struct walk {
-  const sq_generic *k;
-  bool *seen;
-  uint32_t axes, cost;
-} walk;
-
 static uint32_t weight(const sq_scalar *s) {
   switch (s->kind) {
   case SQ_SC_READ:
@@ -52,43 +46,41 @@ static uint32_t weight(const sq_scalar *s) {
   }
 }
 
-static void visit(uint32_t id, void *user) {
-  walk *w = user;
-  if (w->seen[id]) return;
-  w->seen[id] = true;
-  const sq_scalar *s = &w->k->s.v[id];
-  if (s->kind == SQ_SC_INDEX && s->axis < 32) w->axes |= 1u << s->axis;
-  w->cost += weight(s);
-  sq_scalar_refs(s, visit, w);
-}
-
-static walk explore(const sq_generic *k, uint32_t root, bool *seen) {
-  walk w = {.k = k, .seen = seen};
-  memset(seen, 0, k->s.n);
-  if (root != SQ_NO_SCALAR) visit(root, &w);
-  return w;
-}
-
-// Scalar parts are small as a rule; larger ones are walked in blocks of the stack's memory no more.
+// Scalar parts are small as a rule; what is larger is nothing special to anybody.
 enum { SMALL = 4096 };
-uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root) {
+
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+
+// What `root` is made of: axes, cost, and whether a read may fail. False when it is too large.
+typedef struct made_of {
+  uint32_t axes, cost;
+  bool fails;
+} made_of;
+static bool explore(const sq_generic *k, uint32_t root, made_of *m) {
   bool seen[SMALL];
-  return k->s.n > SMALL ? UINT32_MAX : explore(k, root, seen).cost;
+  *m = (made_of){0};
+  if (root == SQ_NO_SCALAR) return true;
+  if (k->s.n > SMALL) return false;
+  memset(seen, 0, root + 1);
+  seen[root] = true;
+  for (uint32_t id = root + 1; id-- > 0;) { // references go to smaller ids
+    if (!seen[id]) continue;
+    const sq_scalar *s = &k->s.v[id];
+    if (s->kind == SQ_SC_INDEX && s->axis < 32) m->axes |= 1u << s->axis;
+    if (s->kind == SQ_SC_READ && s->site != SQ_NO_SITE) m->fails = true;
+    m->cost += weight(s);
+    sq_scalar_refs(s, mark, seen);
+  }
+  return true;
+}
+
+uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root) {
+  made_of m;
+  return explore(k, root, &m) ? m.cost : UINT32_MAX;
 }
 uint32_t sq_scalar_axes(const sq_generic *k, uint32_t root) {
-  bool seen[SMALL];
-  return k->s.n > SMALL ? UINT32_MAX : explore(k, root, seen).axes;
-}
-
-typedef struct tests {
-  const sq_generic *k;
-  bool found;
-} tests;
-static void find_test(uint32_t id, void *user) {
-  tests *t = user;
-  const sq_scalar *s = &t->k->s.v[id];
-  if (s->kind == SQ_SC_READ && s->site != SQ_NO_SITE) t->found = true;
-  if (!t->found) sq_scalar_refs(s, find_test, user);
+  made_of m;
+  return explore(k, root, &m) ? m.axes : UINT32_MAX;
 }
 
 bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c) {
@@ -101,10 +93,10 @@ bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c) {
   if (s->kind != SQ_SC_EWISE || s->ew != SQ_EW_MUL || s->a[0] == s->a[1] || !sq_is_float(s->dtype))
     return false;
   sq_contraction r = {.a = s->a[0], .b = s->a[1]};
-  tests t = {k, false};
-  find_test(k->body, &t);
-  if (t.found) return false;
-  uint32_t in_a = sq_scalar_axes(k, r.a), in_b = sq_scalar_axes(k, r.b);
+  made_of a_side, b_side;
+  if (!explore(k, r.a, &a_side) || !explore(k, r.b, &b_side) || a_side.fails || b_side.fails)
+    return false;
+  uint32_t in_a = a_side.axes, in_b = b_side.axes;
   for (uint32_t a = 0; a < k->n_par + k->n_red; a++) {
     uint32_t bit = 1u << a;
     bool x = in_a & bit, y = in_b & bit;
