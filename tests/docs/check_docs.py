@@ -52,6 +52,9 @@ class Checker:
         for name in os.listdir(source):
             if not name.startswith((".", "build")):
                 os.symlink(os.path.join(source, name), os.path.join(scratch, name))
+        for name in ("ids", "mask"):
+            os.symlink(os.path.join(source, "tests", "models", "data", f"minilm_{name}.npy"),
+                       os.path.join(scratch, name + ".npy"))
         weights = os.environ.get("SEQM_MINILM")
         if weights:
             os.symlink(os.path.join(weights, "model.safetensors"),
@@ -249,7 +252,7 @@ class Checker:
         for file in sorted(os.listdir(full)):
             stem, extension = os.path.splitext(file)
             if extension in SOURCES and file != "CMakeLists.txt" and \
-                    not any(stem == n or fnmatch.fnmatch(file, n) for n in named):
+                    not any(stem == os.path.splitext(n)[0] or fnmatch.fnmatch(file, n) for n in named):
                 self.fault(readme, 1, f"does not say what {folder}/{file} is for")
 
 
