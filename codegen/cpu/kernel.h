@@ -20,6 +20,7 @@ typedef struct sq_kern {
   LLVMModuleRef m;
   LLVMBuilderRef b;  // in the body
   LLVMBuilderRef pb; // at the end of the prologue
+  bool here; // no function: code of the entry itself
   LLVMValueRef fn, task, worker, call;
   LLVMBasicBlockRef prologue, body;
   SQ_VEC(sq_kfield) field;
@@ -28,6 +29,8 @@ typedef struct sq_kern {
 
 // ---- kernel_base.c --------------------------------------------------------------------------------
 void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what);
+// The same interface for code at the entry's place: work on single elements, not worth a function.
+void sq_kern_begin_here(sq_kern *k, sq_cg *cg);
 // Ends the function and emits at the entry's place: run tasks 0 .. n_tasks-1, directly when n_tasks
 // (i64, in the entry) is 1.
 void sq_kern_launch(sq_kern *k, sq_lv n_tasks);

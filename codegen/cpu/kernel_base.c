@@ -91,7 +91,7 @@ static void add_attribute(sq_kern *k, sq_lv fn, const char *name) {
   unsigned id = LLVMGetEnumAttributeKindForName(name, strlen(name));
   LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(k->c, id, 0));
 }
-void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
+static void kern_types(sq_kern *k, sq_cg *cg) {
   memset(k, 0, sizeof *k);
   k->cg = cg;
   k->g = cg->graph;
@@ -107,6 +107,17 @@ void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
   k->f32 = LLVMFloatTypeInContext(k->c);
   k->f64 = LLVMDoubleTypeInContext(k->c);
   k->ptr = LLVMPointerTypeInContext(k->c, 0);
+}
+void sq_kern_begin_here(sq_kern *k, sq_cg *cg) {
+  kern_types(k, cg);
+  k->here = true;
+  k->fn = cg->entry;
+  k->b = k->pb = cg->builder;
+  k->task = k->worker = sq_k_int(k, 0);
+  k->call = cg->call;
+}
+void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
+  kern_types(k, cg);
   const char *name = sq_arena_fmt(k->a, "%s.%s.%u", cg->func->name, what, cg->n_kernel++);
   k->fn = LLVMAddFunction(k->m, name, kernel_type(k));
   LLVMSetLinkage(k->fn, LLVMLinkOnceODRLinkage);
@@ -123,7 +134,7 @@ void sq_kern_begin(sq_kern *k, sq_cg *cg, const char *what) {
   k->call = sq_kern_pass(k, cg->call);
 }
 sq_lv sq_kern_pass(sq_kern *k, sq_lv outside) {
-  if (LLVMIsConstant(outside)) return outside;
+  if (k->here || LLVMIsConstant(outside)) return outside;
   for (uint32_t i = 0; i < k->field.n; i++)
     if (k->field.v[i].outside == outside) return k->field.v[i].inside;
   sq_lv at = closure_field(k, k->pb, LLVMGetParam(k->fn, 0), k->field.n);
@@ -213,6 +224,7 @@ static sq_lv closure_of(sq_kern *k, uint32_t n) {
   return k->cg->kernels;
 }
 void sq_kern_launch(sq_kern *k, sq_lv n_tasks) {
+  if (k->here) return;
   LLVMBuildRetVoid(k->b);
   LLVMBuildBr(k->pb, k->body);
   sq_cg_builder_give(k->cg, k->b);

@@ -111,10 +111,14 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
   }
   sq_kern kern, *k = &kern;
   sq_knest t;
-  sq_kern_begin(k, cg, "generic");
+  bool single = !n->g->n_par && !n->g->n_red;
+  if (single)
+    sq_kern_begin_here(k, cg);
+  else
+    sq_kern_begin(k, cg, "generic");
   sq_knest_begin(&t, k, n, NULL);
   sq_kplace to = sq_kplace_of(k, NULL, n->out[0]);
-  sq_kernel_elements(k, &t, UINT32_MAX, false, store_element, &to);
+  sq_kernel_elements(k, &t, UINT32_MAX, single, store_element, &to);
 }
 
 // ---- groups

@@ -32,7 +32,11 @@ static void write_element(sq_knest *t, sq_lv v, void *user) {
 void sq_kernel_update(sq_cg *cg, sq_node *n) {
   sq_kern kern, *k = &kern;
   sq_knest t;
-  sq_kern_begin(k, cg, sq_op_table[n->op].name);
+  bool single = !n->g->n_par && !n->g->n_red;
+  if (single)
+    sq_kern_begin_here(k, cg);
+  else
+    sq_kern_begin(k, cg, sq_op_table[n->op].name);
   sq_knest_begin(&t, k, n, NULL);
   sq_kplace to = {0};
   if (n->op == SQ_OP_UPDATE) {
@@ -54,7 +58,7 @@ void sq_kernel_update(sq_cg *cg, sq_node *n) {
     if (sq_dim_is_const(k->g->dims, g->axis[a].extent, &e) && e == 1) apart |= 1u << a;
   }
   // The targets of a write with a guard may be left out one by one, in lanes as well.
-  sq_kernel_elements(k, &t, own | ~all, apart != all, write_element, &to);
+  sq_kernel_elements(k, &t, own | ~all, single || apart != all, write_element, &to);
 }
 
 // ---- keyed reductions
