@@ -13,6 +13,10 @@ install(FILES ${seqm_cmake_dir}/../runtime/seqm.h DESTINATION ${CMAKE_INSTALL_IN
 file(RELATIVE_PATH seqm_pc_to_prefix /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(${seqm_cmake_dir}/seqm.pc.in ${CMAKE_CURRENT_BINARY_DIR}/seqm.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/seqm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+if(NOT CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR AND NOT SEQM_RUNTIME_ONLY)
+  configure_file(${seqm_cmake_dir}/seqm-compiler.pc.in ${CMAKE_CURRENT_BINARY_DIR}/seqm-compiler.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/seqm-compiler.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
 
 configure_package_config_file(${seqm_cmake_dir}/SeqmConfig.cmake.in
   ${CMAKE_CURRENT_BINARY_DIR}/SeqmConfig.cmake INSTALL_DESTINATION ${seqm_package_dir})

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Runs a Python program with the environment in the build folder when there is one.
+# Runs a Python program with the environment in the build folder, or the one around it, when there is
+# one.
 #   python.sh BUILD PROGRAM ARGS...
 build=$1
 shift
-if [ -x "$build/venv/bin/python" ]; then
-  exec "$build/venv/bin/python" "$@"
-fi
+for folder in "$build" "$build/.."; do
+  if [ -x "$folder/venv/bin/python" ]; then
+    exec "$folder/venv/bin/python" "$@"
+  fi
+done
 exec python3 "$@"

@@ -3,7 +3,7 @@
 // (3, with a message), nothing crashes, and every block is given back; without failures the scene
 // succeeds.
 //
-//   fail_alloc SOURCE_DIR [SCENE...]
+//   fail_alloc [-s SHARE] SOURCE_DIR [SCENE...]      SHARE 5: a fifth of the turns
 //
 // Where a scene makes more allocations than it has turns, the failing ones are spread evenly. This
 // program is built with arenas that ask for each piece by itself, so that every place where the
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 static const char *source;
+static long share = 1;
 
 typedef struct failing {
   long live, calls, fail_at; // fail_at: the first that gets nothing, 0 for none
@@ -259,8 +260,8 @@ static int run(const scene *s) {
   bool ok = status == SQ_OK && !f.live;
   if (!ok) fprintf(stderr, "%s: status %d, %ld blocks left\n", s->name, (int)status, f.live);
   // Each of the first, then evenly spread ones.
-  long done = 0, dense = s->turns / 4;
-  double step = f.calls > s->turns ? (double)(f.calls - dense) / (double)(s->turns - dense) : 1;
+  long done = 0, turns = s->turns / share, dense = turns / 4;
+  double step = f.calls > turns ? (double)(f.calls - dense) / (double)(turns - dense) : 1;
   for (double at = 1; ok && at <= (double)f.calls; at += at < (double)dense ? 1 : step, done++)
     ok = turn(s, (long)at, done & 1);
   printf("%s %s: %ld of %ld allocations failed\n", ok ? "ok  " : "FAIL", s->name, done, f.calls);
@@ -268,8 +269,12 @@ static int run(const scene *s) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 2) {
-    fprintf(stderr, "usage: fail_alloc SOURCE_DIR [SCENE...]\n");
+  if (argc > 2 && !strcmp(argv[1], "-s")) {
+    share = atol(argv[2]);
+    argc -= 2, argv += 2;
+  }
+  if (argc < 2 || share < 1) {
+    fprintf(stderr, "usage: fail_alloc [-s SHARE] SOURCE_DIR [SCENE...]\n");
     return 2;
   }
   source = argv[1];
