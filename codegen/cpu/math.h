@@ -7,8 +7,8 @@
 //   expm1               2.5    2.5
 //   log log2 log1p      1.5    1.5     (log2, log1p 2.5)
 //   sigmoid             2.5    2.5
-//   tanh                3.5    3.5
-//   erf                 1.5    2.5
+//   tanh                4.5    3.5
+//   erf                 4.5    2.5
 //   sin cos             1.5    1.5     any finite argument
 //   tan                 3.5    3.5
 //   pow                 1.0    2.5

@@ -69,35 +69,39 @@ sq_lv sq_math_sigmoid(sq_kern *k, sq_lv x) {
   sq_lv neg = LLVMBuildFCmp(k->b, LLVMRealOLT, x, sq_math_const(x, 0), "");
   return LLVMBuildFDiv(k->b, sq_math_select(k, neg, e, one), LLVMBuildFAdd(k->b, one, e, ""), "");
 }
-// tanh |x| = t / (t + 2), t = expm1(2 |x|); 1 from where it rounds to 1.
+// f32: x P(x^2) / Q(x^2), near-minimax up to `limit`, from where the function rounds to 1. Positive
+// coefficients keep the rounding small; few operations on short chains make it fast.
+typedef struct ratio {
+  double limit, p[6], q[6];
+  uint32_t n_q;
+} ratio;
+static sq_lv odd_ratio(sq_kern *k, sq_lv x, const ratio *r) {
+  sq_lv t = clamp(k, x, -r->limit, r->limit), s = LLVMBuildFMul(k->b, t, t, "");
+  sq_lv p = LLVMBuildFMul(k->b, t, sq_math_poly(k, s, r->p, 6), "");
+  sq_lv v = LLVMBuildFDiv(k->b, p, sq_math_poly(k, s, r->q, r->n_q), "");
+  return clamp(k, v, -1, 1);
+}
+static const ratio tanh_ratio = {
+    9.02,
+    {0.999999998691, 0.136799085838, 0.00386831971156, 2.80073023579e-5, 3.05846684522e-8,
+     -1.2203223763e-11},
+    {1, 0.470132406434, 0.027245809163, 0.000393861714884, 1.28735596192e-6},
+    5};
+static const ratio erf_ratio = {
+    3.925,
+    {1.12837914575, 0.190595284494, 0.0527695025591, 0.00377261581707, 0.000284845050293,
+     2.0460165366e-6},
+    {1, 0.502243403164, 0.114183355503, 0.0149833299771, 0.00116387374205, 3.80477406827e-5},
+    6};
+// f64: tanh |x| = t / (t + 2), t = expm1(2 |x|); 1 from where it rounds to 1.
 sq_lv sq_math_tanh(sq_kern *k, sq_lv x) {
+  if (!sq_math_is_f64(x)) return odd_ratio(k, x, &tanh_ratio);
   sq_lv a = sq_math_call1(k, "llvm.fabs", x);
-  a = clamp(k, LLVMBuildFAdd(k->b, a, a, ""), 0, sq_math_is_f64(x) ? 39 : 19);
-  sq_lv t = expm1_clamped(k, a);
+  sq_lv t = expm1_clamped(k, clamp(k, LLVMBuildFAdd(k->b, a, a, ""), 0, 39));
   sq_lv v = LLVMBuildFDiv(k->b, t, LLVMBuildFAdd(k->b, t, sq_math_const(x, 2), ""), "");
   return sq_math_copysign(k, v, x);
 }
 
-// f32: below 475/512 an odd polynomial, above 1 - exp(polynomial in |x|).
-static sq_lv erf32(sq_kern *k, sq_lv x) {
-  static const double near[] = {1.28379166e-1f,  -3.76125336e-1f, 1.12819925e-1f,
-                                -2.67681349e-2f, 4.99119423e-3f,  -5.96761703e-4f};
-  static const double far[] = {-1.28717512e-1f, -6.34846687e-1f, -1.06777877e-1f, 2.42546219e-2f,
-                               -3.88396438e-3f, 3.83197126e-4f,  -1.72853470e-5f};
-  sq_lv a = sq_math_call1(k, "llvm.fabs", x);
-  sq_lv p = sq_k_fma(k, sq_math_poly(k, LLVMBuildFMul(k->b, x, x, ""), near, 6), x, x);
-  sq_lv t = clamp(k, a, 0, 4);
-  sq_lv e = sq_k_fma(k, sq_math_poly(k, t, far, 7), t, LLVMBuildFNeg(k->b, t, ""));
-  // The exponent lies in [-19, 0]: no overflow, no subnormals, one scaling step does.
-  sq_lv n, r = reduce(k, e, &n), y = one_plus(k, expm1_small(k, r));
-  LLVMTypeRef ti = LLVMTypeOf(n);
-  sq_lv bits =
-      LLVMBuildAdd(k->b, sq_math_bits(k, y), LLVMBuildShl(k->b, n, sq_k_like(k, ti, 23), ""), "");
-  y = sq_math_float(k, bits, x);
-  sq_lv v = sq_math_copysign(k, LLVMBuildFSub(k->b, sq_math_const(x, 1), y, ""), x);
-  sq_lv small = LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 0.927734375), "");
-  return sq_math_select(k, small, v, p);
-}
 // f64: below 1 an odd polynomial, above 1 - exp(-x^2) q((x - 3) / (x + 3)), q for exp(x^2) erfc(x).
 static sq_lv erf64(sq_kern *k, sq_lv x) {
   static const double near[] = {
@@ -124,4 +128,6 @@ static sq_lv erf64(sq_kern *k, sq_lv x) {
   sq_lv small = LLVMBuildFCmp(k->b, LLVMRealOGT, a, sq_math_const(x, 1), "");
   return sq_math_select(k, small, v, p);
 }
-sq_lv sq_math_erf(sq_kern *k, sq_lv x) { return sq_math_is_f64(x) ? erf64(k, x) : erf32(k, x); }
+sq_lv sq_math_erf(sq_kern *k, sq_lv x) {
+  return sq_math_is_f64(x) ? erf64(k, x) : odd_ratio(k, x, &erf_ratio);
+}
