@@ -1,9 +1,9 @@
 // Calls entries of a compiled model and prints every element of their outputs, one a line, for the
-// comparison of targets. Linked with a model's object (-DMODEL=seqm_model_NAME), or, without MODEL, it
-// opens a shared object given first.
+// comparison of targets. Linked with a model's object (-DMODEL=seqm_model_NAME), or, without MODEL,
+// it opens a shared object given first.
 //
-//   driver [OBJECT.so] --weights FILE | --random SEED  ENTRY [NAME=DIMS:VALUES]... [-- ENTRY ...]...
-//   driver --random 1 forward x=2,3:1,2,3,4,5,6 -- step id=:7
+//   driver [OBJECT.so] --weights FILE | --random SEED  ENTRY [NAME=DIMS:VALUES]... [-- ENTRY
+//   ...]... driver --random 1 forward x=2,3:1,2,3,4,5,6 -- step id=:7
 #include "seqm.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,8 @@ extern const struct sq_abi_model MODEL;
 
 static int find_input(const seqm_entry *e, const char *name, size_t n) {
   for (size_t k = 0; k < seqm_entry_inputs(e) && k < MOST_IN; k++)
-    if (strlen(seqm_input_name(e, k)) == n && !strncmp(seqm_input_name(e, k), name, n)) return (int)k;
+    if (strlen(seqm_input_name(e, k)) == n && !strncmp(seqm_input_name(e, k), name, n))
+      return (int)k;
   return -1;
 }
 
