@@ -201,7 +201,18 @@ static void sweep(sq_eval *e) {
 static const char *dim_text(sq_eval *e, sq_dim d) {
   sq_text t = {.arena = &e->text};
   sq_dim_print(e->g->dims, d, &t);
-  return t.v ? t.v : "";
+  if (!t.v) return "";
+  char *to = t.v; // symbols as in the source: `N.1` is another entry's N
+  for (const char *s = t.v; *s;) {
+    const char *end = s + 1;
+    while (*end >= '0' && *end <= '9') end++;
+    if (*s == '.' && end > s + 1)
+      s = end;
+    else
+      *to++ = *s++;
+  }
+  *to = 0;
+  return t.v;
 }
 
 int64_t sq_eval_dim(sq_eval *e, sq_dim d, sq_span where) {
@@ -419,6 +430,9 @@ static void bind_symbol(sq_eval *e, sq_func *f, uint32_t k, sq_sym s, int64_t va
   if (e->sym[s.i] != INT64_MIN && e->sym[s.i] != value)
     sq_eval_fail(e, SQ_EMODEL, f->span, "input `%s` of `%s` makes %s = %lld, another makes it %lld",
                  in_name(f, k), f->name, info->name, (long long)value, (long long)e->sym[s.i]);
+  if (value < 0)
+    sq_eval_fail(e, SQ_EMODEL, f->span, "input `%s` of `%s` is %lld, but a size cannot be negative",
+                 in_name(f, k), f->name, (long long)value);
   if (value < info->low)
     sq_eval_fail(e, SQ_EMODEL, f->span,
                  "input `%s` of `%s` makes %s = %lld, at least %lld is needed", in_name(f, k),
@@ -471,8 +485,8 @@ void sq_eval_bind(sq_eval *e, sq_func *f, uint32_t first) {
     const sq_require *r = &f->requires_.v[k];
     int64_t a = sq_eval_dim(e, r->a, f->span), b = sq_eval_dim(e, r->b, f->span);
     if (r->equal ? a == b : a <= b) continue;
-    sq_eval_fail_site(e, r->site, f->span, "%s is %lld, %s is %lld", dim_text(e, r->a),
-                      (long long)a, dim_text(e, r->b), (long long)b);
+    sq_eval_fail_site(e, r->site, f->span, "%s is %lld, %s %lld", dim_text(e, r->a), (long long)a,
+                      r->equal ? "not" : "more than", (long long)b);
   }
 }
 
@@ -601,5 +615,32 @@ sq_status sq_eval_states(sq_eval *e, sq_eval_visit visit, void *user) {
         sq_eval_fail(e, r, st->span, "state `%s`", st->names ? st->names[k] : st->name);
     }
   }
+  return SQ_OK;
+}
+
+sq_status sq_eval_params(sq_eval *e, sq_eval_visit visit, void *user) {
+  fresh(e);
+  if (setjmp(e->guard.jmp)) return failed(e);
+  begin(e);
+  for (uint32_t p = 0; p < e->n_param; p++) {
+    const sq_param *pa = &e->g->param.v[p];
+    for (uint32_t k = 0; pa->written && pa->n_alt && k < pa->count; k++) {
+      if (!e->param[p].value[k]) continue;
+      const char *name = pa->names[(size_t)k * pa->n_alt];
+      sq_status r = visit(user, name, &e->param[p].value[k]->t);
+      if (r != SQ_OK) sq_eval_fail(e, r, pa->span, "parameter `%s`", name);
+    }
+  }
+  return SQ_OK;
+}
+
+sq_status sq_eval_param_set(sq_eval *e, uint32_t param, uint32_t instance, const sq_tensor64 *t) {
+  fresh(e);
+  if (setjmp(e->guard.jmp)) return failed(e);
+  begin(e);
+  sq_ten **slot = &e->param[param].value[instance];
+  sq_ten *copy = input_copy(e, t, e->g->param.v[param].span);
+  sq_ten_drop(e, *slot);
+  *slot = copy;
   return SQ_OK;
 }

@@ -36,3 +36,7 @@ sq_status sq_eval_states(sq_eval *e, sq_eval_visit visit, void *user);
 // Sets the rows of a growing state (of every instance) to exactly n, new ones as its init: before
 // saved state of another extent is loaded.
 sq_status sq_eval_grow(sq_eval *e, uint32_t state, int64_t n);
+// The parameters that entries write, as far as they are loaded; with the first of their names.
+sq_status sq_eval_params(sq_eval *e, sq_eval_visit visit, void *user);
+// Gives a parameter its value; dtype and shape are the parameter's.
+sq_status sq_eval_param_set(sq_eval *e, uint32_t param, uint32_t instance, const sq_tensor64 *t);

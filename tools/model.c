@@ -2,6 +2,7 @@
 #include "tools/model.h"
 #include "runtime/jit.h"
 #include "runtime/weights.h"
+#include "tools/interp.h"
 #include "tools/jit_model.h"
 #include "tools/progress.h"
 #include "tools/trace.h"
@@ -17,6 +18,7 @@ struct sq_model {
   const sq_abi_model *abi;
   sq_eval *eval;
   sq_weights *weights; // of the interpreter
+  bool *checked;       // by entry: its weights are there
   seqm_tensor out[64]; // of the last call
   uint32_t n_out;
 };
@@ -24,7 +26,9 @@ struct sq_model {
 sq_status sq_print_failure(sq_status s, const char *message) {
   if (!s) return s;
   size_t n = message ? strlen(message) : 0;
-  bool rendered = n && strstr(message, "\n") && strstr(message, " | "); // it brings its own place
+  // A rendered diagnostic brings its own place.
+  bool rendered =
+      n && ((strstr(message, "\n") && strstr(message, " | ")) || !strncmp(message, "seqm: ", 6));
   if (rendered)
     fprintf(stderr, message[n - 1] == '\n' ? "%s" : "%s\n", message);
   else
@@ -118,6 +122,7 @@ static sq_status open_interpreter(sq_model *m) {
   if (m->cli->random_weights) sq_weights_random(m->weights, (uint64_t)m->cli->random_seed);
   sq_target none = {0};
   m->abi = sq_codegen_describe(m->g, &none);
+  m->checked = SQ_ARRAY(&m->cli->ctx->arena, bool, m->abi->n_entry + 1);
   m->eval = sq_eval_new(m->g, load_param, m);
   return SQ_OK;
 }
@@ -255,6 +260,9 @@ static sq_status interpret(sq_model *m, const sq_entry_info *e, const seqm_tenso
                            seqm_tensor *out) {
   sq_arena *a = &m->cli->ctx->arena;
   sq_tensor64 *x = SQ_ARRAY(a, sq_tensor64, e->n_in + 1), *y = NULL;
+  if (!m->checked[e->at])
+    SQ_TRY(runtime_failure(m, sq_interp_check(m->rt, m->weights, m->abi, &m->abi->entry[e->at])));
+  m->checked[e->at] = true;
   for (uint32_t k = 0; k < e->n_in; k++) sq_value_to64(a, &in[k], &x[k]);
   uint32_t n = 0;
   sq_func *f = sq_func_find(m->g, e->name);
@@ -292,11 +300,15 @@ sq_status sq_model_reset(sq_model *m) {
 }
 
 sq_status sq_model_save(sq_model *m, const char *path) {
-  if (!m->m) return sq_complain(SQ_EUSAGE, "--save-state works on compiled models, not on interp");
-  return runtime_failure(m, seqm_save_state(m->m, path));
+  if (m->m) return runtime_failure(m, seqm_save_state(m->m, path));
+  const char *message = "";
+  sq_status s = sq_interp_save(m->cli->ctx, m->g, m->eval, path, &message);
+  return s ? sq_print_failure(s, message) : SQ_OK;
 }
 
 sq_status sq_model_load(sq_model *m, const char *path) {
-  if (!m->m) return sq_complain(SQ_EUSAGE, "--load-state works on compiled models, not on interp");
-  return runtime_failure(m, seqm_load_state(m->m, path));
+  if (m->m) return runtime_failure(m, seqm_load_state(m->m, path));
+  const char *message = "";
+  sq_status s = sq_interp_load(m->cli->ctx, m->rt, m->g, m->eval, path, &message);
+  return s ? sq_print_failure(s, message) : SQ_OK;
 }
