@@ -11,7 +11,7 @@ const sq_pass_info sq_pass_table[] = {
 const unsigned sq_pass_count = sizeof sq_pass_table / sizeof *sq_pass_table;
 
 const char *const sq_pipeline_cpu =
-    "inline,simplify,cse,softmax,hoist,factor,simplify,cse,fuse,group,plan";
+    "inline,simplify,batch,simplify,cse,softmax,hoist,factor,simplify,cse,fuse,group,plan";
 
 const sq_pass_info *sq_pass_find(const char *name) {
   for (unsigned k = 0; k < sq_pass_count; k++)

@@ -104,8 +104,7 @@ static bool scalar_same(const sq_generic *k, uint32_t a, uint32_t b, int *budget
     break;
   case SQ_SC_READ:
     if (x->operand != y->operand || x->n_pos != y->n_pos || x->site != y->site ||
-        !scalar_same(k, x->guard, y->guard, budget) ||
-        !scalar_same(k, x->other, y->other, budget))
+        !scalar_same(k, x->guard, y->guard, budget) || !scalar_same(k, x->other, y->other, budget))
       return false;
     for (uint32_t j = 0; j < x->n_pos; j++)
       if (!scalar_same(k, x->pos[j], y->pos[j], budget)) return false;

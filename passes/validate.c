@@ -187,7 +187,9 @@ static bool call(validator *v, sq_func *f, uint32_t turn) {
     if (!make_input(v, f, k, key_of(v->seed + v->trial, f->name, 100 * k + turn), &in[k]))
       return true;
   if (sq_eval_call(v->e_old, f, in, n, &old, &n_old) != SQ_OK) return false;
-  if (sq_eval_call(v->e_new, g, in, n, &new_, &n_new) != SQ_OK) {
+  sq_status status = sq_eval_call(v->e_new, g, in, n, &new_, &n_new);
+  if (status == SQ_EWORLD) return false; // no memory says nothing of the graph
+  if (status != SQ_OK) {
     v->difference = sq_arena_fmt(a, "entry `%s` fails now: %s", f->name, sq_eval_message(v->e_new));
     return false;
   }

@@ -161,8 +161,9 @@ static inline void rg_follow(rg *r) {
     pos[a] = sq_sc_index(r->g, n->g, a);
   }
   uint32_t x = sq_sc_read(r->g, n->g, SQ_F32, sq_node_add_in(r->g, n, v), v->type.rank, pos);
-  n->g->body =
-      sq_sc_ewise(r->g, n->g, rg_next(r, 2) ? SQ_EW_ADD : SQ_EW_MUL, x, rg_scalar(r, n, 2));
+  bool times = rg_next(r, 2);
+  n->g->body = sq_sc_ewise(r->g, n->g, times ? SQ_EW_MUL : SQ_EW_ADD, x, rg_scalar(r, n, 2));
+  if (times) n->g->body = sq_sc_ewise(r->g, n->g, SQ_EW_TANH, n->g->body, SQ_NO_SCALAR);
   rg_result(r, n);
 }
 
@@ -236,7 +237,7 @@ static inline void rg_places(rg *r, sq_node *n, sq_type t) {
       n->g->pos[a] = sq_sc_ewise(r->g, n->g, SQ_EW_SUB, last, n->g->pos[a]);
     }
   }
-  n->g->body = rg_scalar(r, n, 2);
+  n->g->body = sq_sc_ewise(r->g, n->g, SQ_EW_TANH, rg_scalar(r, n, 2), SQ_NO_SCALAR);
   if (rg_next(r, 3) == 0) n->g->write_guard = rg_condition(r, n);
 }
 
@@ -292,7 +293,7 @@ static inline void rg_yield(rg *r, uint32_t n, const sq_type *t) {
     sq_node *m = sq_node_new(r->g, r->b, SQ_OP_GENERIC, (sq_span){0}, 0, NULL);
     m->g = sq_generic_new(r->g, t[k].rank, 0);
     for (uint32_t a = 0; a < t[k].rank; a++) m->g->axis[a].extent = t[k].dim[a];
-    m->g->body = rg_scalar(r, m, 2);
+    m->g->body = sq_sc_ewise(r->g, m->g, SQ_EW_TANH, rg_scalar(r, m, 2), SQ_NO_SCALAR);
     out[k] = sq_node_result(r->g, m, t[k], NULL);
   }
   sq_node_new(r->g, r->b, SQ_OP_YIELD, (sq_span){0}, n, out);
@@ -393,6 +394,63 @@ static inline void rg_loop(rg *r) {
   }
 }
 
+static inline void rg_map(rg *r) {
+  sq_node *n = sq_node_new(r->g, r->b, SQ_OP_MAP, (sq_span){0}, 0, NULL);
+  uint32_t lanes = 1 + rg_next(r, 2), n_out = 1 + rg_next(r, 2);
+  sq_type arg = sq_type_scalar(SQ_I32), out[2];
+  n->g = sq_generic_new(r->g, lanes, 0);
+  for (uint32_t a = 0; a < lanes; a++) n->g->axis[a].extent = r->size[rg_next(r, 3)];
+  for (uint32_t k = 0; k < n_out; k++) {
+    out[k] = rg_pick(r, 0)->type;
+    if (out[k].rank > 2) out[k] = sq_type_scalar(SQ_F32);
+  }
+  sq_block *outer = r->b;
+  uint32_t scope = r->live.n;
+  r->b = sq_node_region(r->g, n, r->f);
+  sq_value *index[2];
+  for (uint32_t k = 0; k < lanes; k++) index[k] = sq_block_arg(r->b, arg, NULL);
+  for (uint32_t k = 0; k < lanes; k++) { // something that depends on the index
+    sq_value *v = rg_pick(r, 1);
+    sq_node *m = sq_node_new(r->g, r->b, SQ_OP_GENERIC, (sq_span){0}, 1, &index[k]);
+    m->g = sq_generic_new(r->g, 0, 0);
+    uint32_t at = sq_sc_read(r->g, m->g, SQ_I32, 0, 0, NULL), pos[SQ_MAX_RANK];
+    at = sq_sc_cast(r->g, m->g, at, SQ_I64);
+    m->g->body = sq_sc_cast(r->g, m->g, at, SQ_F32);
+    if (v) {
+      for (uint32_t a = 0; a < v->type.rank; a++) pos[a] = at;
+      uint32_t x = sq_sc_read(r->g, m->g, SQ_F32, sq_node_add_in(r->g, m, v), v->type.rank, pos);
+      m->g->s.v[x].other = m->g->body;
+      m->g->body = x;
+    }
+    rg_value(r, sq_node_result(r->g, m, sq_type_scalar(SQ_F32), NULL));
+  }
+  r->depth++;
+  r->pure++;
+  rg_block(r, 4);
+  rg_yield(r, n_out, out);
+  r->pure--;
+  r->depth--;
+  r->live.n = scope;
+  r->b = outer;
+  for (uint32_t k = 0; k < n_out; k++) {
+    sq_dim dim[SQ_MAX_RANK];
+    for (uint32_t a = 0; a < lanes; a++) dim[a] = n->g->axis[a].extent;
+    for (uint32_t a = 0; a < out[k].rank; a++) dim[lanes + a] = out[k].dim[a];
+    sq_type t = sq_type_make(r->g, SQ_F32, lanes + out[k].rank, dim);
+    rg_value(r, sq_node_result(r->g, n, t, NULL));
+  }
+}
+
+static inline void rg_along(rg *r) {
+  sq_value *v = rg_pick(r, 1);
+  if (!v) return;
+  sq_opcode op = rg_next(r, 2) ? SQ_OP_CUMULATE : SQ_OP_SORT;
+  sq_node *n = sq_node_new(r->g, r->b, op, (sq_span){0}, 1, &v);
+  n->monoid = op == SQ_OP_CUMULATE ? SQ_MAX : SQ_MONOID_NONE;
+  n->axis = rg_next(r, v->type.rank);
+  rg_value(r, sq_node_result(r->g, n, v->type, NULL));
+}
+
 static inline void rg_if(rg *r) {
   sq_node *c = sq_node_new(r->g, r->b, SQ_OP_GENERIC, (sq_span){0}, 0, NULL);
   c->g = sq_generic_new(r->g, 0, 0);
@@ -408,7 +466,7 @@ static inline void rg_if(rg *r) {
 static inline void rg_block(rg *r, uint32_t n) {
   for (uint32_t k = 0; k < n && r->nodes < 60; k++) {
     r->nodes++;
-    switch (rg_next(r, 14)) {
+    switch (rg_next(r, 16)) {
     case 0:
     case 1:
     case 2:
@@ -435,6 +493,12 @@ static inline void rg_block(rg *r, uint32_t n) {
       break;
     case 12:
       if (r->depth < 2) rg_loop(r);
+      break;
+    case 13:
+      if (r->depth < 2) rg_map(r);
+      break;
+    case 14:
+      rg_along(r);
       break;
     default:
       if (r->depth < 2) rg_if(r);

@@ -248,3 +248,48 @@ Test(passes, random_graphs_in_any_order, .timeout = 300) {
     check_random(seed, t.v);
   }
 }
+
+// ---- failing allocations
+// ----------------------------------------------------------------------------
+typedef struct limited {
+  sq_alloc libc;
+  long left; // allocations that succeed
+} limited;
+static void *limited_fn(void *user, void *p, size_t size) {
+  limited *l = user;
+  if (size && l->left-- <= 0) return NULL;
+  return l->libc.fn(l->libc.user, p, size);
+}
+
+// The whole pipeline with `left` allocations; true when that was enough. Leaks are found by the
+// sanitizer.
+static bool run_limited(long left, uint64_t seed) {
+  limited l = {sq_alloc_libc(), left};
+  sq_ctx *c = sq_ctx_new((sq_alloc){limited_fn, &l});
+  if (!c) return false;
+  volatile bool done = false;
+  if (!setjmp(c->guard.jmp)) {
+    const char *message = "";
+    sq_pass_options o = {.bisect_limit = -1,
+                         .verify_each = true,
+                         .roundtrip_each = true,
+                         .validate_each = true,
+                         .seed = seed};
+    sq_graph *g = rg_make(c, &c->arena, seed);
+    done = sq_passes_run(g, sq_pipeline_cpu, &o, &message) == SQ_OK && l.left >= 0;
+  }
+  sq_ctx_free(c);
+  return done;
+}
+
+Test(passes, failing_allocations_leave_cleanly, .timeout = 300) {
+  for (uint64_t seed = 7; seed < 9; seed++) {
+    long n = 0, step = 1;
+    while (!run_limited(n, seed)) {
+      n += step;
+      if (n > 60) step = 1 + n / 12;
+      cr_assert_lt(n, 100000000);
+    }
+    cr_assert_gt(n, 10);
+  }
+}
