@@ -76,8 +76,11 @@ static sq_affine affine(sq_graph *g, const sq_generic *k, uint32_t at, uint32_t 
   if (s->ew == SQ_EW_SUB) return combine(g, a, b, -1);
   if (s->ew == SQ_EW_MUL) return scaled(g, a, b);
   if (!is_constant(&a) || !is_constant(&b)) return nothing();
-  if (s->ew == SQ_EW_FLOORDIV) return constant(sq_dim_floordiv(g->dims, a.offset, b.offset));
-  if (s->ew == SQ_EW_MOD) return constant(sq_dim_mod(g->dims, a.offset, b.offset));
+  if (s->ew == SQ_EW_FLOORDIV || s->ew == SQ_EW_MOD) {
+    if (sq_dim_low(g->dims, b.offset) <= 0) return nothing(); // by 0 it is 0, a size has no value
+    return constant(s->ew == SQ_EW_MOD ? sq_dim_mod(g->dims, a.offset, b.offset)
+                                       : sq_dim_floordiv(g->dims, a.offset, b.offset));
+  }
   if (s->ew == SQ_EW_MIN) return constant(sq_dim_min(g->dims, a.offset, b.offset));
   if (s->ew == SQ_EW_MAX) return constant(sq_dim_max(g->dims, a.offset, b.offset));
   return nothing();

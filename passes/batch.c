@@ -1,13 +1,14 @@
 // batch: `map` vanishes into its body.
 //
-//   %y = map [n < N] { (%i)                           %y = scan extent T carried 1 (%h') { (%t,
-//   %a')
-//     %r = scan extent T carried 1 (%h) { (%t, %a)      %b' = generic [n < N, c < 8] { %a'[n, c] *
-//     0.5
-//       %b = generic [c < 8] { %a[c] * 0.5       ->                          + %x[n, i64(%t), c] }
-//                       + %x[i64(%i), i64(%t), c] }     yield %b'
-//       yield %b }                                    }
+//   %y = map [n < N] { (%i)
+//     %r = scan extent T carried 1 (%h) { (%t, %a)
+//       %b = generic [c < 8] { %a[c] * 0.5 + %x[i64(%i), i64(%t), c] }
+//       yield %b }
 //     yield %r }
+//   ->
+//   %y = scan extent T carried 1 (%h') { (%t, %a')
+//     %b' = generic [n < N, c < 8] { %a'[n, c] * 0.5 + %x[n, i64(%t), c] }
+//     yield %b' }
 //
 // What depends on the map's indices gains the map's axes in front ("lanes"); what does not is
 // computed once, before. Loops run all lanes; a `while` runs until no lane goes on, and finished
@@ -28,8 +29,7 @@ typedef struct batcher {
   bool changed;
 } batcher;
 
-// ---- what varies, and can it be done?
-// ---------------------------------------------------------------
+// ---- what varies, and can it be done? ----------------------------------------------------------
 static bool index_of(const batcher *w, const sq_value *v, uint32_t *axis) {
   if (v->def || v->block != w->map->region[0]) return false;
   *axis = v->index;
@@ -60,7 +60,7 @@ static bool spread(batcher *w, sq_block *b) {
     bool own = sq_node_may_fail(n) && n->op != SQ_OP_LIVE && n->op != SQ_OP_CHECK;
     if (!own && !uses_varying(w, n)) continue;
     for (uint32_t o = 0; o < n->n_out; o++) any |= mark(w, n->out[o]);
-    uint32_t first = sq_carried_count(n) ? sq_carried_first_arg(n) : 0;
+    uint32_t first = sq_carried_first_arg(n); // a loop's index is the same for all lanes
     for (uint32_t r = 0; r < n->n_region; r++) {
       for (uint32_t a = first; a < n->region[r]->args.n; a++)
         any |= mark(w, n->region[r]->args.v[a]);
@@ -127,8 +127,7 @@ static bool allowed(batcher *w, const sq_block *b) {
   return true;
 }
 
-// ---- scalar parts with lanes
-// ------------------------------------------------------------------------
+// ---- scalar parts with lanes -------------------------------------------------------------------
 static sq_type lane_type(batcher *w, sq_type t) {
   sq_dim d[SQ_MAX_RANK];
   for (uint32_t k = 0; k < w->lanes; k++) d[k] = w->map->g->axis[k].extent;
@@ -270,8 +269,7 @@ static void add_lanes(batcher *w, const sq_node *from, sq_block *to) {
   w->of[out->id] = sq_node_result(g, x.n, lane_type(w, out->type), out->name);
 }
 
-// ---- operations with lanes
-// --------------------------------------------------------------------------
+// ---- operations with lanes ---------------------------------------------------------------------
 static void do_nodes(batcher *w, const sq_block *from, sq_block *to);
 
 static void along_axis(batcher *w, const sq_node *from, sq_block *to) {
@@ -470,7 +468,7 @@ static void do_nodes(batcher *w, const sq_block *from, sq_block *to) {
   }
 }
 
-// ---- the pass -----------------------------------------------------------------------------------
+// ---- the pass ----------------------------------------------------------------------------------
 // The map's results are made in `to`; uses are replaced afterwards.
 static bool dissolve(batcher *w, sq_node *map, sq_block *to) {
   w->map = map;

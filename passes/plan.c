@@ -35,7 +35,7 @@ typedef struct planner {
   bool again;
 } planner;
 
-// ---- joining ------------------------------------------------------------------------------------
+// ---- joining -----------------------------------------------------------------------------------
 static void new_home(planner *p, sq_value *v) {
   home *h = SQ_NEW(p->g->arena, home);
   const sq_ranges *s = &p->live->of[v->id];
@@ -84,7 +84,7 @@ static bool join(planner *p, sq_value *a, sq_value *b) {
   return true;
 }
 
-// ---- copies -------------------------------------------------------------------------------------
+// ---- copies ------------------------------------------------------------------------------------
 static const char *name_of(const sq_value *v) { return v->name ? v->name : "a value"; }
 
 static sq_value *copy_value(planner *p, sq_node *at, sq_value *v, const char *why) {
@@ -145,6 +145,18 @@ static void copy_yield(planner *p, sq_node *end, uint32_t k, const sq_value *arg
   SQ_ASSERT(p->again, "a carried value finds no place");
 }
 
+// The result of a loop, which is to be elsewhere, is moved there after the loop.
+static void copy_result(planner *p, sq_node *n, sq_value *v) {
+  const sq_block *b = n->block;
+  uint32_t at = 0;
+  while (b->nodes.v[at] != n) at++;
+  sq_node *next = b->nodes.v[at + 1];
+  SQ_ASSERT(!sq_node_is_copy(p->g, next) || next->in[0] != v, "the result of a loop has no place");
+  sq_value *moved = copy_value(p, next, v, "the loop's place is not where its result must be");
+  sq_replace_uses(p->f, v, moved);
+  moved->def->in[0] = v;
+}
+
 static void split_update(planner *p, sq_node *n) {
   sq_value *old = n->in[0];
   sq_value *fresh = copy_value(p, n, old, "it is still used after the update");
@@ -158,8 +170,7 @@ static void split_update(planner *p, sq_node *n) {
     if (n->g->s.v[j].kind == SQ_SC_READ && n->g->s.v[j].operand == 0) n->g->s.v[j].operand = at;
 }
 
-// ---- what must be in one place
-// --------------------------------------------------------------------
+// ---- what must be in one place -----------------------------------------------------------------
 static void join_carried(planner *p, sq_node *n) {
   uint32_t first_in = sq_carried_first_in(n), first_arg = sq_carried_first_arg(n);
   sq_block *body = sq_carried_body(n);
@@ -175,7 +186,7 @@ static void join_carried(planner *p, sq_node *n) {
     else if (!join(p, end->in[k], arg))
       copy_yield(p, end, k, arg);
     else if (!join(p, arg, n->out[k]))
-      SQ_ASSERT(false, "the result of a loop collides with what it carries");
+      copy_result(p, n, n->out[k]);
   }
 }
 
@@ -224,8 +235,7 @@ static void save_old(planner *p) {
   }
 }
 
-// ---- what may be in one place
-// ---------------------------------------------------------------------
+// ---- what may be in one place ------------------------------------------------------------------
 static void join_sides(planner *p, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
@@ -260,7 +270,7 @@ static void join_elements(planner *p, sq_block *b) {
   }
 }
 
-// ---- slots --------------------------------------------------------------------------------------
+// ---- slots -------------------------------------------------------------------------------------
 typedef struct slot {
   sq_dim size;
   uint32_t busy_to; // last point of the set that it holds
@@ -368,8 +378,7 @@ static void store_values(planner *p) {
   }
 }
 
-// ---- inside groups
-// --------------------------------------------------------------------------------
+// ---- inside groups -----------------------------------------------------------------------------
 static uint32_t last_reader(const sq_block *b, const sq_value *v) {
   uint32_t last = 0;
   for (uint32_t k = 0; k < b->nodes.n; k++)
@@ -440,7 +449,7 @@ static void drop_copies(planner *p, sq_block *b) {
   b->nodes.n = kept;
 }
 
-// ---- the pass -----------------------------------------------------------------------------------
+// ---- the pass ----------------------------------------------------------------------------------
 static void start(planner *p) {
   p->again = false;
   p->n_known = p->g->n_values;

@@ -9,7 +9,7 @@ typedef struct describer {
   const sq_target *t;
 } describer;
 
-// ---- tensors and entries ------------------------------------------------------------------------
+// ---- tensors and entries -----------------------------------------------------------------------
 static sq_abi_tensor tensor(const describer *d, const char *name, sq_type t, uint32_t binds) {
   sq_abi_expr *dim = SQ_ARRAY(d->a, sq_abi_expr, t.rank + 1);
   // Live extents are not known when buffers are made: an output has its storage's shape.
@@ -145,7 +145,7 @@ static const sq_abi_entry *entries(const describer *d, sq_func_kind kind, uint32
   return e;
 }
 
-// ---- parameters, states, sites ------------------------------------------------------------------
+// ---- parameters, states, sites -----------------------------------------------------------------
 // Dimensions that must be constants; -1 for another (a growing axis).
 static const int64_t *constants(const describer *d, sq_type t) {
   int64_t *dim = SQ_ARRAY(d->a, int64_t, t.rank + 1);
@@ -154,19 +154,30 @@ static const int64_t *constants(const describer *d, sq_type t) {
   return dim;
 }
 
+// Textual IR may leave the names of instances out: the table's name then, with the number.
+static const char *const *default_names(const describer *d, const char *name, uint32_t count,
+                                        bool instances) {
+  const char **names = SQ_ARRAY(d->a, const char *, count + 1);
+  for (uint32_t k = 0; k < count; k++)
+    names[k] = instances ? sq_arena_fmt(d->a, "%s.%u", name, k) : name;
+  return names;
+}
+
 static const sq_abi_param *params(const describer *d) {
   sq_graph *g = d->g;
   sq_abi_param *p = SQ_ARRAY(d->a, sq_abi_param, g->param.n + 1);
   const uint32_t *row = sq_rows_param(g, d->a);
   for (uint32_t k = 0; k < g->param.n; k++) {
     const sq_param *q = &g->param.v[k];
+    bool named = q->names && q->n_alt;
     p[k] = (sq_abi_param){.name = q->name,
                           .dtype = q->type.dtype,
                           .rank = q->type.rank,
                           .dim = constants(d, q->type),
                           .count = q->count,
-                          .n_alt = q->n_alt,
-                          .names = q->names,
+                          .n_alt = named ? q->n_alt : 1,
+                          .names = named ? q->names
+                                         : default_names(d, q->name, q->count, q->has_instances),
                           .row = row[k],
                           .written = q->written,
                           .frozen = q->frozen};
@@ -194,7 +205,8 @@ static const sq_abi_state *states(const describer *d) {
                           .rank = q->type.rank,
                           .dim = constants(d, q->type),
                           .count = q->count,
-                          .names = q->names,
+                          .names = q->names ? q->names
+                                            : default_names(d, q->name, q->count, q->has_instances),
                           .row = row[k],
                           .grow_axis = q->grow.i ? (int32_t)q->grow_axis : -1,
                           .grow_sym = q->grow.i,

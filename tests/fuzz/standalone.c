@@ -37,8 +37,7 @@ static struct {
   const char *name;
 } fuzz;
 
-// ---- the input under test, for who must write it down
-// ---------------------------------------------
+// ---- the input under test, for who must write it down ------------------------------------------
 static uint8_t input[LONGEST];
 static size_t input_size;
 static char input_file[256];
@@ -66,8 +65,7 @@ static void one(void) {
   free(copy);
 }
 
-// ---- seeds
-// ------------------------------------------------------------------------------------------
+// ---- seeds -------------------------------------------------------------------------------------
 static int visit(const char *path, const struct stat *st, int type, struct FTW *where) {
   (void)where;
   if (type == FTW_F && st->st_size <= LONGEST && fuzz.n_paths < MOST_SEEDS)
@@ -103,8 +101,7 @@ static bool read_seed(const char *path) {
   return true;
 }
 
-// ---- changes
-// ----------------------------------------------------------------------------------------
+// ---- changes -----------------------------------------------------------------------------------
 static uint64_t state;
 static uint64_t random_bits(void) { // splitmix64
   uint64_t z = state += 0x9e3779b97f4a7c15u;

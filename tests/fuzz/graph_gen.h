@@ -1,0 +1,57 @@
+// Random well-typed graphs. What the two files of the generator share.
+//
+// In an exact graph all floats are whole numbers small enough for every float type, so compiled
+// code must give the very numbers of the interpreter, and floats may decide (comparisons, sorting,
+// conversions to integers). In the others functions round, and only indices, integers and booleans,
+// which never come from floats, decide.
+#pragma once
+#include "tests/fuzz/differ.h"
+
+typedef struct gn {
+  sq_graph *g;
+  sq_func *f;
+  sq_block *b;
+  sq_arena *a;
+  uint64_t rng;
+  bool exact, may_fail;
+  SQ_VEC(sq_value *) live; // values in scope
+  SQ_VEC(sq_dim) size;     // sizes in scope
+  SQ_VEC(sq_func *) callee;
+  int depth, pure, quiet; // quiet: no growing states change, for values of their extent are in use
+  int nodes, max_nodes;
+  double turns; // how often the present block runs, at the sizes of `nominal`
+  int64_t nominal[64];
+  uint32_t n_lives;
+} gn;
+
+// A float scalar and what its absolute value cannot exceed.
+typedef struct gn_num {
+  uint32_t id;
+  double bound;
+} gn_num;
+
+uint32_t gn_next(gn *r, uint32_t below);
+bool gn_one_in(gn *r, uint32_t n);
+int64_t gn_nominal(gn *r, sq_dim d);
+// A value in scope of the dtype (SQ_DTYPE_COUNT: any) and of rank at least min_rank, or NULL.
+sq_value *gn_pick(gn *r, sq_dtype t, uint32_t min_rank);
+
+// graph_scalar.c: scalars of the loop nest of n. `red`: reduced axes may be used.
+typedef struct gn_nest {
+  sq_node *n;
+  uint32_t n_axes; // that may be used now
+} gn_nest;
+gn_num gn_float(gn *r, gn_nest w, sq_dtype t, int depth);
+uint32_t gn_int(gn *r, gn_nest w, sq_dtype t, int depth);
+uint32_t gn_bool(gn *r, gn_nest w, int depth);
+uint32_t gn_any(gn *r, gn_nest w, sq_dtype t, int depth); // floats within gn_stored of their type
+uint32_t gn_squash(gn *r, gn_nest w, sq_dtype t, gn_num x, double to);
+uint32_t gn_read(gn *r, gn_nest w, sq_value *v);
+// A position inside an axis of extent d, or SQ_NO_SCALAR when none is at hand. `once`: different
+// for every index of the axes used.
+uint32_t gn_inside(gn *r, gn_nest w, sq_dim d);
+uint32_t gn_site(gn *r);
+enum { GN_STORED = 8 };
+
+// graph_gen.c
+const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const char **source);
