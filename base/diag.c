@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include <stdarg.h>
 #include <stdlib.h>
+#include <strings.h>
 
 void sq_diags_init(sq_diags *ds, sq_arena *arena) {
   *ds = (sq_diags){.arena = arena, .max_errors = 20};
@@ -75,6 +76,14 @@ void sq_hint(sq_diag *d, const char *fmt, ...) {
   sq_push(d->owner->arena, &d->hints, m);
 }
 
+void sq_note(sq_diag *d, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  const char *m = format(d->owner->arena, fmt, ap);
+  va_end(ap);
+  sq_push(d->owner->arena, &d->notes, m);
+}
+
 sq_span sq_span_join(sq_span a, sq_span b) {
   if (!a.file || a.file != b.file) return a.file ? a : b;
   return (sq_span){a.file, a.begin < b.begin ? a.begin : b.begin, a.end > b.end ? a.end : b.end};
@@ -122,24 +131,35 @@ static int by_column(const void *a, const void *b) {
   return x->from < y->from ? -1 : x->from > y->from;
 }
 
+// Of a long line only the surroundings of the first label are shown.
 static void draw_line(sq_text *t, const sq_source *src, size_t begin, uint32_t line, mark *m,
                       uint32_t n) {
+  enum { LONGEST = 160, BEFORE = 60 };
   size_t end = line_end(src, begin);
-  uint32_t width = columns(src->text + begin, end - begin);
-  bool cut = width > 400;
-  sq_text_add(t, "%5u | ", line);
-  for (size_t k = begin; k < end && (!cut || k < begin + 400); k++) {
-    char c = src->text[k];
-    sq_text_put(t, c == '\t' || (unsigned char)c < 32 ? " " : &c, 1);
-  }
-  sq_text_add(t, cut ? " ...\n      | " : "\n      | ");
+  uint32_t width = columns(src->text + begin, end - begin), from = 0, col = 0;
   if (n > 1) qsort(m, n, sizeof *m, by_column);
-  uint32_t col = 0;
+  if (width > LONGEST && n && m[0].from > BEFORE) from = m[0].from - BEFORE;
+  size_t bad;
+  bool odd = !sq_is_utf8(src->text + begin, end - begin, &bad); // shown with `?`
+  uint32_t to = width > from + LONGEST ? from + LONGEST : width, skip = from ? 4 : 0;
+  sq_text_add(t, "%5u | %s", line, from ? "... " : "");
+  for (size_t k = begin; k < end; k++) {
+    char c = src->text[k];
+    bool first = ((unsigned char)c & 0xc0) != 0x80;
+    if (col - !first >= from && col - !first < to)
+      sq_text_put(t, c == '\t' || (unsigned char)c < 32 ? " " : c & 0x80 && odd ? "?" : &c, 1);
+    col += first;
+  }
+  sq_text_add(t, "%s\n      | ", to < width ? " ..." : "");
+  uint32_t shown = 0;
+  while (shown < n && m[shown].from <= to) m[shown++].from += skip - from;
+  n = shown;
+  col = 0;
   for (uint32_t k = 0; k < n; k++) {
     for (; col < m[k].from; col++) sq_text_put(t, " ", 1);
-    uint32_t to = m[k].to > width ? width : m[k].to;
-    if (to <= m[k].from) to = m[k].from + 1;
-    for (; col < to; col++) sq_text_put(t, "^", 1);
+    uint32_t stop = (m[k].to > to ? to : m[k].to) + skip - from;
+    if (stop <= m[k].from) stop = m[k].from + 1;
+    for (; col < stop; col++) sq_text_put(t, "^", 1);
   }
   if (n && *m[n - 1].text) sq_text_add(t, " %s", m[n - 1].text);
   sq_text_add(t, "\n");
@@ -189,6 +209,7 @@ static void draw(const sq_diags *ds, const sq_diag *d, sq_text *t) {
     draw_line(t, src, begin, line, m, n);
   }
   for (uint32_t k = 0; k < d->hints.n; k++) sq_text_add(t, "   hint: %s\n", d->hints.v[k]);
+  for (uint32_t k = 0; k < d->notes.n; k++) sq_text_add(t, "   note: %s\n", d->notes.v[k]);
 }
 
 const char *sq_diags_render(const sq_diags *ds) {
@@ -200,29 +221,39 @@ const char *sq_diags_render(const sq_diags *ds) {
   return t.v;
 }
 
+// How many letters are wrong, missing, too many or swapped with their neighbour.
 static uint32_t distance(const char *a, const char *b) {
   size_t n = strlen(a), m = strlen(b);
   if (n > 63 || m > 63) return UINT32_MAX;
-  uint32_t row[64], prev;
-  for (size_t j = 0; j <= m; j++) row[j] = (uint32_t)j;
+  uint32_t rows[3][64], *above = rows[0], *last = rows[1], *row = rows[2];
+  for (size_t j = 0; j <= m; j++) last[j] = (uint32_t)j;
   for (size_t i = 1; i <= n; i++) {
-    prev = row[0];
     row[0] = (uint32_t)i;
     for (size_t j = 1; j <= m; j++) {
-      uint32_t sub = prev + (a[i - 1] != b[j - 1]), del = row[j] + 1, ins = row[j - 1] + 1;
-      prev = row[j];
-      row[j] = sub < del ? (sub < ins ? sub : ins) : del < ins ? del : ins;
+      uint32_t least = last[j - 1] + (a[i - 1] != b[j - 1]);
+      if (last[j] + 1 < least) least = last[j] + 1;
+      if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+          above[j - 2] + 1 < least)
+        least = above[j - 2] + 1;
+      row[j] = least;
     }
+    uint32_t *old = above;
+    above = last;
+    last = row;
+    row = old;
   }
-  return row[m];
+  return last[m];
 }
 
 const char *sq_nearest(const char *word, const char *const *candidates, uint32_t n) {
   const char *best = NULL;
-  uint32_t least = UINT32_MAX, limit = strlen(word) < 4 ? 1 : strlen(word) < 8 ? 2 : 3;
+  size_t length = strlen(word);
+  uint32_t least = UINT32_MAX, limit = length < 2 ? 0 : length < 6 ? 1 : length < 9 ? 2 : 3;
   for (uint32_t k = 0; k < n; k++) {
-    uint32_t d = candidates[k] ? distance(word, candidates[k]) : UINT32_MAX;
-    if (d < least && d <= limit) {
+    if (!candidates[k]) continue;
+    uint32_t d = strcasecmp(word, candidates[k]) ? distance(word, candidates[k]) : 0;
+    if (d < least && d <= limit && strcmp(candidates[k], "_")) {
       least = d;
       best = candidates[k];
     }

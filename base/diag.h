@@ -36,6 +36,7 @@ typedef struct sq_diag {
   const char *message;
   SQ_VEC(sq_label_rec) labels; // [0] is the main place
   SQ_VEC(const char *) hints;
+  SQ_VEC(const char *) notes; // how one got there, behind the hints
   struct sq_diags *owner;
 } sq_diag;
 
@@ -56,6 +57,7 @@ sq_diag *sq_warn(sq_diags *ds, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void sq_label(sq_diag *d, sq_span span, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void sq_hint(sq_diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sq_note(sq_diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // 1-based line and column (in characters, not bytes) of a span's begin; 0,0 for no span.
 void sq_span_line(const sq_diags *ds, sq_span s, uint32_t *line, uint32_t *column);

@@ -7,7 +7,7 @@ static sq_dots *find_dots(sq_scope *s) {
   return NULL;
 }
 
-// ---- compile-time lists, instances --------------------------------------------------------------
+// ---- compile-time lists, instances -------------------------------------------------------------
 
 static sq_val list_item(sq_low *L, sq_scope *s, const sq_val *list, const sq_expr *e) {
   sq_val v = *list;
@@ -102,6 +102,16 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
     member.v = sq_emit_value(L, t, 0, NULL, span, NULL);
     t = sq_sx_read(L, member.v, 0, NULL, span);
   }
+  sq_dim least, most;
+  int64_t reached;
+  if (!inside && !L->branch && !L->guards && sq_sx_bounds(L, t, &least, &most) &&
+      sq_dim_is_const(L->g->dims, most, &reached) && reached >= a->n) {
+    sq_diag *d = sq_low_error(L, span, "index `%s` reaches %lld, but `%s` has %lld instance%s",
+                              sq_low_text(L, span), (long long)reached, a->name, (long long)a->n,
+                              a->n == 1 ? "" : "s");
+    sq_label(d, a->span, "declared here");
+    return sq_poison();
+  }
   if (!inside) {
     sq_sx *lo = sq_sx_binary(L, SQ_B_LE, sq_sx_int(L, 0, SQ_I32, false, true), t, span);
     sq_sx *hi = sq_sx_binary(L, SQ_B_LT, t, sq_sx_int(L, a->n, SQ_I32, false, true), span);
@@ -115,7 +125,7 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
   return r;
 }
 
-// ---- arrays -----------------------------------------------------------------------------------
+// ---- arrays ------------------------------------------------------------------------------------
 
 static bool has_axis_op(const sq_sx *e) {
   if (!e) return false;
@@ -169,6 +179,15 @@ static bool at_positions(sq_low *L, sq_ex *x, uint32_t n, sq_sx *const *pos, sq_
 }
 
 static sq_sx *position(sq_low *L, sq_scope *s, const sq_expr *e) {
+  if (e->kind == SQ_E_NAME && !sq_lookup(L, s, e->name, NULL) && !sq_builtin_find(e->name)) {
+    sq_diag *d = sq_unknown_name(L, s, e->span, e->name, "index");
+    if (!d->hints.n)
+      sq_hint(d,
+              "an index is bound on the left (`y[%s] = ...`), by a reduction (`sum(%s) ...`) or "
+              "by a loop",
+              e->name, e->name);
+    return NULL;
+  }
   L->size_mode++;
   sq_val v = sq_eval_expr(L, s, e);
   sq_ex x = {0};
@@ -178,7 +197,9 @@ static sq_sx *position(sq_low *L, sq_scope *s, const sq_expr *e) {
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
     sq_diag *d = sq_low_error(L, e->span, "an index must be one integer, but `%s` is %s",
                               sq_low_text(L, e->span), sq_val_what(L, &v));
-    if (x.n_own) sq_hint(d, "index it: `x[%s[n]]`", sq_low_text(L, e->span));
+    if (x.n_own) sq_hint(d, "index it too: `%s[n]`", sq_low_text(L, e->span));
+    if (!x.n_own && x.root->dtype == SQ_BOOL)
+      sq_hint(d, "convert it: `i32(%s)`", sq_low_text(L, e->span));
     if (!x.n_own && sq_is_float(x.root->dtype))
       sq_hint(d, "convert it: `i32(%s)`; `//` divides integers", sq_low_text(L, e->span));
     return NULL;
@@ -267,6 +288,8 @@ static sq_val index_array(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
     ok &= pos[axis] != NULL;
     if (pos[axis] && pos[axis]->kind == SQ_SX_IVAR && !other)
       sq_ivar_reads(L, pos[axis]->iv, sq_ivar_root(x.own[axis])->extent, e->span);
+    if (pos[axis] && pos[axis]->kind == SQ_SX_IVAR && other)
+      sq_ivar_root(pos[axis]->iv)->guarded = true;
     axis++;
   }
   if (!ok) return sq_poison();

@@ -15,7 +15,7 @@ static sq_val as_size(sq_low *L, const sq_val *v) {
   return v->kind == SQ_V_BOOL ? sq_val_int(L, v->i) : *v;
 }
 
-// ---- tuples -----------------------------------------------------------------------------------
+// ---- tuples ------------------------------------------------------------------------------------
 
 static sq_val leafwise(sq_low *L, sq_binop op, const sq_val *a, const sq_val *b, const sq_expr *e,
                        const sq_expr *ea, const sq_expr *eb) {
@@ -32,7 +32,7 @@ static sq_val leafwise(sq_low *L, sq_binop op, const sq_val *a, const sq_val *b,
   return r;
 }
 
-// ---- sizes ------------------------------------------------------------------------------------
+// ---- sizes -------------------------------------------------------------------------------------
 
 static bool int_power(int64_t a, int64_t n, int64_t *out) {
   int64_t r = 1;
@@ -242,7 +242,7 @@ sq_val sq_eval_unary(sq_low *L, sq_binop op, const sq_val *a, sq_span span) {
                    x.own);
 }
 
-// ---- scalar functions -------------------------------------------------------------------------
+// ---- scalar functions --------------------------------------------------------------------------
 
 #include "base/status.h"
 static double sq_min64(double a, double b) { return a < b || a != a ? a : b; }
@@ -357,7 +357,7 @@ sq_val sq_apply_ewise(sq_low *L, sq_ewise ew, uint32_t n, const sq_val *arg, sq_
   return sq_val_ex(L, e, x[0].n_own, x[0].own);
 }
 
-// ---- conversions ------------------------------------------------------------------------------
+// ---- conversions -------------------------------------------------------------------------------
 
 sq_val sq_val_cast(sq_low *L, const sq_val *v, sq_dtype t, sq_span span) {
   if (v->kind == SQ_V_POISON) return *v;
@@ -405,6 +405,9 @@ sq_val sq_val_convert(sq_low *L, const sq_val *v, sq_dtype t, sq_span span, cons
                       bool narrow_floats) {
   if (v->kind == SQ_V_POISON) return *v;
   int64_t i;
+  if (v->kind == SQ_V_DIM && v->lit && !sq_is_float(t) && t != SQ_BOOL &&
+      sq_val_const_int(L, v, &i) && !sq_sx_fits(L, sq_sx_int(L, i, SQ_I64, false, true), t, span))
+    return sq_poison();
   if (v->kind == SQ_V_FLOAT && sq_is_float(t)) {
     if (t == L->g->float_type) return *v;
     return sq_val_ex(L, sq_sx_float(L, v->f, t, false), 0, NULL);

@@ -21,7 +21,7 @@ static sq_val run_ewise(sq_low *L, sq_scope *s, const sq_expr *e, const sq_built
   return r;
 }
 
-// ---- select -----------------------------------------------------------------------------------
+// ---- select ------------------------------------------------------------------------------------
 
 static sq_val select_leaf(sq_low *L, const sq_ex *c, const sq_val *a, const sq_val *b,
                           const sq_expr *e) {
@@ -74,7 +74,7 @@ static sq_val run_select(sq_low *L, sq_scope *s, const sq_expr *e, const sq_buil
   return select_leaf(L, &x, &p, &q, e);
 }
 
-// ---- sizes, lists -----------------------------------------------------------------------------
+// ---- sizes, lists ------------------------------------------------------------------------------
 
 static sq_val run_size(sq_low *L, sq_scope *s, const sq_expr *e, const sq_builtin *b) {
   (void)b;
@@ -109,7 +109,7 @@ static sq_val run_len(sq_low *L, sq_scope *s, const sq_expr *e, const sq_builtin
   return sq_poison();
 }
 
-// ---- random numbers ---------------------------------------------------------------------------
+// ---- random numbers ----------------------------------------------------------------------------
 
 static sq_val run_random(sq_low *L, sq_scope *s, const sq_expr *e, const sq_builtin *b) {
   sq_val key = argument(L, s, e, 1);
@@ -152,7 +152,7 @@ static sq_val run_random(sq_low *L, sq_scope *s, const sq_expr *e, const sq_buil
       sq_node_result(L->g, n, sq_type_make(L->g, L->g->float_type, rank, dim), NULL));
 }
 
-// ---- effects, and what is not built -------------------------------------------------------------
+// ---- effects, and what is not built ------------------------------------------------------------
 
 static sq_val run_reset(sq_low *L, sq_scope *s, const sq_expr *e, const sq_builtin *b) {
   (void)b;

@@ -8,9 +8,10 @@ typedef struct args {
   sq_val *v;
   const char **name; // NULL: by position
   sq_span *span;
+  sq_span *whole; // with the name, where there is one; NULL: none has
 } args;
 
-// ---- binding arguments to a signature -----------------------------------------------------------
+// ---- binding arguments to a signature ----------------------------------------------------------
 
 static const char *kind_name(const sq_decl *d) {
   return d->kind == SQ_D_FN ? "fn" : d->kind == SQ_D_PROC ? "proc" : "entry";
@@ -22,6 +23,7 @@ static bool match_args(sq_low *L, const sq_decl *d, const args *a, sq_scope *s, 
   bool *have = SQ_ARRAY(L->a, bool, n + 1);
   for (uint32_t k = 0; k < a->n; k++) {
     uint32_t at = n;
+    sq_span here = a->whole ? a->whole[k] : a->span[k];
     if (!a->name[k]) {
       at = by_place++;
     } else {
@@ -33,18 +35,18 @@ static bool match_args(sq_low *L, const sq_decl *d, const args *a, sq_scope *s, 
       if (a->name[k]) {
         SQ_VEC(const char *) near = {0};
         for (uint32_t j = 0; j < n; j++) sq_push(L->a, &near, d->in.v[j]->name);
-        e = sq_low_error(L, a->span[k], "`%s` has no argument `%s`", d->name, a->name[k]);
-        const char *like = sq_nearest(a->name[k], near.v, near.n);
-        if (like) sq_hint(e, "did you mean `%s`?", like);
+        e = sq_low_error(L, here, "`%s` has no argument `%s`", d->name, a->name[k]);
+        sq_low_suggest(L, e, a->name[k], near.v, near.n);
       } else {
-        e = sq_low_error(L, a->span[k], "`%s` takes %u argument%s, but %u are given", d->name, n,
-                         n == 1 ? "" : "s", a->n);
+        e = sq_low_error(L, here, "`%s` takes %u argument%s, but %u %s given", d->name, n,
+                         n == 1 ? "" : "s", a->n, a->n == 1 ? "is" : "are");
       }
       sq_label(e, d->name_span, "declared here");
       return false;
     }
     if (have[at]) {
-      sq_low_error(L, a->span[k], "argument `%s` is given twice", d->in.v[at]->name);
+      sq_diag *e = sq_low_error(L, here, "argument `%s` is given twice", d->in.v[at]->name);
+      sq_label(e, spans[at], "first here");
       return false;
     }
     have[at] = true;
@@ -68,11 +70,15 @@ static bool match_args(sq_low *L, const sq_decl *d, const args *a, sq_scope *s, 
 static bool is_size(const sq_val *v) { return v->kind == SQ_V_DIM; }
 
 // A size that a name in a signature stands for, if it is visible.
-static bool visible_size(sq_low *L, sq_scope *s, const char *name, sq_dim *out) {
+static bool visible_size(sq_low *L, sq_scope *s, const char *name, sq_span span, sq_dim *out) {
   sq_val v;
   sq_bind *b = sq_lookup(L, s, name, &v);
   if (!b || b->kind == SQ_B_INDEX || b->kind == SQ_B_LOOP) return false;
   if (is_size(&v)) return *out = v.dim, true;
+  if (b->kind == SQ_B_CONFIG && v.kind != SQ_V_POISON) { // `-D d=2.5`
+    *out = sq_val_size(L, &v, span, "an extent");
+    return true;
+  }
   return v.kind == SQ_V_TENSOR && sq_val_try_size(L, &v, out);
 }
 
@@ -85,6 +91,13 @@ static uint32_t count_dots(const sq_lhs *l) {
 static const char *extent_text(sq_low *L, sq_span span, sq_dim d) {
   const char *source = sq_low_text(L, span), *value = sq_dim_str(L, d);
   return strcmp(source, value) ? sq_arena_fmt(L->a, "%s = %s", source, value) : value;
+}
+
+static const char *axes_text(sq_low *L, uint32_t n, const sq_dim *dim) {
+  sq_text t = {.arena = L->a};
+  if (!n) return "no axes";
+  for (uint32_t k = 0; k < n; k++) sq_text_add(&t, "%s%s", k ? ", " : "[", sq_dim_str(L, dim[k]));
+  return sq_text_add(&t, "]"), t.v;
 }
 
 static const char *signature_text(sq_low *L, const sq_lhs *l) { return sq_low_text(L, l->span); }
@@ -122,7 +135,11 @@ static bool bind_shape(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *v,
         for (uint32_t j = 0; same && j < m; j++)
           same = sq_prove_eq(L->g->dims, s->dots->dim[j], dim[axis + j]) == 1;
         if (!same) {
-          sq_low_error(L, span, "`..` stands for other axes in `%s` than before", l->name);
+          sq_diag *d = sq_low_error(L, span, "`..` stands for %s in `%s`, but for %s before",
+                                    axes_text(L, m, dim + axis), l->name,
+                                    axes_text(L, s->dots->n, s->dots->dim));
+          sq_label(d, span, "%s", sq_val_what(L, v));
+          sq_label(d, s->dots->span, "before");
           ok = false;
         }
       } else if (!second) {
@@ -136,7 +153,7 @@ static bool bind_shape(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *v,
     }
     sq_dim want = {0};
     if (e->kind == SQ_E_NAME && !second) {
-      if (!visible_size(L, s, e->name, &want)) {
+      if (!visible_size(L, s, e->name, e->span, &want)) {
         sq_bind_add(L, s, e->name, SQ_B_SIZE, span, sq_val_dim(dim[axis]));
         axis++;
         continue;
@@ -188,7 +205,7 @@ static sq_val typed_argument(sq_low *L, const sq_lhs *l, const sq_val *v, sq_spa
   return sq_val_convert(L, v, t, span, what, false);
 }
 
-// ---- the call ---------------------------------------------------------------------------------
+// ---- the call ----------------------------------------------------------------------------------
 
 static bool check_depth(sq_low *L, const sq_val *fn, sq_span span) {
   const sq_call_note *c = L->calls;
@@ -216,12 +233,15 @@ static sq_val one_result(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *
     sq_low_error(L, l->type_span, "unknown type `%s`", l->type);
     return sq_poison();
   }
-  const char *what = l->name ? sq_arena_fmt(L->a, "result `%s`", l->name)
-                             : sq_arena_fmt(L->a, "result %u of `%s`", at + 1, d->name);
+  const char *what = l->name         ? sq_arena_fmt(L->a, "result `%s`", l->name)
+                     : d->out.n == 1 ? sq_arena_fmt(L->a, "the result of `%s`", d->name)
+                                     : sq_arena_fmt(L->a, "result %u of `%s`", at + 1, d->name);
   if (v->kind == SQ_V_TUPLE) {
-    if (!l->type) return *v;
-    sq_low_error(L, span, "%s is an array, but `%s` is %s", what, sq_low_text(L, span),
-                 sq_val_what(L, v));
+    if (!l->type && d->kind != SQ_D_ENTRY) return *v;
+    sq_diag *e = sq_low_error(L, span, "%s is one array, but `%s` is %s", what,
+                              sq_low_text(L, span), sq_val_what(L, v));
+    sq_label(e, l->span, "declared here");
+    sq_hint(e, "take it apart: `(a, b) = ...`, or return a part: `.0`");
     return sq_poison();
   }
   sq_val r = sq_val_convert(L, v, t, span, what, d->kind == SQ_D_ENTRY);
@@ -250,7 +270,7 @@ static sq_val one_result(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *
       continue;
     }
     sq_dim want;
-    if (e->kind == SQ_E_NAME && !visible_size(L, s, e->name, &want)) {
+    if (e->kind == SQ_E_NAME && !visible_size(L, s, e->name, e->span, &want)) {
       sq_bind_add(L, s, e->name, SQ_B_SIZE, e->span, sq_val_dim(dim[axis++]));
       continue;
     }
@@ -267,11 +287,21 @@ static sq_val one_result(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_val *
   return r;
 }
 
+static bool returns_early(const sq_stmts *body) {
+  for (uint32_t k = 0; k < body->n; k++)
+    if (body->v[k]->kind == SQ_S_RETURN || returns_early(&body->v[k]->body) ||
+        returns_early(&body->v[k]->else_))
+      return true;
+  return false;
+}
+
 sq_val sq_check_results(sq_low *L, sq_scope *s, const sq_decl *d, const sq_val *v, sq_span span) {
   if (L->gave_up) return sq_poison();
   if (v->kind == SQ_V_POISON || !d->has_out) {
     if (!d->has_out && v->kind != SQ_V_NONE && v->kind != SQ_V_POISON && d->kind == SQ_D_ENTRY) {
-      sq_low_error(L, span, "`%s` declares no result, but returns one", d->name);
+      sq_diag *e = sq_low_error(L, span, "`%s` declares no result, but returns one", d->name);
+      sq_label(e, d->name_span, "declared here");
+      sq_hint(e, "a result is declared behind `->`: `%s(...) -> y`", d->name);
       return sq_poison();
     }
     return *v;
@@ -279,9 +309,11 @@ sq_val sq_check_results(sq_low *L, sq_scope *s, const sq_decl *d, const sq_val *
   uint32_t n = v->kind == SQ_V_NONE ? 0 : v->kind == SQ_V_TUPLE ? v->n : 1;
   if (d->out.n == 1 && v->kind == SQ_V_TUPLE && d->out.v[0]->has_items) n = v->n;
   if (d->out.n == 1 && v->kind == SQ_V_TUPLE && !d->out.v[0]->has_items) n = 1;
+  if (!n && returns_early(&d->body)) return sq_poison(); // said there
   if (n != d->out.n) {
     sq_diag *e = sq_low_error(L, span, "`%s` declares %u result%s, but returns %u", d->name,
                               d->out.n, d->out.n == 1 ? "" : "s", n);
+    if (v->kind == SQ_V_TUPLE) sq_label(e, span, "%s", sq_val_what(L, v));
     sq_label(e, d->name_span, "declared here");
     if (!n) sq_hint(e, "`return` stands last in the body");
     return sq_poison();
@@ -315,6 +347,8 @@ static sq_val states_read(sq_low *L, const sq_val *v, sq_span span) {
 // Lowers the body in scope s, whose names are bound.
 sq_val sq_lower_body(sq_low *L, sq_scope *s, const sq_decl *d) {
   sq_val result = {.kind = SQ_V_NONE};
+  const sq_decl *outer = L->text;
+  L->text = d;
   if (d->value) {
     L->effect_ok = d->kind == SQ_D_FN ? NULL : d->value;
     result = sq_eval_expr(L, s, d->value);
@@ -322,6 +356,7 @@ sq_val sq_lower_body(sq_low *L, sq_scope *s, const sq_decl *d) {
   } else {
     sq_lower_stmts(L, s, &d->body, &result);
   }
+  L->text = outer;
   result = states_read(L, &result, body_span(d));
   return sq_check_results(L, s, d, &result, body_span(d));
 }
@@ -330,9 +365,11 @@ static sq_val call_fn(sq_low *L, const sq_val *fn, const args *a, sq_span span, 
   const sq_decl *d = fn->decl;
   if (!sq_low_work(L, span) || !check_depth(L, fn, span)) return sq_poison();
   if (d->kind == SQ_D_PROC && (L->pure || L->at_load)) {
-    sq_diag *e = sq_low_error(L, span, "a `fn` cannot call the proc `%s`", d->name);
+    bool load = L->at_load && !L->calls;
+    sq_diag *e = sq_low_error(L, span, "%s cannot call the proc `%s`",
+                              load ? "what is computed at load" : "a `fn`", d->name);
     sq_label(e, d->name_span, "declared here");
-    sq_hint(e, "a `fn` is pure; make the caller a `proc`");
+    if (!load) sq_hint(e, "a `fn` is pure; make the caller a `proc`");
     return sq_poison();
   }
   sq_scope *s = sq_scope_new(L, SQ_SC_CALL, fn->scope);
@@ -366,12 +403,18 @@ static sq_val call_fn(sq_low *L, const sq_val *fn, const args *a, sq_span span, 
   L->pure = pure || d->kind == SQ_D_FN;
   L->size_mode = 0;
   const sq_expr *keep = L->effect_ok;
+  uint32_t errors = L->ds->errors, listed = L->ds->list.n;
   sq_val r = sq_lower_body(L, s, d);
   L->effect_ok = keep;
   L->size_mode = mode;
   L->pure = pure;
   L->calls = note.next;
   if (effects != L->effects && !effect_ok) {
+    if (L->ds->errors > errors) { // consequences of the place
+      sq_low_flush(L);
+      L->ds->errors = errors;
+      L->ds->list.n = listed;
+    }
     sq_diag *e = sq_low_error(L, span,
                               "`%s` has effects, so its call must stand alone or be a whole "
                               "right side",
@@ -384,7 +427,7 @@ static sq_val call_fn(sq_low *L, const sq_val *fn, const args *a, sq_span span, 
 
 sq_val sq_call_fn(sq_low *L, const sq_val *fn, uint32_t n, const sq_val *arg,
                   const char *const *names, const sq_span *spans, sq_span span) {
-  args a = {n, (sq_val *)arg, (const char **)names, (sq_span *)spans};
+  args a = {n, (sq_val *)arg, (const char **)names, (sq_span *)spans, NULL};
   if (!names) a.name = SQ_ARRAY(L->a, const char *, n + 1);
   return call_fn(L, fn, &a, span, true);
 }
@@ -397,8 +440,9 @@ static sq_val call_builtin(sq_low *L, sq_scope *s, const sq_expr *e, const sq_bu
       return sq_poison();
     }
   if (n < b->min_args || n > b->max_args) {
-    sq_low_error(L, e->span, "`%s` takes %d%s argument%s, but %d are given", b->name, b->min_args,
-                 b->max_args > b->min_args ? " or more" : "", b->min_args == 1 ? "" : "s", n);
+    sq_low_error(L, e->span, "`%s` takes %d%s argument%s, but %d %s given", b->name, b->min_args,
+                 b->max_args > b->min_args ? " or more" : "", b->min_args == 1 ? "" : "s", n,
+                 n == 1 ? "is" : "are");
     return sq_poison();
   }
   return b->run(L, s, e, b);
@@ -428,10 +472,12 @@ static sq_val call_value(sq_low *L, sq_scope *s, const sq_expr *e, sq_val f, boo
     a.v = SQ_ARRAY(L->a, sq_val, e->n);
     a.name = SQ_ARRAY(L->a, const char *, e->n);
     a.span = SQ_ARRAY(L->a, sq_span, e->n);
+    a.whole = SQ_ARRAY(L->a, sq_span, e->n);
     uint32_t mode = L->size_mode;
     L->size_mode = 0;
     for (uint32_t k = 0; k < a.n; k++) {
       const sq_expr *x = e->arg[k + 1];
+      a.whole[k] = x->span;
       if (x->kind == SQ_E_NAMED) {
         a.name[k] = x->name;
         x = x->arg[0];

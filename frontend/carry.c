@@ -59,7 +59,7 @@ bool sq_carry_local(sq_scope *s, const char *name, sq_val *v) {
   return false;
 }
 
-// ---- taking apart and putting together ----------------------------------------------------------
+// ---- taking apart and putting together ---------------------------------------------------------
 
 bool sq_carry_flatten(sq_low *L, const sq_val *v, sq_span span, const char *name,
                       sq_carry_values *out) {
@@ -106,9 +106,11 @@ static bool is_literal(const sq_val *v) {
 }
 
 static void differ(sq_low *L, const sq_val *v, const sq_val *like, sq_span span, sq_span like_span,
-                   const char *name) {
-  sq_diag *d = sq_low_error(L, span, "`%s` changes its type: %s before, %s after", name,
-                            sq_val_what(L, like), sq_val_what(L, v));
+                   const char *name, bool branch) {
+  sq_diag *d = branch ? sq_low_error(L, span, "`%s` differs between the branches: %s and %s", name,
+                                     sq_val_what(L, like), sq_val_what(L, v))
+                      : sq_low_error(L, span, "`%s` changes its type: %s before, %s after", name,
+                                     sq_val_what(L, like), sq_val_what(L, v));
   sq_label(d, span, "%s here", sq_val_what(L, v));
   sq_label(d, like_span, "%s here", sq_val_what(L, like));
   uint32_t ra, rb;
@@ -117,22 +119,23 @@ static void differ(sq_low *L, const sq_val *v, const sq_val *like, sq_span span,
   if (sq_val_shape(L, v, &ra, da, &ta) && sq_val_shape(L, like, &rb, db, &tb) && ra == rb &&
       ta != tb && !sq_is_float(tb) && sq_is_float(ta))
     sq_hint(d, "begin with a float: `%s = 0.0`", name);
-  else if (sq_val_shape(L, v, &ra, da, &ta) && sq_val_shape(L, like, &rb, db, &tb) && ra != rb)
+  else if (!branch && v->kind != SQ_V_TUPLE && sq_val_shape(L, v, &ra, da, &ta) &&
+           sq_val_shape(L, like, &rb, db, &tb) && ta == tb)
     sq_hint(d, "shapes may change from turn to turn in `unroll for` only");
 }
 
 // `v` as the type of the value `like`.
 sq_val sq_carry_convert(sq_low *L, const sq_val *v, const sq_val *like, sq_span span,
-                        sq_span like_span, const char *name) {
+                        sq_span like_span, const char *name, bool branch) {
   if (v->kind == SQ_V_POISON || like->kind == SQ_V_POISON) return sq_poison();
   if (like->kind == SQ_V_TUPLE || v->kind == SQ_V_TUPLE) {
     if (v->kind != like->kind || v->n != like->n) {
-      differ(L, v, like, span, like_span, name);
+      differ(L, v, like, span, like_span, name, branch);
       return sq_poison();
     }
     sq_val r = sq_val_tuple(L, v->n, v->item);
     for (uint32_t k = 0; k < v->n; k++) {
-      r.item[k] = sq_carry_convert(L, &v->item[k], &like->item[k], span, like_span, name);
+      r.item[k] = sq_carry_convert(L, &v->item[k], &like->item[k], span, like_span, name, branch);
       if (r.item[k].kind == SQ_V_POISON) return sq_poison();
     }
     return r;
@@ -141,14 +144,14 @@ sq_val sq_carry_convert(sq_low *L, const sq_val *v, const sq_val *like, sq_span 
   sq_dim da[SQ_MAX_RANK], db[SQ_MAX_RANK];
   sq_dtype ta, tb;
   if (!sq_val_shape(L, v, &ra, da, &ta) || !sq_val_shape(L, like, &rb, db, &tb)) {
-    differ(L, v, like, span, like_span, name);
+    differ(L, v, like, span, like_span, name, branch);
     return sq_poison();
   }
   bool same = ra == rb;
   for (uint32_t k = 0; same && k < ra; k++) same = sq_prove_eq(L->g->dims, da[k], db[k]) == 1;
   bool literal = is_literal(v) && tb != SQ_BOOL && (sq_is_float(tb) || !sq_is_float(ta));
   if (!same || (ta != tb && !literal)) {
-    differ(L, v, like, span, like_span, name);
+    differ(L, v, like, span, like_span, name, branch);
     return sq_poison();
   }
   if (ta == tb) return *v;

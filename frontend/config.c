@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-// ---- values as text -----------------------------------------------------------------------------
+// ---- values as text ----------------------------------------------------------------------------
 
 typedef struct text_in {
   sq_low *L;
@@ -177,7 +177,7 @@ bool sq_config_value(sq_low *L, const char *text, const sq_val *like, sq_val *ou
   return adapt(L, out, like, why);
 }
 
-// ---- the model ----------------------------------------------------------------------------------
+// ---- the model ---------------------------------------------------------------------------------
 
 static const sq_decl *find_preset(sq_low *L, const sq_decl *model, const char *name,
                                   sq_front_info *info) {
@@ -186,6 +186,11 @@ static const sq_decl *find_preset(sq_low *L, const sq_decl *model, const char *n
   for (uint32_t k = 0; k < model->decls.n; k++) {
     const sq_decl *d = model->decls.v[k];
     if (d->kind != SQ_D_PRESET) continue;
+    for (uint32_t j = 0; j < k; j++)
+      if (model->decls.v[j]->kind == SQ_D_PRESET && model->decls.v[j]->name == d->name) {
+        sq_diag *e = sq_low_error(L, d->name_span, "preset `%s` is declared twice", d->name);
+        sq_label(e, model->decls.v[j]->name_span, "first here");
+      }
     sq_push(L->a, &all, d->name);
     if (info) sq_push(L->a, &info->presets, d->name);
     if (name && !strcmp(d->name, name)) found = d;
@@ -193,14 +198,7 @@ static const sq_decl *find_preset(sq_low *L, const sq_decl *model, const char *n
   if (!name || found) return found;
   sq_diag *d =
       sq_low_error(L, (sq_span){0}, "the model `%s` has no preset `%s`", model->name, name);
-  const char *like = sq_nearest(name, all.v, all.n);
-  if (like) {
-    sq_hint(d, "did you mean `%s`?", like);
-  } else {
-    sq_text t = {.arena = L->a};
-    for (uint32_t k = 0; k < all.n; k++) sq_text_add(&t, "%s`%s`", k ? ", " : "", all.v[k]);
-    sq_hint(d, all.n ? "it has %s" : "it has none%s", all.n ? t.v : "");
-  }
+  sq_low_suggest(L, d, name, all.v, all.n);
   return NULL;
 }
 
@@ -234,8 +232,7 @@ static void unknown_defines(sq_low *L, const sq_decl *model) {
     const char *name = sq_arena_str(L->a, d, n);
     sq_diag *e = sq_low_error(L, (sq_span){0}, "-D %s: the model `%s` has no config `%s`", d,
                               model->name, name);
-    const char *like = sq_nearest(name, near.v, near.n);
-    if (like) sq_hint(e, "did you mean `%s`?", like);
+    sq_low_suggest(L, e, name, near.v, near.n);
   }
 }
 
@@ -250,10 +247,20 @@ static void check_presets(sq_low *L, const sq_decl *model) {
       for (uint32_t i = 0; i < near.n; i++) found |= near.v[i] == b->name;
       if (found) continue;
       sq_diag *d = sq_low_error(L, b->span, "the model has no config `%s`", b->name);
-      const char *like = sq_nearest(b->name, near.v, near.n);
-      if (like) sq_hint(d, "did you mean `%s`?", like);
+      sq_low_suggest(L, d, b->name, near.v, near.n);
     }
   }
+}
+
+// The value of one constant in a preset; poison after a message.
+static sq_val preset_value(sq_low *L, sq_scope *s, const sq_lhs *b, const sq_val *like) {
+  const char *why = NULL;
+  sq_val v = {.kind = SQ_V_WORD, .s = b->value->name};
+  if (like->kind != SQ_V_WORD || b->value->kind != SQ_E_NAME) v = sq_eval_size_expr(L, s, b->value);
+  if (v.kind == SQ_V_POISON || adapt(L, &v, like, &why)) return v;
+  sq_diag *d = sq_low_error(L, b->value->span, "config `%s`: %s", b->name, why);
+  sq_hint(d, "the default is %s", sq_val_text(L, like));
+  return sq_poison();
 }
 
 sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *info) {
@@ -274,8 +281,10 @@ sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *
   for (uint32_t k = 0; k < model->formals.n; k++) {
     const sq_formal *f = model->formals.v[k];
     sq_val v;
-    if (sq_lookup_here(root->scope, f->name)) {
-      sq_low_error(L, f->span, "config `%s` is declared twice", f->name);
+    const sq_bind *old = sq_lookup_here(root->scope, f->name);
+    if (old) {
+      sq_diag *d = sq_low_error(L, f->span, "config `%s` is declared twice", f->name);
+      sq_label(d, old->span, "first here");
       continue;
     }
     if (!f->value) {
@@ -289,17 +298,14 @@ sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *
       v = sq_eval_size_expr(L, root->scope, f->value);
     }
     sq_val like = v;
-    for (uint32_t j = 0; preset && j < preset->binds.n; j++) {
-      const sq_lhs *b = preset->binds.v[j];
-      if (b->name != f->name || v.kind == SQ_V_POISON) continue;
-      const char *why = NULL;
-      if (like.kind == SQ_V_WORD && b->value->kind == SQ_E_NAME) {
-        v = (sq_val){.kind = SQ_V_WORD, .s = b->value->name};
-      } else {
-        v = sq_eval_size_expr(L, root->scope, b->value);
+    for (uint32_t p = 0; p < model->decls.n; p++) {
+      const sq_decl *d = model->decls.v[p];
+      for (uint32_t j = 0; d->kind == SQ_D_PRESET && j < d->binds.n; j++) {
+        const sq_lhs *b = d->binds.v[j];
+        if (!b || b->name != f->name || like.kind == SQ_V_POISON) continue;
+        sq_val own = preset_value(L, root->scope, b, &like);
+        if (d == preset) v = own;
       }
-      if (v.kind != SQ_V_POISON && !adapt(L, &v, &like, &why))
-        sq_low_error(L, b->value->span, "config `%s`: %s", f->name, why);
     }
     const char *text = given_value(L, f->name), *why = NULL;
     if (text && v.kind != SQ_V_POISON && !sq_config_value(L, text, &like, &v, &why)) {

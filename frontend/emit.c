@@ -18,7 +18,7 @@ static bool in_list(uint32_t n, sq_ivar *const *axis, sq_ivar *v) {
   return false;
 }
 
-// ---- keyed reductions -------------------------------------------------------------------------
+// ---- keyed reductions --------------------------------------------------------------------------
 // sum(i where at[i] == n) x[i], n an index bound outside: one pass over i that adds to place at[i].
 
 static bool reads_data(const sq_sx *e) {
@@ -151,7 +151,7 @@ sq_value *sq_emit_reduce(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
   return sq_node_result(L->g, G.node, t, name);
 }
 
-// ---- inner reductions -------------------------------------------------------------------------
+// ---- inner reductions --------------------------------------------------------------------------
 
 static uint32_t order_of(const sq_ivars *order, const sq_ivar *v) {
   for (uint32_t k = 0; k < order->n; k++)
@@ -209,7 +209,7 @@ sq_sx *sq_emit_inner(sq_low *L, sq_sx *e, const sq_ivars *order, const sq_guard_
   return read_at(L, v, f.n, f.v, e->span);
 }
 
-// ---- whole values -----------------------------------------------------------------------------
+// ---- whole values ------------------------------------------------------------------------------
 
 static bool same_set(const sq_ivars *f, uint32_t n, sq_ivar *const *axis) {
   if (f->n != n) return false;
@@ -247,7 +247,7 @@ sq_value *sq_emit_value(sq_low *L, sq_sx *root, uint32_t n, sq_ivar *const *axis
   return sq_node_result(L->g, G.node, t, name);
 }
 
-// ---- writes -----------------------------------------------------------------------------------
+// ---- writes ------------------------------------------------------------------------------------
 
 static void add_last(sq_low *L, sq_node *n, sq_value *v) {
   sq_value **in = SQ_ARRAY(L->a, sq_value *, n->n_in + 1);

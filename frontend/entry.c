@@ -23,7 +23,7 @@ static sq_dim input_extent(sq_low *L, sq_scope *s, const sq_lhs *l, const sq_exp
     sq_val v;
     sq_bind *b = sq_lookup(L, s, e->name, &v);
     if (b && v.kind == SQ_V_POISON) return (sq_dim){0};
-    if (b && (v.kind == SQ_V_DIM || v.kind == SQ_V_TENSOR))
+    if (b && (v.kind == SQ_V_DIM || v.kind == SQ_V_TENSOR || b->kind == SQ_B_CONFIG))
       return sq_val_size(L, &v, e->span, "the extent of an input");
     sq_sym sym = sq_sym_new(L->g->dims, e->name, SQ_SYM_SIZE);
     sq_dim d = sq_dim_sym(L->g->dims, sym);
@@ -71,6 +71,13 @@ static bool declare_inputs(sq_low *L, sq_scope *s, const sq_decl *d) {
         ok = false;
       }
   }
+  for (uint32_t k = 0; k < d->out.n; k++)
+    for (uint32_t j = 0; j < k; j++)
+      if (d->out.v[k]->name && d->out.v[j]->name == d->out.v[k]->name) {
+        sq_diag *e =
+            sq_low_error(L, d->out.v[k]->span, "output `%s` is declared twice", d->out.v[k]->name);
+        sq_label(e, d->out.v[j]->span, "first here");
+      }
   // Arguments are made in order; shapes may name scalars that come later.
   sq_value **arg = SQ_ARRAY(L->a, sq_value *, d->in.n + 1);
   for (uint32_t k = 0; k < d->in.n; k++) {
@@ -130,7 +137,7 @@ void sq_lower_entry(sq_low *L, sq_inst *root, sq_decl *d) {
     if (d->in.n || d->out.n)
       sq_low_error(L, d->name_span, "`reset` takes no input and gives no result");
     sq_node_new(g, L->b, SQ_OP_RESET, d->name_span, 0, NULL);
-    L->effects++;
+    sq_low_effect(L, d->name_span);
   }
   sq_val r = sq_lower_body(L, s, d);
   sq_carry_values out = {0};

@@ -14,6 +14,10 @@ static sq_val eval_name(sq_low *L, sq_scope *s, const sq_expr *e) {
   for (size_t k = 0; k < sizeof constants / sizeof *constants; k++)
     if (!strcmp(e->name, constants[k].name)) return sq_val_float(constants[k].f);
   const sq_builtin *b = sq_builtin_find(e->name);
+  if (b && !strcmp(e->name, "params")) {
+    sq_low_error(L, e->span, "trees of parameters (`params`) are not built yet");
+    return sq_poison();
+  }
   if (b) return (sq_val){.kind = SQ_V_BUILTIN, .i = b - sq_builtin_table};
   sq_unknown_name(L, s, e->span, e->name, "name");
   return sq_poison();
@@ -103,8 +107,7 @@ static bool word_beside(sq_low *L, sq_scope *s, const sq_expr *e, const sq_val *
     if (words.v[k] == e->name) return true;
   (void)s;
   sq_diag *d = sq_low_error(L, e->span, "`%s` is none of the choices of `%s`", e->name, f->name);
-  const char *like = sq_nearest(e->name, words.v, words.n);
-  if (like) sq_hint(d, "did you mean `%s`?", like);
+  sq_low_suggest(L, d, e->name, words.v, words.n);
   *out = sq_poison();
   return true;
 }

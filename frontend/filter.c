@@ -80,7 +80,7 @@ static void close_top(sq_syntax *ps) {
 static void close_above(sq_syntax *ps, uint32_t keep, const sq_token *t) {
   if (ps->n_open <= keep) return;
   const sq_bracket *b = &ps->open[ps->n_open - 1];
-  if (!b->excused) {
+  if (!b->excused && !ps->fatal) {
     sq_diag *d = sq_syntax_error(ps, b->span, "`%c` is not closed", b->token);
     if (t->kind == END_FILE)
       sq_hint(d, "the file ends before its `%c`", closer(b->token));
@@ -136,11 +136,36 @@ static uint32_t innermost_block(const sq_syntax *ps) {
   return k;
 }
 
+// `f(a; b)`: the bracket that is open at `at` is closed behind it, on the same line.
+static bool closed_on_line(const sq_syntax *ps, uint32_t at) {
+  uint32_t depth = 1;
+  for (; ps->text[at] && ps->text[at] != '\n' && ps->text[at] != '#'; at++) {
+    if (strchr("([{", ps->text[at])) depth++;
+    if (strchr(")]}", ps->text[at]) && !--depth) return ps->text[at] != '}';
+  }
+  return false;
+}
+
+static bool stray_separator(sq_syntax *ps, sq_token *t) {
+  if (t->kind != SEP || !ps->n_open || ps->open[ps->n_open - 1].token == '{' ||
+      !closed_on_line(ps, t->span.end))
+    return false;
+  const sq_bracket *b = &ps->open[ps->n_open - 1];
+  if (!ps->skip) {
+    sq_diag *d = sq_syntax_error(ps, t->span, "`;` inside `%c`", b->token);
+    sq_label(d, b->span, "opened here");
+    sq_hint(d, "what stands in brackets is separated by `,`");
+  }
+  t->kind = ',';
+  return true;
+}
+
 static void fill(sq_syntax *ps) {
   ps->queue_at = ps->queue_n = 0;
   while (!ps->queue_n) {
     sq_token t = scan(ps);
     if (t.kind == END_FILE) close_above(ps, 0, &t);
+    stray_separator(ps, &t);
     if (t.kind == SEP || t.kind == '{' || (t.first && begins(t.kind)))
       close_above(ps, innermost_block(ps), &t);
     bool head = t.kind == ')' && ps->n_open && ps->open[ps->n_open - 1].head;

@@ -14,7 +14,8 @@ static sq_decl *find_model(sq_low *L, const sq_file *f) {
     model = d;
   }
   if (!model && L->ds->errors == 0)
-    sq_low_error(L, (sq_span){f->source, 0, 0}, "the file holds no `model`");
+    sq_hint(sq_low_error(L, (sq_span){f->source, 0, 0}, "the file holds no `model`"),
+            "what can be run is declared as `model name(constants) { ... entry ... }`");
   return model;
 }
 
@@ -35,7 +36,8 @@ static sq_graph *compile(sq_low *L, sq_file *f, sq_front_info *info) {
   L->f = NULL;
   L->b = NULL;
   if (!L->entries.n && L->ds->errors == 0)
-    sq_low_error(L, model->name_span, "model `%s` has no `entry`", model->name);
+    sq_hint(sq_low_error(L, model->name_span, "model `%s` has no `entry`", model->name),
+            "what can be called is declared as `entry forward(x[N]) -> y[N] { ... }`");
   sq_lower_reset_entry(L, root);
   if (!L->ds->errors) sq_low_sizes(L);
   sq_low_flush(L);
@@ -64,13 +66,6 @@ sq_graph *sq_front_compile_text(sq_ctx *ctx, const char *name, const char *text,
                                 const sq_front_options *o, sq_front_info *info) {
   sq_low *L = begin(ctx, o);
   sq_file *f = NULL;
-  size_t bad = 0;
-  if (!sq_is_utf8(text, size, &bad)) {
-    uint32_t source = sq_diags_source(L->ds, name, text, size);
-    sq_low_error(L, (sq_span){source, (uint32_t)bad, (uint32_t)bad + 1},
-                 "the file is not UTF-8 text");
-    return NULL;
-  }
   if (!sq_load_text(L, name, text, size, &f)) return NULL;
   return compile(L, f, info);
 }

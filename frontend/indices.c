@@ -10,6 +10,8 @@ static sq_bind *bind_index(sq_low *L, sq_axes *x, const sq_expr *e, sq_val v) {
     sq_label(d, b->span, "the loop is here");
     sq_hint(d, "to write one element use `<-`");
     x->bad = true;
+    for (uint32_t k = 0; k < x->n; k++)
+      if (x->iv[k] && x->iv[k]->name == e->name) x->iv[k]->bad = true;
   }
   if (sq_lookup_here(x->scope, e->name)) {
     sq_low_error(L, e->span, "index `%s` stands twice in one list", e->name);
@@ -91,6 +93,13 @@ static void ranged(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *name, const
   bind_index(L, x, name, index_val(L, iv));
 }
 
+// Names in a faulty range are not said to be unknown as well.
+static void bind_faulty(sq_low *L, sq_axes *x, const sq_expr *e, uint32_t depth) {
+  if (e->kind == SQ_E_NAME && !sq_lookup(L, x->scope, e->name, NULL))
+    sq_bind_add(L, x->scope, e->name, SQ_B_INDEX, e->span, sq_poison());
+  for (uint32_t k = 0; k < e->n && depth < 20; k++) bind_faulty(L, x, e->arg[k], depth + 1);
+}
+
 // `n < m limit B`: m is data; from here on a name m stands for the size.
 static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *outer) {
   const sq_expr *c = e->arg[0];
@@ -101,7 +110,10 @@ static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *
   iv->fixed = true;
   iv->extent = sq_dim_const(L->g->dims, 1);
   if (!form || !bound.i) {
-    if (!form) sq_low_error(L, e->span, "a run-time extent is written `i < n limit B`");
+    if (!form) {
+      sq_low_error(L, e->span, "a run-time extent is written `i < n limit B`");
+      bind_faulty(L, x, e, 0);
+    }
     x->bad = true;
     if (form) bind_index(L, x, c->arg[0], index_val(L, iv));
     return;
@@ -166,8 +178,11 @@ sq_axes sq_bind_axes(sq_low *L, sq_scope *s, uint32_t n, sq_expr *const *item, b
       sq_diag *d = sq_low_error(L, e->span,
                                 e->kind == SQ_E_DOTS ? "`..` stands once in a list of indices"
                                                      : "the name of an index is expected here");
-      if (!reduction && e->kind != SQ_E_DOTS)
+      if (e->kind == SQ_E_COMPARE || e->kind == SQ_E_LIMIT)
+        sq_hint(d, "a range is written `i < n` or `i in a .. b`");
+      else if (!reduction && e->kind != SQ_E_DOTS)
         sq_hint(d, "`=` defines a whole array; to write a slice use `<-`");
+      bind_faulty(L, &x, e, 0);
       x.iv[k] = sq_ivar_new(L, NULL, e->span, sq_dim_const(L->g->dims, 1));
       x.iv[k]->bad = true;
       x.bad = true;
@@ -200,7 +215,7 @@ bool sq_axes_list(sq_low *L, sq_axes *x, sq_ivars *out, sq_span span) {
   return ok;
 }
 
-// ---- arrays and definitions -------------------------------------------------------------------
+// ---- arrays and definitions --------------------------------------------------------------------
 
 static sq_val array_of(sq_low *L, sq_axes *x, const sq_val *v, sq_span span) {
   if (v->kind == SQ_V_TUPLE) {

@@ -4,7 +4,7 @@
 
 enum { MAX_INSTANCES = 65536, MAX_NAMES = 64, MAX_DEPTH = 64 };
 
-// ---- names in the checkpoint --------------------------------------------------------------------
+// ---- names in the checkpoint -------------------------------------------------------------------
 
 typedef struct piece { // of an `as` string: text, or an expression in braces
   const char *text;
@@ -12,13 +12,27 @@ typedef struct piece { // of an `as` string: text, or an expression in braces
 } piece;
 typedef SQ_VEC(piece) pieces;
 
+// Places in a text made up here are those of the string that it was taken from.
+static void move_spans(sq_expr *e, sq_span begin, uint32_t prefix) {
+  if (!e) return;
+  e->span.file = begin.file;
+  e->span.begin += begin.begin - prefix;
+  e->span.end += begin.begin - prefix;
+  for (uint32_t k = 0; k < e->n; k++) move_spans(e->arg[k], begin, prefix);
+  move_spans(e->where, begin, prefix);
+  move_spans(e->body, begin, prefix);
+}
+
 static const sq_expr *brace_expr(sq_low *L, const char *text, size_t n, sq_span span) {
-  char *src = sq_arena_fmt(L->a, "x = %.*s", (int)n, text);
+  static const char prefix[] = "x = ";
+  char *src = sq_arena_fmt(L->a, "%s%.*s", prefix, (int)n, text);
   uint32_t before = L->ds->errors, listed = L->ds->list.n;
   uint32_t file = sq_diags_source(L->ds, "a name", src, strlen(src));
   sq_ast *ast = sq_parse(L->ctx, file);
-  if (L->ds->errors == before && ast && ast->decls.n == 1 && ast->decls.v[0]->kind == SQ_D_DEFINE)
+  if (L->ds->errors == before && ast && ast->decls.n == 1 && ast->decls.v[0]->kind == SQ_D_DEFINE) {
+    move_spans(ast->decls.v[0]->value, span, sizeof prefix - 1);
     return ast->decls.v[0]->value;
+  }
   L->ds->list.n = listed; // said in the user's own text instead
   L->ds->errors = before;
   sq_low_error(L, span, "`{%.*s}` in a name is no expression", (int)n, text);
@@ -39,7 +53,9 @@ static bool split_name(sq_low *L, const sq_expr *s, pieces *out) {
       sq_low_error(L, s->span, "`{` without `}` in a name");
       return false;
     }
-    const sq_expr *e = brace_expr(L, open + 1, (size_t)(close - open) - 1, s->span);
+    uint32_t at = s->span.begin + 1 + (uint32_t)(open + 1 - s->name); // behind the quote: raw text
+    size_t n = (size_t)(close - open) - 1;
+    const sq_expr *e = brace_expr(L, open + 1, n, (sq_span){s->span.file, at, at + (uint32_t)n});
     if (!e) return false;
     sq_push(L->a, out, (piece){NULL, e});
     p = close + 1;
@@ -47,21 +63,17 @@ static bool split_name(sq_low *L, const sq_expr *s, pieces *out) {
   return true;
 }
 
-static bool join_name(sq_low *L, const pieces *ps, sq_scope *scope, sq_span span, sq_text *t) {
+static bool join_name(sq_low *L, const pieces *ps, sq_scope *scope, sq_text *t) {
   for (uint32_t k = 0; k < ps->n; k++) {
     if (ps->v[k].text) {
       sq_text_add(t, "%s", ps->v[k].text);
       continue;
     }
-    uint32_t errors = L->ds->errors;
     sq_val v = sq_eval_size_expr(L, scope, ps->v[k].e);
-    if (v.kind == SQ_V_POISON) {
-      if (L->ds->errors > errors) sq_low_error(L, span, "a name cannot be made from this");
-      return false;
-    }
+    if (v.kind == SQ_V_POISON) return false;
     int64_t i;
     if (v.kind != SQ_V_STRING && v.kind != SQ_V_WORD && !sq_val_const_int(L, &v, &i)) {
-      sq_low_error(L, span, "`{..}` in a name is %s; an integer or a string is needed",
+      sq_low_error(L, ps->v[k].e->span, "`{..}` in a name is %s; an integer or a string is needed",
                    sq_val_what(L, &v));
       return false;
     }
@@ -117,7 +129,7 @@ static bool inst_paths(sq_low *L, sq_inst *inst, const char ***list, uint32_t *n
         if (!inst->names.n) {
           sq_text_add(&t, "%s", inst->name);
           if (inst->in_array) sq_text_add(&t, ".%lld", (long long)inst->index[member]);
-        } else if (!join_name(L, &own[j], scope, inst->names.v[j]->span, &t)) {
+        } else if (!join_name(L, &own[j], scope, &t)) {
           return false;
         }
         text[j] = t.v ? t.v : "";
@@ -146,9 +158,7 @@ static bool param_names(sq_low *L, sq_inst *inst, const sq_decl *d, const char *
   for (uint32_t j = 0; j < d->names.n; j++) {
     pieces ps = {0};
     sq_text t = {.arena = L->a};
-    if (!split_name(L, d->names.v[j], &ps) ||
-        !join_name(L, &ps, inst->scope, d->names.v[j]->span, &t))
-      return false;
+    if (!split_name(L, d->names.v[j], &ps) || !join_name(L, &ps, inst->scope, &t)) return false;
     text[j] = t.v ? t.v : "";
   }
   const char **out = SQ_ARRAY(L->a, const char *, (uint64_t)inst->count *n_up *n_own);
@@ -179,7 +189,7 @@ const char **sq_inst_state_names(sq_low *L, sq_inst *inst, const char *name) {
   return out;
 }
 
-// ---- declarations -----------------------------------------------------------------------------
+// ---- declarations ------------------------------------------------------------------------------
 
 static bool declare_once(sq_low *L, sq_inst *inst, const char *name, sq_span span) {
   sq_bind *old = sq_lookup_here(inst->scope, name);
@@ -204,10 +214,24 @@ static void declare_param(sq_low *L, sq_inst *inst, sq_decl *d) {
     ok = false;
   }
   sq_dim dim[SQ_MAX_RANK];
+  if (d->kept) {
+    sq_diag *e = sq_low_error(L, d->span, "`kept` belongs to a `state`, not to a `param`");
+    sq_hint(e, "`reset` leaves parameters alone");
+  }
   for (uint32_t k = 0; k < l->n && k < SQ_MAX_RANK; k++) {
     int64_t c;
+    const sq_expr *e = l->item[k];
+    if (e->kind == SQ_E_NAME && !sq_lookup(L, inst->scope, e->name, NULL)) {
+      sq_diag *u = sq_unknown_name(L, inst->scope, e->span, e->name, "size");
+      sq_hint(u, "the axes of a parameter are config");
+      ok = false;
+      continue;
+    }
     dim[k] = sq_eval_size(L, inst->scope, l->item[k], "the extent of a parameter");
-    if (dim[k].i && (!sq_dim_is_const(L->g->dims, dim[k], &c) || c < 0 || c > INT32_MAX)) {
+    if (dim[k].i && sq_dim_is_const(L->g->dims, dim[k], &c) && c > INT32_MAX) {
+      sq_low_error(L, l->item[k]->span, "the extent of a parameter is larger than %d", INT32_MAX);
+      dim[k].i = 0;
+    } else if (dim[k].i && (!sq_dim_is_const(L->g->dims, dim[k], &c) || c < 0)) {
       sq_low_error(L, l->item[k]->span,
                    "the extent of a parameter is %s; it must be a fixed number",
                    sq_dim_str(L, dim[k]));
@@ -228,7 +252,7 @@ static void declare_param(sq_low *L, sq_inst *inst, sq_decl *d) {
   sq_bind_add(L, inst->scope, l->name, SQ_B_DECL, l->span, v);
 }
 
-// ---- arguments of modules -----------------------------------------------------------------------
+// ---- arguments of modules ----------------------------------------------------------------------
 
 // Binds formals to the arguments of a call; false after a message.
 static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_scope *s, sq_val *out,
@@ -250,11 +274,10 @@ static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_sco
         SQ_VEC(const char *) near = {0};
         for (uint32_t j = 0; j < n; j++) sq_push(L->a, &near, m->formals.v[j]->name);
         d = sq_low_error(L, x->span, "module `%s` has no argument `%s`", m->name, x->name);
-        const char *like = sq_nearest(x->name, near.v, near.n);
-        if (like) sq_hint(d, "did you mean `%s`?", like);
+        sq_low_suggest(L, d, x->name, near.v, near.n);
       } else {
-        d = sq_low_error(L, x->span, "module `%s` takes %u argument%s, but %u are given", m->name,
-                         n, n == 1 ? "" : "s", call->n - 1);
+        d = sq_low_error(L, x->span, "module `%s` takes %u argument%s, but %u %s given", m->name, n,
+                         n == 1 ? "" : "s", call->n - 1, call->n == 2 ? "is" : "are");
       }
       sq_label(d, m->name_span, "declared here");
       return false;
@@ -478,7 +501,7 @@ done:
   sq_bind_add(L, parent->scope, l->name, SQ_B_DECL, l->span, v);
 }
 
-// ---- the declarations of a module ---------------------------------------------------------------
+// ---- the declarations of a module --------------------------------------------------------------
 
 static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states);
 
@@ -524,6 +547,7 @@ static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
     break;
   case SQ_D_FN:
   case SQ_D_PROC:
+    sq_check_formals(L, d);
     if (declare_once(L, inst, d->name, d->name_span))
       sq_bind_add(L, inst->scope, d->name, SQ_B_DECL, d->name_span,
                   (sq_val){.kind = SQ_V_FN, .decl = d, .scope = inst->scope});

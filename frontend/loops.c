@@ -3,7 +3,7 @@
 
 enum { MAX_UNROLL = 65536 };
 
-// ---- carried names ----------------------------------------------------------------------------
+// ---- carried names -----------------------------------------------------------------------------
 
 typedef struct carried {
   uint32_t n;
@@ -65,7 +65,7 @@ static bool yield_carried(sq_low *L, sq_scope *s, const carried *c, sq_carry_val
   bool ok = true;
   for (uint32_t k = 0; k < c->n; k++) {
     sq_bind *b = sq_lookup_here(s, c->name[k]);
-    sq_val v = sq_carry_convert(L, &b->val, &c->like[k], b->span, c->first[k], c->name[k]);
+    sq_val v = sq_carry_convert(L, &b->val, &c->like[k], b->span, c->first[k], c->name[k], false);
     ok &= v.kind != SQ_V_POISON && sq_carry_flatten(L, &v, b->span, c->name[k], out);
   }
   return ok;
@@ -223,7 +223,7 @@ static bool lower_mapped(sq_low *L, sq_scope *s, const sq_stmt *st,
   return true;
 }
 
-// ---- for --------------------------------------------------------------------------------------
+// ---- for ---------------------------------------------------------------------------------------
 
 static void unroll(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_val lo = st->lo ? sq_eval_size_expr(L, s, st->lo) : sq_val_int(L, 0);
@@ -264,7 +264,9 @@ static sq_value *bound_value(sq_low *L, const sq_val *v, sq_span span) {
   if (x.n_own || sq_is_float(x.root->dtype) || x.root->dtype == SQ_BOOL) {
     sq_diag *d = sq_low_error(L, span, "the range of a loop is an integer, but `%s` is %s",
                               sq_low_text(L, span), sq_val_what(L, v));
-    if (!x.n_own && sq_is_float(x.root->dtype)) sq_hint(d, "convert it: `i32(...)`");
+    if (!x.n_own && sq_is_float(x.root->dtype))
+      sq_hint(d, "convert it: `i32(%s)`", sq_low_text(L, span));
+    if (x.n_own) sq_hint(d, "the extent of its first axis is `size(%s, 0)`", sq_low_text(L, span));
     return NULL;
   }
   sq_ivars f = {0};
@@ -337,7 +339,7 @@ void sq_lower_for(sq_low *L, sq_scope *s, const sq_stmt *st) {
   }
 }
 
-// ---- while ------------------------------------------------------------------------------------
+// ---- while -------------------------------------------------------------------------------------
 
 static void lower_while(sq_low *L, sq_scope *s, const sq_stmt *st) {
   carried c = {0};
@@ -356,8 +358,9 @@ static void lower_while(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_scope *test = sq_scope_new(L, SQ_SC_BLOCK, s);
   bind_carried(L, test, &c, region_args(L, L->b, &c));
   uint64_t effects = L->effects;
+  uint32_t faults = L->ds->errors;
   sq_sx *cond = sq_eval_cond(L, test, st->cond);
-  if (effects != L->effects)
+  if (effects != L->effects && faults == L->ds->errors)
     sq_low_error(L, st->cond->span, "the condition of a loop has no effects");
   sq_carry_values yes = {0};
   sq_value *v = cond ? sq_emit_value(L, cond, 0, NULL, st->cond->span, NULL) : NULL;
@@ -388,7 +391,7 @@ void sq_lower_while(sq_low *L, sq_scope *s, const sq_stmt *st) {
   if (!lower_mapped(L, s, st, lower_while)) lower_while(L, s, st);
 }
 
-// ---- if ---------------------------------------------------------------------------------------
+// ---- if ----------------------------------------------------------------------------------------
 
 // A literal takes the type of the other side.
 static bool unify(sq_low *L, sq_val *a, sq_val *b, sq_span sa, sq_span sb, const char *name,
@@ -396,12 +399,12 @@ static bool unify(sq_low *L, sq_val *a, sq_val *b, sq_span sa, sq_span sb, const
   bool la = a->kind == SQ_V_FLOAT || (a->kind == SQ_V_DIM && a->lit);
   if (la && b->kind != SQ_V_TUPLE) {
     L->b = ba;
-    *a = sq_carry_convert(L, a, b, sa, sb, name);
+    *a = sq_carry_convert(L, a, b, sa, sb, name, true);
     L->b = bb;
     return a->kind != SQ_V_POISON;
   }
   L->b = bb;
-  *b = sq_carry_convert(L, b, a, sb, sa, name);
+  *b = sq_carry_convert(L, b, a, sb, sa, name, true);
   return b->kind != SQ_V_POISON;
 }
 
@@ -523,7 +526,7 @@ void sq_lower_if(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result) {
   lower_if_run(L, s, st, x.root);
 }
 
-// ---- scan -------------------------------------------------------------------------------------
+// ---- scan --------------------------------------------------------------------------------------
 
 typedef struct sq_scan {
   struct sq_scan *next; // enclosing
@@ -593,7 +596,8 @@ static void lower_scan(sq_low *L, sq_scope *s, const sq_stmt *st) {
   bind_carried(L, inner, &c, args);
   sq_lower_stmts(L, inner, &st->body, NULL);
   if (effects != L->effects) {
-    sq_diag *d = sq_low_error(L, st->span, "a `scan` has no effects");
+    sq_diag *d = sq_low_error(L, L->effect_at, "a `scan` has no effects");
+    sq_label(d, st->name_span, "inside this `scan`");
     sq_hint(d, "use `for`, or carry the value by `with`");
   }
   sq_carry_values out = {0};
@@ -650,7 +654,8 @@ void sq_lower_scan(sq_low *L, sq_scope *s, const sq_stmt *st) {
 void sq_lower_emit(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_scan *sc = L->scan;
   if (!sc) {
-    sq_low_error(L, st->span, "`emit` stands in a `scan`");
+    sq_diag *d = sq_low_error(L, st->span, "`emit` stands in the body of a `scan` only");
+    sq_hint(d, "elsewhere an array is filled by `<-`: `y[t] <- ...`");
     return;
   }
   if (sc->body != L->b) {
@@ -658,6 +663,10 @@ void sq_lower_emit(sq_low *L, sq_scope *s, const sq_stmt *st) {
                               "`emit` stands in the body of its `scan`, not in a loop or "
                               "branch inside");
     sq_hint(d, "choose the value by `select` and emit it once a turn");
+    for (uint32_t k = 0; k < st->inits.n; k++)
+      sq_push(
+          L->a, &sc->emitted,
+          (sq_bind){.name = st->inits.v[k]->name, .span = d->labels.v[0].span, .val = sq_poison()});
     return;
   }
   for (uint32_t k = 0; k < st->inits.n; k++) {
@@ -667,6 +676,8 @@ void sq_lower_emit(sq_low *L, sq_scope *s, const sq_stmt *st) {
           sq_low_error(L, l->span, "the first index of what is emitted is the loop's: `%s[%s]`",
                        l->name, sc->index);
       (void)d;
+      sq_push(L->a, &sc->emitted,
+              (sq_bind){.name = l->name, .kind = SQ_B_LOCAL, .span = l->span, .val = sq_poison()});
       continue;
     }
     sq_val v;

@@ -20,7 +20,7 @@ typedef struct sq_scope sq_scope;
 typedef struct sq_inst sq_inst;
 typedef struct sq_val sq_val;
 
-// ---- index variables --------------------------------------------------------------------------
+// ---- index variables ---------------------------------------------------------------------------
 // Counts from 0 to its extent, which is written, or taken from the first axis that it reads alone.
 typedef struct sq_ivar {
   const char *name;   // NULL: an axis of a value without a name of its own
@@ -28,12 +28,13 @@ typedef struct sq_ivar {
   sq_dim extent;      // {0}: not known yet
   bool fixed;         // the range was written: plain reads are checked against it, not compared
   bool bad;           // a fault was reported
+  bool guarded;       // a read with `else` has it
   sq_span from;       // where the extent comes from
   struct sq_ivar *is; // the variable that it was made equal to
   uint32_t id;        // order of creation: the order of axes
 } sq_ivar;
 
-// ---- trees ------------------------------------------------------------------------------------
+// ---- trees -------------------------------------------------------------------------------------
 typedef enum sq_sx_kind {
   SQ_SX_FLOAT,  // f
   SQ_SX_INT,    // i
@@ -86,7 +87,7 @@ typedef struct sq_ex {
   sq_ivar **own;
 } sq_ex;
 
-// ---- values -----------------------------------------------------------------------------------
+// ---- values ------------------------------------------------------------------------------------
 // Which instance of a class: a constant, a scalar value, or (ix) a tree over indices of a
 // definition,
 // `[l: layer[l].weight]`. `many`: the class has instance numbers.
@@ -140,7 +141,7 @@ struct sq_val {
   sq_insts *insts;
 };
 
-// ---- scopes -----------------------------------------------------------------------------------
+// ---- scopes ------------------------------------------------------------------------------------
 typedef enum sq_bind_kind {
   SQ_B_LOCAL,  // bound by `=`, an argument
   SQ_B_CONFIG, // argument of a module or model
@@ -183,7 +184,7 @@ struct sq_scope {
   SQ_VEC(sq_scope *) uses; // FILE
 };
 
-// ---- instances --------------------------------------------------------------------------------
+// ---- instances ---------------------------------------------------------------------------------
 // All instances of a module text with equal arguments at one place are one class: `count` copies.
 struct sq_inst {
   sq_decl *decl;
@@ -214,7 +215,7 @@ struct sq_insts {
   sq_span span;
 };
 
-// ---- facts and guards -------------------------------------------------------------------------
+// ---- facts and guards --------------------------------------------------------------------------
 // Conditions that hold where something is computed; newest first.
 typedef struct sq_guard_list {
   const struct sq_guard_list *next;
@@ -249,6 +250,11 @@ typedef struct sq_range_note { // the range of a scalar value (a loop's index)
   sq_dim lo, hi;               // lo <= v < hi
 } sq_range_note;
 
+typedef struct sq_unknown { // a name that was reported
+  const char *name;
+  const sq_decl *text;
+} sq_unknown;
+
 struct sq_low {
   sq_ctx *ctx;
   sq_arena *a;
@@ -275,28 +281,34 @@ struct sq_low {
   SQ_VEC(sq_sx *) size_tree;   // by value id: what a scalar is made of, if of sizes
   SQ_VEC(uint32_t) grown;      // by growing symbol: values below this id are older
   uint32_t next_ivar, walk, next_gen;
-  uint32_t depth;     // of nested expressions
-  uint32_t size_mode; // > 0: in a size or position, where `/` must be exact
-  uint64_t effects;   // writes and other effects so far
-  uint64_t work;      // statements lowered: a bound against runaway unrolling
+  uint32_t depth;      // of nested expressions
+  uint32_t size_mode;  // > 0: in a size or position, where `/` must be exact
+  const sq_decl *text; // the function whose text is being lowered, or NULL
+  SQ_VEC(sq_unknown) unknown;
+  uint32_t stale_said; // 1 + the id of the value last reported by sq_low_stale
+  uint64_t effects;    // writes and other effects so far
+  sq_span effect_at;   // the newest
+  uint64_t work;       // statements lowered: a bound against runaway unrolling
   bool gave_up, said_large;
   sq_diag *last; // the newest error, and the calls around it
   SQ_VEC(const char *) chain;
 };
 
-// ---- diagnostics (resolve.c) ------------------------------------------------------------------
+// ---- diagnostics (resolve.c) -------------------------------------------------------------------
 // As sq_error, without repeating what was said at the same place; adds the chain of calls.
 sq_diag *sq_low_error(sq_low *L, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void sq_low_flush(sq_low *L);                     // after the last error
 const char *sq_low_text(sq_low *L, sq_span span); // source text, shortened
+// A hint: the nearest of these names, or all of them when they are few.
+void sq_low_suggest(sq_low *L, sq_diag *d, const char *word, const char *const *names, uint32_t n);
 const char *sq_dim_str(sq_low *L, sq_dim d);
 const char *sq_val_what(sq_low *L, const sq_val *v); // "a list", "an array [N, 32]"
 
 // Sizes of everything in the graph (sizes.c).
 void sq_low_sizes(sq_low *L);
 
-// ---- scopes (resolve.c) -----------------------------------------------------------------------
+// ---- scopes (resolve.c) ------------------------------------------------------------------------
 sq_scope *sq_scope_new(sq_low *L, sq_scope_kind kind, sq_scope *parent);
 sq_bind *sq_bind_add(sq_low *L, sq_scope *s, const char *name, sq_bind_kind kind, sq_span span,
                      sq_val v);
@@ -304,13 +316,15 @@ sq_bind *sq_bind_add(sq_low *L, sq_scope *s, const char *name, sq_bind_kind kind
 // NULL: not visible. No message.
 sq_bind *sq_lookup(sq_low *L, sq_scope *s, const char *name, sq_val *v);
 sq_bind *sq_lookup_here(sq_scope *s, const char *name);
-void sq_unknown_name(sq_low *L, sq_scope *s, sq_span span, const char *name, const char *what);
+sq_diag *sq_unknown_name(sq_low *L, sq_scope *s, sq_span span, const char *name, const char *what);
+const char *sq_std_names(sq_low *L);                // "`std.nn`, ..."
+void sq_check_formals(sq_low *L, const sq_decl *d); // of a function or module: each name once
 sq_val sq_member(sq_low *L, const sq_val *inst, const char *name, sq_span span);
 bool sq_load_file(sq_low *L, const char *path, sq_span from, sq_file **out);
 bool sq_load_text(sq_low *L, const char *name, const char *text, size_t n, sq_file **out);
 sq_inst *sq_scope_inst(sq_scope *s);
 
-// ---- values (value.c) -------------------------------------------------------------------------
+// ---- values (value.c) --------------------------------------------------------------------------
 static inline sq_val sq_poison(void) { return (sq_val){.kind = SQ_V_POISON}; }
 sq_val sq_val_dim(sq_dim d);
 sq_val sq_val_int(sq_low *L, int64_t v);
@@ -344,7 +358,7 @@ sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member,
 sq_at sq_at_divide(sq_low *L, sq_at at, int64_t n, sq_span span);
 bool sq_dtype_named(const char *name, sq_dtype *out);
 
-// ---- trees (tree.c) ---------------------------------------------------------------------------
+// ---- trees (tree.c) ----------------------------------------------------------------------------
 sq_ivar *sq_ivar_new(sq_low *L, const char *name, sq_span span, sq_dim extent);
 sq_ivar *sq_ivar_root(sq_ivar *v);
 sq_sx *sq_sx_float(sq_low *L, double f, sq_dtype t, bool lit);
@@ -361,6 +375,8 @@ void sq_sx_promote(sq_low *L, sq_sx **a, sq_sx **b);
 sq_sx *sq_sx_binary(sq_low *L, sq_binop op, sq_sx *a, sq_sx *b, sq_span span);
 sq_sx *sq_sx_float_of(sq_low *L, sq_sx *a);   // integers become the model's float
 sq_sx *sq_sx_value_type(sq_low *L, sq_sx *a); // an index becomes i32
+// An integer written in the text fits the type that it takes; else says so.
+bool sq_sx_fits(sq_low *L, const sq_sx *literal, sq_dtype t, sq_span span);
 // Substitution: own variables `from` by trees `to` (shared parts are kept shared).
 sq_sx *sq_sx_subst(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *from, sq_sx *const *to);
 // A copy with fresh own axes.
@@ -377,7 +393,7 @@ void sq_sx_conjuncts(sq_low *L, sq_sx *c, sq_sx ***out, uint32_t *n); // splits 
 bool sq_sx_is_true(const sq_sx *c);
 bool sq_sx_is_false(const sq_sx *c);
 
-// ---- ranges and proofs (prove.c) --------------------------------------------------------------
+// ---- ranges and proofs (prove.c) ---------------------------------------------------------------
 // The index reads an axis of this extent alone.
 void sq_ivar_reads(sq_low *L, sq_ivar *v, sq_dim extent, sq_span span);
 bool sq_ivar_known(sq_low *L, sq_ivar *v); // has a range; else says so
@@ -390,7 +406,7 @@ const sq_guard_list *sq_guard_add(sq_low *L, const sq_guard_list *l, sq_sx *cond
 void sq_require_size(sq_low *L, sq_dim a, sq_dim b, bool equal, sq_span span, const char *message);
 void sq_range_note_set(sq_low *L, sq_value *v, sq_dim lo, sq_dim hi);
 
-// ---- emission (emit.c, emit_axis.c, scalar.c) -------------------------------------------------
+// ---- emission (emit.c, emit_axis.c, scalar.c) --------------------------------------------------
 // The tree over these axes as an operation; its result.
 sq_value *sq_emit_value(sq_low *L, sq_sx *root, uint32_t n, sq_ivar *const *axis, sq_span span,
                         const char *name);
@@ -433,7 +449,7 @@ sq_value *sq_emit_axis(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
 bool sq_needs_guards(sq_low *L, sq_sx *e, const sq_guard_list *inner);
 sq_type sq_axes_type(sq_low *L, sq_dtype t, uint32_t n, sq_ivar *const *axis);
 
-// ---- expressions (expr.c, access.c, reduce.c, arith.c) ----------------------------------------
+// ---- expressions (expr.c, access.c, reduce.c, arith.c) -----------------------------------------
 sq_val sq_eval_expr(sq_low *L, sq_scope *s, const sq_expr *e);
 sq_val sq_eval_size_expr(sq_low *L, sq_scope *s, const sq_expr *e); // in size mode
 sq_dim sq_eval_size(sq_low *L, sq_scope *s, const sq_expr *e, const char *what);
@@ -450,7 +466,7 @@ sq_val sq_val_cast(sq_low *L, const sq_val *v, sq_dtype t, sq_span span);
 sq_val sq_val_part(sq_low *L, const sq_val *v, uint32_t n_lead, sq_sx *const *pos, sq_span span,
                    sq_sx *other);
 
-// ---- index lists (indices.c) ------------------------------------------------------------------
+// ---- index lists (indices.c) -------------------------------------------------------------------
 // The left side of a definition, or the head of an array or reduction: fresh indices in a scope.
 typedef struct sq_axes {
   sq_scope *scope; // where the indices are visible
@@ -488,6 +504,7 @@ const sq_builtin *sq_builtin_find(const char *name);
 
 // The body of d in a scope where its arguments are bound; results checked against the signature.
 sq_val sq_lower_body(sq_low *L, sq_scope *s, const sq_decl *d);
+void sq_low_effect(sq_low *L, sq_span span); // a write, or another effect, happens here
 sq_val sq_check_results(sq_low *L, sq_scope *s, const sq_decl *d, const sq_val *v, sq_span span);
 
 // Values that loops and branches carry (carry.c).
@@ -503,7 +520,7 @@ bool sq_carry_flatten(sq_low *L, const sq_val *v, sq_span span, const char *name
                       sq_carry_values *out);
 sq_val sq_carry_rebuild(sq_low *L, const sq_val *like, sq_value *const *leaf, uint32_t *at);
 sq_val sq_carry_convert(sq_low *L, const sq_val *v, const sq_val *like, sq_span span,
-                        sq_span like_span, const char *name);
+                        sq_span like_span, const char *name, bool branch);
 
 // Lowers statements; `result` gets what `return` gave (NONE without).
 void sq_lower_stmts(sq_low *L, sq_scope *s, const sq_stmts *st, sq_val *result);

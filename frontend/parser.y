@@ -101,7 +101,7 @@ static void sq_yyerror(const sq_span *at, sq_syntax *ps, const char *message) {
 %type <formal> formal
 %type <formals> formals formal_list
 %type <lhs> lhs in out init bind typed
-%type <lhss> ins inits binds result outs
+%type <lhss> ins inits binds block_b result outs
 %type <mods> mods mod
 %type <exprs> names items exprs args
 %type <type> type
@@ -113,7 +113,8 @@ static void sq_yyerror(const sq_span *at, sq_syntax *ps, const char *message) {
 %type <op> rel addop mul
 %type <expr> limit expr and not cmp sum term prod red redhead unary guard postfix arg atom item
 %%
-file: sep_opt | sep_opt tops sep_opt ;
+/* Lists begin without an empty rule, so that a mistake in their first token can be recovered from. */
+file: %empty | SEP | tops sep_opt | SEP tops sep_opt ;
 sep_opt: %empty | SEP ;
 tops: top       { if ($1) sq_push(A, &ps->ast->decls, $1); }
     | tops SEP top { if ($3) sq_push(A, &ps->ast->decls, $3); } ;
@@ -137,7 +138,8 @@ formal: NAME    { $$ = SQ_NEW(A, sq_formal); $$->name = $1; $$->span = @1; }
             sq_hint(sq_syntax_error(ps, @2, "choices follow a default"), "write `%s = %s | ...`", $1->name, $3);
         } ;
 
-block_d: '{' sep_opt '}' { $$ = (sq_decls){0}; } | '{' sep_opt decls sep_opt '}' { $$ = $3; } ;
+block_d: '{' '}' { $$ = (sq_decls){0}; } | '{' SEP '}' { $$ = (sq_decls){0}; }
+       | '{' decls sep_opt '}' { $$ = $2; } | '{' SEP decls sep_opt '}' { $$ = $3; } ;
 decls: decl     { $$ = (sq_decls){0}; if ($1) sq_push(A, &$$, $1); }
      | decls SEP decl { $$ = $1; if ($3) sq_push(A, &$$, $3); } ;
 decl: PARAM typed mods          { $$ = sq_ast_bind(ps, SQ_D_PARAM, @$, $2, NULL, $3); }
@@ -147,9 +149,7 @@ decl: PARAM typed mods          { $$ = sq_ast_bind(ps, SQ_D_PARAM, @$, $2, NULL,
     | FN sig '=' expr    { $$ = sq_ast_fn(ps, SQ_D_FN, @$, $2, NULL, $4); }
     | PROC sig block     { $$ = sq_ast_fn(ps, SQ_D_PROC, @$, $2, &$3, NULL); }
     | ENTRY sig block    { $$ = sq_ast_fn(ps, SQ_D_ENTRY, @$, $2, &$3, NULL); }
-    | PRESET NAME '{' sep_opt binds sep_opt '}' {
-        $$ = sq_ast_decl(ps, SQ_D_PRESET, @$, $2, @2); $$->binds = $5; }
-    | PRESET NAME '{' sep_opt '}' { $$ = sq_ast_decl(ps, SQ_D_PRESET, @$, $2, @2); }
+    | PRESET NAME block_b { $$ = sq_ast_decl(ps, SQ_D_PRESET, @$, $2, @2); $$->binds = $3; }
     | IF expr block_d    { $$ = sq_ast_decl(ps, SQ_D_IF, @$, NULL, @1); $$->value = $2; $$->decls = $3; }
     | IF expr block_d ELSE block_d {
         $$ = sq_ast_decl(ps, SQ_D_IF, @$, NULL, @1); $$->value = $2; $$->decls = $3;
@@ -158,6 +158,8 @@ decl: PARAM typed mods          { $$ = sq_ast_bind(ps, SQ_D_PARAM, @$, $2, NULL,
         $$ = sq_ast_decl(ps, SQ_D_CHECK, @$, NULL, @1); $$->value = $2; $$->text = $4; }
     | lhs '=' expr       { $$ = sq_ast_bind(ps, SQ_D_DEFINE, @$, $1, $3, (sq_mods){0}); }
     | error              { $$ = NULL; RESUME; } ;
+block_b: '{' '}' { $$ = (sq_lhss){0}; } | '{' SEP '}' { $$ = (sq_lhss){0}; }
+       | '{' binds sep_opt '}' { $$ = $2; } | '{' SEP binds sep_opt '}' { $$ = $3; } ;
 binds: bind     { $$ = (sq_lhss){0}; if ($1) sq_push(A, &$$, $1); }
      | binds SEP bind { $$ = $1; if ($3) sq_push(A, &$$, $3); } ;
 bind: NAME '=' expr { $$ = sq_ast_init(@$, sq_ast_lhs(ps, @1, $1, NULL), $3); }
@@ -187,7 +189,8 @@ out: NAME       { $$ = sq_ast_lhs(ps, @$, $1, NULL); }
    | '[' items ']' { $$ = sq_ast_lhs(ps, @$, NULL, &$2); }
    | type       { $$ = sq_ast_typed(ps, @$, sq_ast_lhs(ps, @1, NULL, NULL), $1); } ;
 
-block: '{' sep_opt '}' { $$ = (sq_stmts){0}; } | '{' sep_opt stmts sep_opt '}' { $$ = $3; } ;
+block: '{' '}' { $$ = (sq_stmts){0}; } | '{' SEP '}' { $$ = (sq_stmts){0}; }
+     | '{' stmts sep_opt '}' { $$ = $2; } | '{' SEP stmts sep_opt '}' { $$ = $3; } ;
 stmts: stmt     { $$ = (sq_stmts){0}; if ($1) sq_push(A, &$$, $1); }
      | stmts SEP stmt { $$ = $1; if ($3) sq_push(A, &$$, $3); } ;
 stmt: postfix '=' expr { $$ = sq_ast_assign(ps, SQ_S_DEFINE, @$, $1, $3); }

@@ -114,7 +114,7 @@ static lin lin_of(sq_low *L, sq_sx *e, uint32_t depth) {
   return lin_atom(L, e);
 }
 
-// ---- bounds -----------------------------------------------------------------------------------
+// ---- bounds ------------------------------------------------------------------------------------
 
 static sq_dim bound(sq_low *L, sq_sx *e, bool upper, uint32_t depth);
 
@@ -201,7 +201,7 @@ bool sq_sx_bounds(sq_low *L, sq_sx *e, sq_dim *lo, sq_dim *hi) {
   return lo->i && hi->i;
 }
 
-// ---- facts ------------------------------------------------------------------------------------
+// ---- facts -------------------------------------------------------------------------------------
 
 typedef struct facts {
   uint32_t n;
@@ -302,7 +302,7 @@ void sq_range_note_set(sq_low *L, sq_value *v, sq_dim lo, sq_dim hi) {
   L->range.v[v->id] = (sq_range_note){lo, hi};
 }
 
-// ---- ranges of indices ------------------------------------------------------------------------
+// ---- ranges of indices -------------------------------------------------------------------------
 
 void sq_ivar_reads(sq_low *L, sq_ivar *v, sq_dim extent, sq_span span) {
   v = sq_ivar_root(v);
@@ -330,8 +330,11 @@ bool sq_ivar_known(sq_low *L, sq_ivar *v) {
   if (v->extent.i) return true;
   if (!v->bad) {
     sq_diag *d = sq_low_error(L, v->span, "index `%s` has no range", v->name ? v->name : "..");
-    sq_hint(d, "no axis is read by `%s` alone; write it: `%s < ...`", v->name ? v->name : "it",
-            v->name ? v->name : "n");
+    const char *name = v->name ? v->name : "n";
+    if (v->guarded)
+      sq_hint(d, "a read with `else` gives none; write it: `%s < ...`", name);
+    else
+      sq_hint(d, "no axis is read by `%s` alone; write it: `%s < ...`", name, name);
   }
   v->bad = true;
   v->extent = constant(L, 1);

@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <stdarg.h>
 
-// ---- diagnostics ------------------------------------------------------------------------------
+// ---- diagnostics -------------------------------------------------------------------------------
 
 static const sq_diag *said_before(const sq_diags *ds, sq_span span, const char *text) {
   for (uint32_t k = 0; k < ds->list.n; k++) {
@@ -43,9 +43,24 @@ sq_diag *sq_low_error(sq_low *L, sq_span span, const char *fmt, ...) {
 
 // The chain of calls stands behind an error's own hints, so it is added when the next one comes.
 void sq_low_flush(sq_low *L) {
-  for (uint32_t k = 0; L->last && k < L->chain.n; k++) sq_hint(L->last, "%s", L->chain.v[k]);
+  for (uint32_t k = 0; L->last && k < L->chain.n; k++) sq_note(L->last, "%s", L->chain.v[k]);
   L->chain.n = 0;
   L->last = NULL;
+}
+
+void sq_low_suggest(sq_low *L, sq_diag *d, const char *word, const char *const *names, uint32_t n) {
+  enum { MAX_LISTED = 12 };
+  const char *like = sq_nearest(word, names, n);
+  if (like) sq_hint(d, "did you mean `%s`?", like);
+  if (like || n > MAX_LISTED) return;
+  sq_text t = {.arena = L->a};
+  for (uint32_t k = 0; k < n; k++) sq_text_add(&t, "%s`%s`", k ? ", " : "", names[k]);
+  sq_hint(d, n ? "there %s %s" : "there are none", n == 1 ? "is only" : "are", t.v);
+}
+
+void sq_low_effect(sq_low *L, sq_span span) {
+  L->effects++;
+  L->effect_at = span;
 }
 
 const char *sq_low_text(sq_low *L, sq_span span) {
@@ -81,7 +96,7 @@ const char *sq_dim_str(sq_low *L, sq_dim d) {
   return out;
 }
 
-// ---- scopes -----------------------------------------------------------------------------------
+// ---- scopes ------------------------------------------------------------------------------------
 
 sq_scope *sq_scope_new(sq_low *L, sq_scope_kind kind, sq_scope *parent) {
   sq_scope *s = SQ_NEW(L->a, sq_scope);
@@ -207,20 +222,6 @@ sq_bind *sq_lookup(sq_low *L, sq_scope *s, const char *name, sq_val *v) {
   return NULL;
 }
 
-void sq_unknown_name(sq_low *L, sq_scope *s, sq_span span, const char *name, const char *what) {
-  SQ_VEC(const char *) near = {0};
-  for (sq_scope *p = s; p; p = p->parent) {
-    for (uint32_t k = 0; k < p->bind.n; k++) sq_push(L->a, &near, p->bind.v[k].name);
-    for (uint32_t u = 0; u < p->uses.n; u++)
-      for (uint32_t k = 0; k < p->uses.v[u]->bind.n; k++)
-        sq_push(L->a, &near, p->uses.v[u]->bind.v[k].name);
-  }
-  for (uint32_t k = 0; k < sq_builtin_count; k++) sq_push(L->a, &near, sq_builtin_table[k].name);
-  sq_diag *d = sq_low_error(L, span, "unknown %s `%s`", what, name);
-  const char *like = name[0] && name[1] ? sq_nearest(name, near.v, near.n) : NULL;
-  if (like) sq_hint(d, "did you mean `%s`?", like);
-}
-
 sq_val sq_member(sq_low *L, const sq_val *inst, const char *name, sq_span span) {
   sq_val v = sq_poison();
   if (found(L, inst->inst->scope, name, inst->at, &v)) return v;
@@ -229,12 +230,11 @@ sq_val sq_member(sq_low *L, const sq_val *inst, const char *name, sq_span span) 
   for (uint32_t k = 0; k < s->bind.n; k++) sq_push(L->a, &near, s->bind.v[k].name);
   sq_diag *d =
       sq_low_error(L, span, "module `%s` has no member `%s`", inst->inst->decl->name, name);
-  const char *like = sq_nearest(name, near.v, near.n);
-  if (like) sq_hint(d, "did you mean `%s`?", like);
+  sq_low_suggest(L, d, name, near.v, near.n);
   return v;
 }
 
-// ---- files ------------------------------------------------------------------------------------
+// ---- files -------------------------------------------------------------------------------------
 
 static const char *folder_of(sq_low *L, const char *path) {
   const char *slash = strrchr(path, '/');
@@ -247,9 +247,11 @@ static void declare(sq_low *L, sq_file *f, sq_decl *d) {
   case SQ_D_FN:
   case SQ_D_PROC:
     v.kind = SQ_V_FN;
+    sq_check_formals(L, d);
     break;
   case SQ_D_MODULE:
     v.kind = SQ_V_MODULE;
+    sq_check_formals(L, d);
     break;
   case SQ_D_DEFINE: {
     const char *name = d->lhs->name;
@@ -262,7 +264,10 @@ static void declare(sq_low *L, sq_file *f, sq_decl *d) {
   case SQ_D_USE:
     return;
   default:
-    sq_low_error(L, d->span, "only `use`, `module`, `model`, `fn` and definitions stand in a file");
+    sq_hint(sq_low_error(L, d->span,
+                         "only `use`, `module`, `model`, `fn` and definitions stand at the top of "
+                         "a file"),
+            "put it inside the `model` or a `module`");
     return;
   }
   sq_bind *old = sq_lookup_here(f->scope, d->name);
@@ -324,24 +329,19 @@ bool sq_load_file(sq_low *L, const char *path, sq_span from, sq_file **out) {
     return f->ast != NULL;
   }
   char *text;
-  size_t n, bad;
+  size_t n;
   const char *why = "";
   if (L->files.n > 500) {
     sq_low_error(L, from, "more than 500 files are used");
     return false;
   }
   if (sq_file_read(L->a, path, &text, &n, &why) != SQ_OK) {
-    sq_diag *d = sq_low_error(L, from, "cannot read `%s`: %s", path, why);
-    if (from.file) sq_hint(d, "`use a.b` reads a/b.seqm beside the file that says so");
-    return false;
-  }
-  if (!sq_is_utf8(text, n, &bad)) {
-    sq_file *f = SQ_NEW(L->a, sq_file);
-    f->path = path;
-    f->source = sq_diags_source(L->ds, path, text, n);
-    sq_push(L->a, &L->files, f);
-    sq_low_error(L, (sq_span){f->source, (uint32_t)bad, (uint32_t)bad + 1},
-                 "the file is not UTF-8 text");
+    sq_diag *d = sq_low_error(L, from, "cannot read %s", why);
+    const char *std = L->o->std_path;
+    if (from.file && std && !strncmp(path, std, strlen(std)))
+      sq_hint(d, "std has %s", sq_std_names(L));
+    else if (from.file)
+      sq_hint(d, "`use a.b` reads a/b.seqm beside the file that says so");
     return false;
   }
   return sq_load_text(L, path, text, n, out);

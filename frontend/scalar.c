@@ -30,7 +30,7 @@ uint32_t sq_gen_operand(sq_low *L, sq_gen *G, sq_value *v) {
   return sq_node_add_in(L->g, G->node, v);
 }
 
-// ---- shared scalars ---------------------------------------------------------------------------
+// ---- shared scalars ----------------------------------------------------------------------------
 
 static bool same_scalar(const sq_scalar *a, const sq_scalar *b) {
   if (a->kind != b->kind || a->dtype != b->dtype || a->n_pos != b->n_pos || a->guard != b->guard ||
@@ -100,7 +100,7 @@ static uint32_t guard_scalar(sq_low *L, sq_gen *G, const sq_guard_list *g,
   return rest == SQ_NO_SCALAR ? c : binary(L, G, SQ_EW_AND, rest, c);
 }
 
-// ---- reads ------------------------------------------------------------------------------------
+// ---- reads -------------------------------------------------------------------------------------
 
 static bool has_data(sq_low *L, const sq_sx *e) {
   if (!e) return false;
@@ -115,7 +115,7 @@ static bool has_data(sq_low *L, const sq_sx *e) {
 typedef enum check { CHECK_NONE, CHECK_GUARD, CHECK_SITE } check;
 
 static void wrong(sq_low *L, const sq_sx *pos, sq_dim lo, sq_dim hi, sq_dim extent, uint32_t axis,
-                  sq_span span) {
+                  sq_span span, bool write) {
   sq_diag *d =
       sq_low_error(L, span, "index out of range: `%s`, axis %u", sq_low_text(L, span), axis);
   if (sq_dim_same(lo, hi)) {
@@ -126,19 +126,19 @@ static void wrong(sq_low *L, const sq_sx *pos, sq_dim lo, sq_dim hi, sq_dim exte
              sq_dim_str(L, hi), sq_dim_str(L, extent));
   }
   (void)pos;
-  sq_hint(d, "`x[..] else 0` gives a value to what lies outside");
+  if (!write) sq_hint(d, "`%s else 0` gives a value to what lies outside", sq_low_text(L, span));
 }
 
 // Is the position inside, given the guards above `stop`; what must be done otherwise.
 static check inside(sq_low *L, sq_sx *pos, sq_dim extent, const sq_guard_list *guards,
-                    const sq_guard_list *stop, uint32_t axis, sq_span span) {
+                    const sq_guard_list *stop, uint32_t axis, sq_span span, bool write) {
   if (sq_prove_inside(L, pos, extent, stop) == SQ_PROVED) return CHECK_NONE;
   if (guards != stop && sq_prove_inside(L, pos, extent, guards) == SQ_PROVED) return CHECK_GUARD;
   sq_dim lo, hi, last = sq_dim_sub(L->g->dims, extent, sq_dim_const(L->g->dims, 1));
   sq_dim zero = sq_dim_const(L->g->dims, 0);
   if (guards || L->branch || has_data(L, pos) || !sq_sx_bounds(L, pos, &lo, &hi)) return CHECK_SITE;
   if (sq_prove_le(L->g->dims, hi, last) == -1 || sq_prove_le(L->g->dims, zero, lo) == -1) {
-    wrong(L, pos, lo, hi, extent, axis, span);
+    wrong(L, pos, lo, hi, extent, axis, span, write);
     return CHECK_NONE;
   }
   if (L->conditional || L->at_load) return CHECK_SITE;
@@ -160,12 +160,13 @@ static uint32_t read(sq_low *L, sq_gen *G, sq_sx *e, const sq_guard_list *guards
   for (uint32_t k = 0; k < e->n_pos; k++) {
     pos[k] = cast(L, G, sq_gen_scalar(L, G, e->pos[k], guards), SQ_I64);
     if (e->other) continue;
-    check c = inside(L, e->pos[k], e->v->type.dim[k], guards, G->domain, k, e->span);
+    check c = inside(L, e->pos[k], e->v->type.dim[k], guards, G->domain, k, e->span, false);
     if (c > worst) {
       worst = c;
       bad_axis = k;
     }
   }
+  sq_low_stale(L, e->v, e->span);
   s.operand = sq_gen_operand(L, G, e->v);
   s.n_pos = e->n_pos;
   if (e->other) s.other = sq_gen_scalar(L, G, e->other, guards);
@@ -227,7 +228,7 @@ bool sq_needs_guards(sq_low *L, sq_sx *e, const sq_guard_list *inner) {
   return false;
 }
 
-// ---- trees ------------------------------------------------------------------------------------
+// ---- trees -------------------------------------------------------------------------------------
 
 static uint32_t index_scalar(sq_low *L, sq_gen *G, sq_ivar *v, sq_span span) {
   v = sq_ivar_root(v);
@@ -299,9 +300,9 @@ uint32_t sq_gen_scalar(sq_low *L, sq_gen *G, sq_sx *e, const sq_guard_list *guar
   return r;
 }
 
-// ---- tests of written positions (used by emit.c) ------------------------------------------------
+// ---- tests of written positions (used by emit.c) -----------------------------------------------
 
 bool sq_write_needs_site(sq_low *L, sq_sx *pos, sq_dim extent, const sq_guard_list *guards,
                          uint32_t axis, sq_span span) {
-  return inside(L, pos, extent, guards, guards, axis, span) == CHECK_SITE;
+  return inside(L, pos, extent, guards, guards, axis, span, true) == CHECK_SITE;
 }

@@ -11,12 +11,12 @@ typedef struct frame {
   const sq_guard_list *guards, *branch;
   const sq_expr *effect_ok;
   struct sq_scan *scan;
-  uint32_t first_scalar_in;
+  const sq_decl *text;
 } frame;
 
 static frame enter(sq_low *L, sq_func *f) {
   frame s = {L->f,     L->b,      L->conditional, L->size_mode, L->pure, L->at_load,
-             L->calls, L->guards, L->branch,      L->effect_ok, L->scan, 0};
+             L->calls, L->guards, L->branch,      L->effect_ok, L->scan, L->text};
   L->f = f;
   L->b = f->body;
   L->conditional = 0;
@@ -26,6 +26,7 @@ static frame enter(sq_low *L, sq_func *f) {
   L->guards = L->branch = NULL;
   L->effect_ok = NULL;
   L->scan = NULL;
+  L->text = NULL;
   return s;
 }
 
@@ -41,6 +42,7 @@ static void leave(sq_low *L, const frame *s) {
   L->branch = s->branch;
   L->effect_ok = s->effect_ok;
   L->scan = s->scan;
+  L->text = s->text;
 }
 
 static void drop_func(sq_low *L, const sq_func *f) {
@@ -84,7 +86,7 @@ static void yield_one(sq_low *L, sq_value *v, sq_span span) {
   sq_node_new(L->g, L->b, SQ_OP_YIELD, span, 1, &v);
 }
 
-// ---- definitions ------------------------------------------------------------------------------
+// ---- definitions -------------------------------------------------------------------------------
 
 // One leaf of a value becomes a state of its own, with a copy of the function.
 static sq_val derived_leaves(sq_low *L, sq_inst *inst, sq_func *f, const sq_val *v,
@@ -150,7 +152,7 @@ sq_val sq_state_derived(sq_low *L, sq_scope *s, sq_decl *d, const char *name) {
   return v;
 }
 
-// ---- states -----------------------------------------------------------------------------------
+// ---- states ------------------------------------------------------------------------------------
 
 // The declared shape; a growing axis has extent 1 while the initial value is made.
 typedef struct shape {
@@ -190,6 +192,12 @@ static bool shape_of(sq_low *L, sq_scope *s, const sq_decl *d, shape *out) {
         continue;
       }
     }
+    if (e->kind == SQ_E_NAME && !sq_lookup(L, s, e->name, NULL)) {
+      sq_diag *u = sq_unknown_name(L, s, e->span, e->name, "size");
+      sq_hint(u, "the axes of a state are config, or `grow`");
+      ok = false;
+      continue;
+    }
     sq_val v = sq_eval_size_expr(L, s, e);
     if (v.kind == SQ_V_POISON) {
       ok = false;
@@ -225,8 +233,10 @@ static sq_val state_leaf(sq_low *L, sq_inst *inst, const sq_decl *d, const char 
       sq_ivar *iv = from_end <= e.n_own ? e.own[e.n_own - from_end]
                                         : sq_ivar_new(L, NULL, d->lhs->span, sh->dim[k]);
       if (sq_prove_eq(L->g->dims, sq_ivar_root(iv)->extent, sh->dim[k]) != 1) {
-        sq_low_error(L, d->value->span, "axis %u of `%s` is %s, but its initial value has %s", k,
-                     name, sq_dim_str(L, sh->dim[k]), sq_dim_str(L, sq_ivar_root(iv)->extent));
+        sq_diag *g = sq_low_error(
+            L, d->value->span, "axis %u of `%s` is %s, but its initial value has %s", k, name,
+            sq_dim_str(L, sh->dim[k]), sq_dim_str(L, sq_ivar_root(iv)->extent));
+        sq_label(g, d->lhs->span, "declared here");
         return sq_poison();
       }
       sq_push(L->a, &axes, iv);
@@ -333,8 +343,20 @@ static sq_val state_tree(sq_low *L, sq_inst *inst, sq_decl *d, const char *name,
   return r;
 }
 
+static void check_words(sq_low *L, const sq_decl *d) {
+  if (d->frozen) {
+    sq_diag *e = sq_low_error(L, d->span, "`frozen` belongs to a `param`, not to a `state`");
+    sq_hint(e, "a `kept` state is left alone by `reset`");
+  }
+  if (d->names.n) {
+    sq_diag *e = sq_low_error(L, d->names.v[0]->span, "a state is not read from the weights");
+    sq_hint(e, "a state may begin as a parameter: `param p[...] as ...; state s[...] = p`");
+  }
+}
+
 void sq_state_declare(sq_low *L, sq_inst *inst, sq_decl *d) {
   shape sh;
+  check_words(L, d);
   uint32_t path[17];
   sq_val v = sq_poison();
   if (shape_of(L, inst->scope, d, &sh)) v = state_tree(L, inst, d, d->lhs->name, &sh, 0, path);

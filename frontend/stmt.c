@@ -30,6 +30,17 @@ static bool usable(sq_low *L, const sq_val *v, const sq_expr *e) {
   return false;
 }
 
+static bool same_indices(const sq_expr *x, const sq_expr *y) {
+  bool same = x->n == y->n;
+  for (uint32_t i = 1; same && i < x->n; i++) {
+    const sq_expr *p = x->arg[i], *q = y->arg[i];
+    const char *np = p->kind == SQ_E_COMPARE && p->n ? p->arg[0]->name : p->name;
+    const char *nq = q->kind == SQ_E_COMPARE && q->n ? q->arg[0]->name : q->name;
+    same = p->kind == SQ_E_DOTS ? q->kind == SQ_E_DOTS : np == nq;
+  }
+  return same;
+}
+
 // `(v[h], at[h]) = top(j, K) s[h, j]`: one right side, indices of the first part that has some.
 static void define_tuple(sq_low *L, sq_scope *s, const sq_stmt *st) {
   const sq_expr *t = st->target, *indexed = NULL;
@@ -50,6 +61,13 @@ static void define_tuple(sq_low *L, sq_scope *s, const sq_stmt *st) {
   } else {
     L->effect_ok = st->value;
   }
+  for (uint32_t k = 0; k < t->n; k++)
+    if (t->arg[k]->kind == SQ_E_INDEX && !same_indices(t->arg[k], indexed)) {
+      sq_diag *d = sq_low_error(L, t->arg[k]->span, "the parts of a tuple have the same indices");
+      sq_label(d, indexed->span, "these here");
+      poison_target(L, s, t);
+      return;
+    }
   sq_val v = sq_eval_expr(L, inner, st->value);
   L->effect_ok = NULL;
   if (!usable(L, &v, st->value)) {
@@ -81,19 +99,6 @@ static void define_tuple(sq_low *L, sq_scope *s, const sq_stmt *st) {
             }
       }
       sq_assign(L, s, x->name, x->span, &item);
-      continue;
-    }
-    bool same = x->n == indexed->n;
-    for (uint32_t i = 1; same && i < x->n; i++) {
-      const sq_expr *p = x->arg[i], *q = indexed->arg[i];
-      const char *np = p->kind == SQ_E_COMPARE && p->n ? p->arg[0]->name : p->name;
-      const char *nq = q->kind == SQ_E_COMPARE && q->n ? q->arg[0]->name : q->name;
-      same = p->kind == SQ_E_DOTS ? q->kind == SQ_E_DOTS : np == nq;
-    }
-    if (!same) {
-      sq_diag *d = sq_low_error(L, x->span, "the parts of a tuple have the same indices");
-      sq_label(d, indexed->span, "these here");
-      poison_target(L, s, x);
       continue;
     }
     sq_val item = sq_axes_array(L, &axes, &v.item[k], st->value->span);
@@ -130,7 +135,7 @@ void sq_lower_define(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_assign(L, s, t->arg[0]->name, t->arg[0]->span, &v);
 }
 
-// ---- check, reserve, reset --------------------------------------------------------------------
+// ---- check, reserve, reset ---------------------------------------------------------------------
 
 // A comparison of sizes: tested at the call's start and known from then on.
 static bool check_sizes(sq_low *L, const sq_sx *c, const char *text, sq_span span) {
@@ -205,7 +210,7 @@ void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_node *node = sq_node_new(L->g, L->b, SQ_OP_RESERVE, st->span, in[1] ? 2 : 1, in);
   node->ref = base.ref;
   node->has_instance = in[1] != NULL;
-  L->effects++;
+  sq_low_effect(L, st->span);
   sq_low_grown(L, L->g->state.v[base.ref].grow);
 }
 
@@ -220,10 +225,11 @@ bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span) {
     for (uint32_t s = 1; s < L->grown.n; s++) {
       if (L->grown.v[s] <= v->id || !sq_dim_mentions(L->g->dims, v->type.dim[k], (sq_sym){s}))
         continue;
+      if (L->stale_said == v->id + 1) return true;
+      L->stale_said = v->id + 1;
       sq_diag *d = sq_low_error(L, span, "`%s` has the extent that `%s` had before it grew",
-                                v->name ? v->name : "a value here",
-                                sq_sym_at(L->g->dims, (sq_sym){s})->name);
-      sq_hint(d, "read the state after `reserve`");
+                                sq_low_text(L, span), sq_sym_at(L->g->dims, (sq_sym){s})->name);
+      sq_hint(d, "read the state again behind `reserve`");
       return true;
     }
   return false;
@@ -236,7 +242,7 @@ void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span) {
     sq_hint(d, "make it a `proc`");
     return;
   }
-  L->effects++;
+  sq_low_effect(L, span);
   sq_node_new(L->g, L->b, SQ_OP_RESET, span, 0, NULL);
   for (uint32_t k = 0; k < L->g->state.n; k++)
     if (L->g->state.v[k].grow.i) sq_low_grown(L, L->g->state.v[k].grow);
@@ -264,12 +270,13 @@ bool sq_low_work(sq_low *L, sq_span span) {
   return false;
 }
 
-// ---- lists of statements ----------------------------------------------------------------------
+// ---- lists of statements -----------------------------------------------------------------------
 
 static void lower_return(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result) {
   if (!result) {
-    sq_diag *d = sq_low_error(L, st->span, "`return` stands last in a function, not inside a loop");
-    sq_hint(d, "bind a name in the loop and return it behind");
+    sq_diag *d = sq_low_error(L, st->span,
+                              "`return` stands last in a function, not inside a loop or branch");
+    sq_hint(d, "give the value a name there and return it at the end");
     return;
   }
   if (st->values.n == 1) L->effect_ok = st->values.v[0];
@@ -330,7 +337,8 @@ static void lower(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result, boo
     break;
   case SQ_S_RETURN:
     if (result && !last) {
-      sq_low_error(L, st->span, "`return` stands last");
+      sq_diag *d = sq_low_error(L, st->span, "`return` stands last in its block");
+      sq_hint(d, "what stands behind it would never run");
     } else {
       lower_return(L, s, st, result);
     }

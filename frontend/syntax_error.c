@@ -24,6 +24,10 @@ sq_diag *sq_syntax_error(sq_syntax *ps, sq_span span, const char *fmt, ...) {
 
 void sq_syntax_give_up(sq_syntax *ps, sq_span span, const char *fmt, ...) {
   if (ps->fatal) return;
+  if (ps->skip) { // a mistake of this statement was said
+    ps->fatal = true;
+    return;
+  }
   va_list ap;
   va_start(ap, fmt);
   sq_hint(report(ps, span, fmt, ap), "write it in smaller parts with names of their own");
@@ -282,6 +286,27 @@ static bool hint_bracket(const mistake *m) {
   return false;
 }
 
+// Declarations among statements, statements among declarations.
+static bool hint_place(const mistake *m) {
+  static const int top[] = {USE, MODULE, MODEL, -1};
+  static const int statement[] = {FOR, UNROLL, WHILE, SCAN, PARALLEL, EMIT, RETURN, RESERVE, -1};
+  static const int declaration[] = {PARAM, SUB, STATE, FN, PROC, ENTRY, PRESET, -1};
+  bool is_top = false, is_statement = false, is_declaration = false;
+  for (const int *t = top; *t >= 0; t++) is_top |= *t == m->token;
+  for (const int *t = statement; *t >= 0; t++) is_statement |= *t == m->token;
+  for (const int *t = declaration; *t >= 0; t++) is_declaration |= *t == m->token;
+  const char *word = sq_span_text(m->ps, m->span);
+  if (wants(m, PARAM) && is_top)
+    sq_hint(m->d, "`%s` stands at the top of a file, outside the braces of others", word);
+  else if (wants(m, PARAM) && is_statement)
+    sq_hint(m->d, "statements stand inside `fn`, `proc` and `entry`");
+  else if (wants(m, RETURN) && (is_top || is_declaration))
+    sq_hint(m->d, "`%s` stands beside functions, not inside: is a `}` missing before?", word);
+  else
+    return false;
+  return true;
+}
+
 // Words of other languages that stand where a statement begins.
 static bool hint_foreign(const mistake *m) {
   static const struct {
@@ -310,17 +335,35 @@ static bool hint_foreign(const mistake *m) {
   return false;
 }
 
+static bool comment_before(const mistake *m) {
+  uint32_t at = m->ps->prev_span.begin;
+  while (at && strchr(" \t", m->ps->text[at - 1])) at--;
+  return at >= 2 && !memcmp(m->ps->text + at - 2, "//", 2);
+}
+
 static bool hint_operator(const mistake *m) {
   if (m->token == '*' && m->ps->prev == '*' && touches(m))
     sq_hint(m->d, "a power is written `x ^ 2`");
   else if ((m->token == FDIV || m->token == '/') && !wants(m, '*'))
     sq_hint(m->d, "a comment begins with `#`");
+  else if (m->token == NAME && m->ps->prev == NAME && comment_before(m))
+    sq_hint(m->d, "a comment begins with `#`; `//` divides integers");
   else if (m->token == '.' && m->ps->prev == INT)
     sq_hint(m->d, "a number has digits on both sides of its point: `1.0`");
   else if (m->token == '.' && wants(m, INT))
     sq_hint(m->d, "a number has digits on both sides of its point: `0.5`");
   else if (m->ps->prev == '.')
     sq_hint(m->d, "a number has digits on both sides of its point: `1.0`");
+  else if (m->token == IF && wants(m, SEP) && wants(m, '*'))
+    sq_hint(m->d, "a choice between two values is `select(condition, a, b)`");
+  else if (m->token == ',' && wants(m, SEP))
+    sq_hint(m->d, "here `;` or a new line separates");
+  else if (m->token == NAME && wants(m, SEP) && wants(m, '*'))
+    sq_hint(m->d, "a statement begins on a new line or behind `;`; a product is written `a * b`");
+  else if (wants(m, SET) && wants(m, '=') && wants(m, SEP))
+    sq_hint(m->d, "a statement binds (`x = ...`), writes (`x <- ...`), returns or calls");
+  else if (m->token == NAME && wants(m, TYPE) && !wants(m, NAME))
+    sq_hint(m->d, "the types are f64, f32, f16, bf16, i64, i32, i8, u8, bool");
   else if (m->token == ELSE && wants(m, SEP))
     sq_hint(m->d, "`else` follows the `}` of its `if`, or a plain read: `x[i] else 0`");
   else if (m->token == IF && m->ps->prev == ELSE)
@@ -351,8 +394,9 @@ void sq_syntax_unexpected(sq_syntax *ps, int token, sq_span span, const int *exp
     break;
   }
   mistake m = {ps, d, token, span, expected, n};
-  static bool (*const hints[])(const mistake *) = {hint_equals,  hint_write,    hint_bracket,
-                                                   hint_foreign, hint_reserved, hint_operator};
+  static bool (*const hints[])(const mistake *) = {hint_equals,  hint_write,   hint_bracket,
+                                                   hint_place,   hint_foreign, hint_reserved,
+                                                   hint_operator};
   for (size_t k = 0; k < sizeof hints / sizeof *hints; k++)
     if (hints[k](&m)) break;
 }

@@ -1,7 +1,7 @@
 // Trees of scalars over indices: building with the rules of types, substitution, free variables.
 #include "frontend/lower.h"
 
-// ---- index variables --------------------------------------------------------------------------
+// ---- index variables ---------------------------------------------------------------------------
 
 sq_ivar *sq_ivar_new(sq_low *L, const char *name, sq_span span, sq_dim extent) {
   sq_ivar *v = SQ_NEW(L->a, sq_ivar);
@@ -27,7 +27,7 @@ void sq_ivars_sort(sq_ivars *v) {
     }
 }
 
-// ---- leaves -----------------------------------------------------------------------------------
+// ---- leaves ------------------------------------------------------------------------------------
 
 static sq_sx *node(sq_low *L, sq_sx_kind kind, sq_dtype t) {
   sq_sx *e = SQ_NEW(L->a, sq_sx);
@@ -152,7 +152,7 @@ sq_sx *sq_sx_float_of(sq_low *L, sq_sx *a) {
   return sq_sx_cast(L, a, L->g->float_type, false);
 }
 
-// ---- promotion --------------------------------------------------------------------------------
+// ---- promotion ---------------------------------------------------------------------------------
 
 // The type both sides take; `idx`: computed as an index.
 static sq_dtype joined(sq_low *L, const sq_sx *a, const sq_sx *b, bool *idx) {
@@ -184,6 +184,29 @@ static sq_dtype joined(sq_low *L, const sq_sx *a, const sq_sx *b, bool *idx) {
   int ba = sq_dtype_table[a->dtype].bytes, bb = sq_dtype_table[b->dtype].bytes;
   if (ba == bb) return SQ_I32; // i8 with u8
   return ba > bb ? a->dtype : b->dtype;
+}
+
+static bool int_fits(sq_dtype t, int64_t v) {
+  switch ((int)t) {
+  case SQ_I32:
+    return v == (int32_t)v;
+  case SQ_I8:
+    return v == (int8_t)v;
+  case SQ_U8:
+    return v == (uint8_t)v;
+  default:
+    return true;
+  }
+}
+
+bool sq_sx_fits(sq_low *L, const sq_sx *literal, sq_dtype t, sq_span span) {
+  if (!literal->lit || literal->kind != SQ_SX_INT || int_fits(t, literal->i)) return true;
+  sq_diag *d = sq_low_error(L, span, "%lld does not fit into %s", (long long)literal->i,
+                            sq_dtype_table[t].name);
+  sq_label(d, literal->span.file ? literal->span : span,
+           "a number takes the type of the other side");
+  sq_hint(d, "convert the other side to a wider type, as in `i32(x)`");
+  return false;
 }
 
 void sq_sx_promote(sq_low *L, sq_sx **a, sq_sx **b) {
@@ -277,6 +300,9 @@ sq_sx *sq_sx_binary(sq_low *L, sq_binop op, sq_sx *a, sq_sx *b, sq_span span) {
     a = sq_sx_cast(L, a, SQ_I32, false); // counts
     b = sq_sx_cast(L, b, SQ_I32, false);
   }
+  bool idx;
+  sq_dtype common = joined(L, a, b, &idx);
+  if (!idx && (!sq_sx_fits(L, a, common, span) || !sq_sx_fits(L, b, common, span))) return NULL;
   sq_sx_promote(L, &a, &b);
   bool lit = a->lit && b->lit;
   int64_t va, vb;
@@ -295,7 +321,7 @@ sq_sx *sq_sx_binary(sq_low *L, sq_binop op, sq_sx *a, sq_sx *b, sq_span span) {
   return r;
 }
 
-// ---- walks ------------------------------------------------------------------------------------
+// ---- walks -------------------------------------------------------------------------------------
 
 typedef struct walker {
   sq_low *L;
@@ -512,7 +538,7 @@ void sq_sx_conjuncts(sq_low *L, sq_sx *c, sq_sx ***out, uint32_t *n) {
   split(L, c, out, n, &cap);
 }
 
-// ---- own axes ---------------------------------------------------------------------------------
+// ---- own axes ----------------------------------------------------------------------------------
 
 bool sq_ex_align(sq_low *L, sq_ex *a, sq_ex *b, sq_span span_a, sq_span span_b) {
   uint32_t m = a->n_own < b->n_own ? a->n_own : b->n_own;
@@ -522,10 +548,14 @@ bool sq_ex_align(sq_low *L, sq_ex *a, sq_ex *b, sq_span span_a, sq_span span_b) 
     if (sq_prove_eq(L->g->dims, x->extent, y->extent) != 1) {
       if (x->bad || y->bad) return false;
       x->bad = y->bad = true;
-      sq_diag *d = sq_low_error(L, sq_span_join(span_a, span_b), "axes differ: %s and %s",
-                                sq_dim_str(L, x->extent), sq_dim_str(L, y->extent));
-      sq_label(d, span_a, "axis %u from the end is %s here", k, sq_dim_str(L, x->extent));
-      sq_label(d, span_b, "%s here", sq_dim_str(L, y->extent));
+      bool apart = memcmp(&span_a, &span_b, sizeof span_a) != 0;
+      sq_diag *d = sq_low_error(L, span_a, "axes differ: %s and %s", sq_dim_str(L, x->extent),
+                                sq_dim_str(L, y->extent));
+      sq_label(d, span_a, "%s%s here", k == 1 ? "the last axis is " : "",
+               k == 1
+                   ? sq_dim_str(L, x->extent)
+                   : sq_arena_fmt(L->a, "axis %u from the end is %s", k, sq_dim_str(L, x->extent)));
+      if (apart) sq_label(d, span_b, "%s here", sq_dim_str(L, y->extent));
       int64_t one;
       if ((sq_dim_is_const(L->g->dims, x->extent, &one) && one == 1) ||
           (sq_dim_is_const(L->g->dims, y->extent, &one) && one == 1))
@@ -534,6 +564,8 @@ bool sq_ex_align(sq_low *L, sq_ex *a, sq_ex *b, sq_span span_a, sq_span span_b) 
                !sq_dim_is_const(L->g->dims, y->extent, &one))
         sq_hint(d, "if they are equal, say so before: check %s == %s, \"...\"",
                 sq_dim_str(L, x->extent), sq_dim_str(L, y->extent));
+      else
+        sq_hint(d, "without indices, axes are aligned at the end");
       return false;
     }
     if (y->id < x->id && !y->name) { // the earlier one stays

@@ -193,7 +193,7 @@ const char *sq_val_text(sq_low *L, const sq_val *v) {
   return t.v ? t.v : "";
 }
 
-// ---- loading ----------------------------------------------------------------------------------
+// ---- loading -----------------------------------------------------------------------------------
 
 static bool has_block(sq_low *L, sq_span span, const char *what) {
   if (L->b) return true;
@@ -299,7 +299,7 @@ static sq_value *load_all(sq_low *L, const sq_val *v, sq_span span) {
   return sq_node_result(L->g, n, sq_type_make(L->g, t.dtype, t.rank + 1, dim), NULL);
 }
 
-// ---- scalar inputs as sizes -------------------------------------------------------------------
+// ---- scalar inputs as sizes --------------------------------------------------------------------
 
 static sq_scalar_in *scalar_input(sq_low *L, const sq_value *v) {
   for (uint32_t k = 0; k < L->scalar_in.n; k++)
@@ -422,18 +422,19 @@ sq_dim sq_val_size(sq_low *L, const sq_val *v, sq_span span, const char *what) {
   if (v->kind == SQ_V_FLOAT) {
     e = sq_low_error(L, span, "%s is not an integer: `%s` is %s", what, sq_low_text(L, span),
                      sq_val_text(L, v));
-    sq_hint(e, "`/` must be exact in a size; `//` rounds down");
+    if (strchr(sq_low_text(L, span), '/'))
+      sq_hint(e, "`/` must be exact in a size; `//` rounds down");
   } else {
     e = sq_low_error(L, span, "%s must be a size, but `%s` is %s", what, sq_low_text(L, span),
                      sq_val_what(L, v));
     if (v->kind == SQ_V_TENSOR || v->kind == SQ_V_EX || v->kind == SQ_V_STATE)
       sq_hint(e, "a size is known when a call starts: config, extents of inputs, integer scalar "
-                 "inputs; a run-time extent is written `n limit B`");
+                 "inputs");
   }
   return d;
 }
 
-// ---- trees ------------------------------------------------------------------------------------
+// ---- trees -------------------------------------------------------------------------------------
 
 static void ex_of_tensor(sq_low *L, sq_value *v, sq_span span, sq_ex *out) {
   uint32_t n = v->type.rank;
@@ -513,6 +514,10 @@ bool sq_val_to_ex(sq_low *L, const sq_val *v, sq_span span, sq_ex *out) {
   if (v->kind == SQ_V_FN || v->kind == SQ_V_INST || v->kind == SQ_V_BUILTIN)
     sq_hint(d, "call it: `%s(...)`", sq_low_text(L, span));
   if (v->kind == SQ_V_INSTS) sq_hint(d, "choose one: `%s[i]`", sq_low_text(L, span));
+  if (v->kind == SQ_V_TUPLE) sq_hint(d, "take a part of it: `%s.0`", sq_low_text(L, span));
+  if (v->kind == SQ_V_LIST)
+    sq_hint(d, "an array is written by its element, `[i < n: ...]`; of a list one item is taken, "
+               "`l[0]`");
   return false;
 }
 
@@ -558,7 +563,7 @@ bool sq_val_shape(sq_low *L, const sq_val *v, uint32_t *rank, sq_dim *dim, sq_dt
   return true;
 }
 
-// ---- computing now ----------------------------------------------------------------------------
+// ---- computing now -----------------------------------------------------------------------------
 
 static sq_val compute(sq_low *L, const sq_val *v, sq_span span, const char *name, bool keep_cheap) {
   sq_ex *e = v->ex;

@@ -1,7 +1,7 @@
 // `<-`: a value or a slice of a state, a parameter or a local is replaced, in place and in order.
 #include "frontend/lower.h"
 
-// ---- names that the left side binds -------------------------------------------------------------
+// ---- names that the left side binds ------------------------------------------------------------
 
 typedef struct places {
   uint32_t n; // items
@@ -113,14 +113,15 @@ static sq_sx *place_of(sq_low *L, sq_scope *s, const sq_expr *e) {
   L->size_mode--;
   if (!ok) return NULL;
   if (t.n_own || sq_is_float(t.root->dtype) || t.root->dtype == SQ_BOOL) {
-    sq_low_error(L, e->span, "a place must be one integer, but `%s` is %s",
-                 sq_low_text(L, e->span), sq_val_what(L, &v));
+    sq_diag *d = sq_low_error(L, e->span, "a place must be one integer, but `%s` is %s",
+                              sq_low_text(L, e->span), sq_val_what(L, &v));
+    if (!t.n_own) sq_hint(d, "convert it: `i32(%s)`", sq_low_text(L, e->span));
     return NULL;
   }
   return sq_sx_cast(L, t.root, SQ_I64, true);
 }
 
-// ---- hazards ----------------------------------------------------------------------------------
+// ---- hazards -----------------------------------------------------------------------------------
 
 typedef struct target {
   sq_opcode op;
@@ -147,7 +148,7 @@ static bool reads_elsewhere(const sq_sx *e, const target *t, sq_sx *const *pos) 
   return reads_elsewhere(e->other, t, pos);
 }
 
-// ---- the write --------------------------------------------------------------------------------
+// ---- the write ---------------------------------------------------------------------------------
 
 static bool may_write(sq_low *L, const sq_val *base, sq_span span, const char *name) {
   if (base->kind == SQ_V_STATE && L->g->state.v[base->ref].derived) {
@@ -185,8 +186,13 @@ static sq_val whole_value(sq_low *L, const sq_val *base, const sq_val *v, sq_typ
            sq_prove_eq(L->g->dims, dim[k], t.dim[k]) == 1;
   if (same) return r;
   sq_val old = *base;
-  sq_diag *d = sq_low_error(L, st->span, "`%s` is %s and cannot become %s", name,
+  sq_diag *d = sq_low_error(L, st->value->span, "`%s` is %s and cannot become %s", name,
                             sq_val_what(L, &old), sq_val_what(L, v));
+  sq_label(d, st->value->span, "%s", sq_val_what(L, v));
+  if (base->kind == SQ_V_STATE)
+    sq_label(d, L->g->state.v[base->ref].span, "declared here");
+  else if (base->kind == SQ_V_PARAM)
+    sq_label(d, L->g->param.v[base->ref].span, "declared here");
   if (rank < t.rank) sq_hint(d, "to fill it write `%s[..] <- ...`", name);
   return sq_poison();
 }
@@ -250,8 +256,10 @@ static bool written_places(sq_low *L, writing *x, uint32_t *taken) {
   uint32_t given = 0, axis = 0;
   for (uint32_t k = 0; k < p->n; k++) given += p->item[k]->kind != SQ_E_DOTS;
   if (given > t.rank) {
-    sq_low_error(L, x->st->target->span, "`%s` has %u axes, but %u places are given", x->name,
-                 t.rank, given);
+    sq_diag *d =
+        sq_low_error(L, x->st->target->span, "`%s` has %u ax%s, but %u place%s given", x->name,
+                     t.rank, t.rank == 1 ? "is" : "es", given, given == 1 ? " is" : "s are");
+    if (x->w.op == SQ_OP_STATE_WRITE) sq_label(d, L->g->state.v[x->w.ref].span, "declared here");
     return false;
   }
   bool ok = true;
@@ -277,8 +285,10 @@ static bool written_axes(sq_low *L, writing *x, uint32_t axis) {
   sq_span left = x->st->target->span, right = x->st->value->span;
   if (x->rhs.n_own > t.rank - axis) {
     uint32_t n = t.rank - axis;
-    sq_low_error(L, right, "%u ax%s left in `%s`, but the right side has %u", n,
-                 n == 1 ? "is is" : "es are", sq_low_text(L, left), x->rhs.n_own);
+    sq_diag *d =
+        sq_low_error(L, right, "the right side has %u ax%s, but `%s` has %u left", x->rhs.n_own,
+                     x->rhs.n_own == 1 ? "is" : "es", sq_low_text(L, left), n);
+    if (x->w.op == SQ_OP_STATE_WRITE) sq_label(d, L->g->state.v[x->w.ref].span, "declared here");
     return false;
   }
   for (uint32_t k = 0; k < axis; k++) { // an index without a range runs over the target's axis
@@ -298,8 +308,10 @@ static bool written_axes(sq_low *L, writing *x, uint32_t axis) {
     sq_ivar *iv = from_end <= x->rhs.n_own ? x->rhs.own[x->rhs.n_own - from_end]
                                            : sq_ivar_new(L, NULL, left, t.dim[axis]);
     if (sq_prove_eq(L->g->dims, sq_ivar_root(iv)->extent, t.dim[axis]) != 1) {
-      sq_low_error(L, right, "axis %u of `%s` is %s, but the right side has %s there", axis,
-                   x->name, sq_dim_str(L, t.dim[axis]), sq_dim_str(L, sq_ivar_root(iv)->extent));
+      sq_diag *d = sq_low_error(L, right, "axis %u of `%s` is %s, but the right side has %s there",
+                                axis, x->name, sq_dim_str(L, t.dim[axis]),
+                                sq_dim_str(L, sq_ivar_root(iv)->extent));
+      if (x->w.op == SQ_OP_STATE_WRITE) sq_label(d, L->g->state.v[x->w.ref].span, "declared here");
       return false;
     }
     sq_push(L->a, &x->axes, iv);
@@ -363,7 +375,7 @@ static void write_leaf(sq_low *L, sq_scope *s, const sq_stmt *st, const sq_val *
     x.w.op = state ? SQ_OP_STATE_WRITE : SQ_OP_PARAM_WRITE;
     x.w.type = state ? L->g->state.v[base->ref].type : L->g->param.v[base->ref].type;
     if (!state) L->g->param.v[base->ref].written = true;
-    L->effects++;
+    sq_low_effect(L, st->target->span);
   } else {
     if (!sq_val_to_ex(L, base, st->target->span, &x.old)) return;
     x.w.op = SQ_OP_UPDATE;
@@ -433,8 +445,13 @@ void sq_lower_write(sq_low *L, sq_scope *s, const sq_stmt *st) {
       sq_low_error(L, b->span, "trees of parameters (`params`) are not built yet");
       return;
     }
+    if (!bind && sq_builtin_find(name)) {
+      sq_low_error(L, b->span, "`%s` is a function of the language and cannot be written", name);
+      return;
+    }
     if (!bind) {
-      sq_unknown_name(L, s, b->span, name, "name");
+      sq_diag *d = sq_unknown_name(L, s, b->span, name, "name");
+      if (!d->hints.n) sq_hint(d, "`<-` writes into what is there; `=` binds a new name");
       sq_eval_expr(L, s, st->value);
       return;
     }
@@ -443,7 +460,8 @@ void sq_lower_write(sq_low *L, sq_scope *s, const sq_stmt *st) {
       sq_diag *d = sq_low_error(L, b->span, "`%s` cannot be written: it is %s", name,
                                 bind->kind == SQ_B_LOOP     ? "the index of a loop"
                                 : bind->kind == SQ_B_CONFIG ? "config"
-                                                            : "a size or index");
+                                : bind->kind == SQ_B_SIZE   ? "a size"
+                                                            : "an index");
       sq_label(d, bind->span, "bound here");
       return;
     }

@@ -59,6 +59,10 @@ const char *sq_build_cache_dir(sq_ctx *ctx) {
 static sq_status finish(sq_ctx *ctx, sq_graph *g, const char **message) {
   if (g && !ctx->diags.errors) return SQ_OK;
   *message = sq_diags_render(&ctx->diags);
+  bool placed = false; // what stands nowhere in a file came with the command line
+  for (uint32_t k = 0; k < ctx->diags.list.n; k++)
+    placed |= ctx->diags.list.v[k]->labels.v[0].span.file != 0;
+  if (ctx->diags.list.n && !placed) return SQ_EUSAGE;
   if (!**message) *message = "the model could not be read";
   return SQ_EMODEL;
 }

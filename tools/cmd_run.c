@@ -57,7 +57,8 @@ static sq_status give_outputs(sq_model *m, const sq_cli_call *c, const sq_entry_
     int s = seqm_npy_write(sq_model_runtime(m), b->value, &out[k]);
     if (s) return sq_print_failure((sq_status)s, seqm_message(sq_model_runtime(m)));
   }
-  return SQ_OK;
+  // Before the message of a later call that fails.
+  return fflush(stdout) ? sq_complain(SQ_EWORLD, "cannot write to stdout") : SQ_OK;
 }
 
 static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {

@@ -3,8 +3,7 @@
 #include "tools/interp.h"
 #include "runtime/internal.h"
 
-// ---- weights
-// -------------------------------------------------------------------------------------
+// ---- weights -----------------------------------------------------------------------------------
 static int look(sq_weights *w, const sq_abi_param *p, uint32_t *faults, bool describe) {
   for (uint32_t k = 0; k < p->count; k++) {
     sq_weight_ask ask = {
@@ -34,8 +33,7 @@ int sq_interp_check(seqm_context *rt, sq_weights *w, const sq_abi_model *m, cons
   return SQ_EMODEL;
 }
 
-// ---- saving
-// --------------------------------------------------------------------------------------
+// ---- saving ------------------------------------------------------------------------------------
 typedef struct saver {
   sq_ctx *ctx;
   const sq_graph *g;
@@ -102,8 +100,7 @@ sq_status sq_interp_save(sq_ctx *ctx, sq_graph *g, sq_eval *e, const char *path,
   return sq_file_write(&ctx->arena, path, out.v, out.n, message);
 }
 
-// ---- loading
-// -------------------------------------------------------------------------------------
+// ---- loading -----------------------------------------------------------------------------------
 typedef struct loader {
   sq_ctx *ctx;
   sq_graph *g;

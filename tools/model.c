@@ -127,8 +127,7 @@ static sq_status open_interpreter(sq_model *m) {
   return SQ_OK;
 }
 
-// ---- opening
-// ---------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------
 static sq_status open_compiled(sq_model *m) {
   for (uint32_t k = 0; k < m->cli->weights.n; k++)
     SQ_TRY(runtime_failure(m, seqm_model_weights(m->m, m->cli->weights.v[k])));

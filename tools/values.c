@@ -204,7 +204,12 @@ static sq_status literal(sq_ctx *ctx, const char *text, const sq_slot_info *slot
         int_end = int_end ? end : NULL;
       }
     }
-    if (end == s || (!sq_is_float(slot->dtype) && int_end != end)) {
+    if (end != s && !sq_is_float(slot->dtype) && int_end != end) {
+      *message = sq_arena_fmt(&ctx->arena, "input `%s`: %.*s is not an integer; it is %s",
+                              slot->name, (int)(end - s), s, sq_dtype_table[slot->dtype].name);
+      return SQ_EMODEL;
+    }
+    if (end == s) {
       *message = sq_arena_fmt(&ctx->arena,
                               "input `%s`: `%s` is neither a .npy file nor %s number or flat list",
                               slot->name, text, sq_is_float(slot->dtype) ? "a" : "an integer");
