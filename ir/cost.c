@@ -100,8 +100,7 @@ sq_cost sq_func_cost(const sq_func *f, const int64_t *sym) {
   return r;
 }
 
-// ---- inputs that are indices
-// ---------------------------------------------------------------------
+// ---- inputs that are indices -------------------------------------------------------------------
 typedef struct finder {
   const sq_graph *g;
   const int64_t *sym;

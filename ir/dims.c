@@ -12,7 +12,7 @@
 #include "ir/dims_inner.h"
 #include "ir/ir_text.h"
 
-// ---- tables ----------------------------------------------------------------------------------
+// ---- tables ------------------------------------------------------------------------------------
 
 static uint32_t mix(uint32_t h, uint64_t v) {
   uint64_t x = (h ^ v) * 0x9E3779B97F4A7C15u;
@@ -115,7 +115,7 @@ sq_dims *sq_dims_new(sq_arena *a) {
   return ds;
 }
 
-// ---- symbols ---------------------------------------------------------------------------------
+// ---- symbols -----------------------------------------------------------------------------------
 
 static uint32_t hash_name(const char *s) {
   uint32_t h = 2166136261u;
@@ -156,7 +156,7 @@ sq_sym_info *sq_sym_at(const sq_dims *ds, sq_sym s) {
 
 uint32_t sq_sym_count(const sq_dims *ds) { return ds->sym.n - 1; }
 
-// ---- reading nodes ---------------------------------------------------------------------------
+// ---- reading nodes -----------------------------------------------------------------------------
 
 const sq_dim_node *sq_dim_at(const sq_dims *ds, sq_dim d) {
   SQ_ASSERT(d.i && d.i < ds->rec.n, "dimension %u out of range", (unsigned)d.i);
@@ -193,7 +193,7 @@ static int compare(const sq_dims *ds, sq_dim x, sq_dim y) {
   return c ? c : compare(ds, a->b, b->b);
 }
 
-// ---- sums ------------------------------------------------------------------------------------
+// ---- sums --------------------------------------------------------------------------------------
 
 // A linear form being built: sorted terms. `bad`: no value (too large, or a coefficient
 // overflowed).
@@ -302,7 +302,7 @@ sq_dim sq_dim_sub(sq_dims *ds, sq_dim a, sq_dim b) {
   return form_done(ds, &f);
 }
 
-// ---- products --------------------------------------------------------------------------------
+// ---- products ----------------------------------------------------------------------------------
 
 static uint32_t factors_of(const sq_dims *ds, const sq_dim *d, const sq_dim **f) {
   const sq_dim_node *n = sq_dim_at(ds, *d);
@@ -367,7 +367,7 @@ static bool prod_divide(sq_dims *ds, sq_dim p, sq_dim by, sq_dim *rest) {
   return true;
 }
 
-// ---- division --------------------------------------------------------------------------------
+// ---- division ----------------------------------------------------------------------------------
 
 static sq_dim atom2(sq_dims *ds, sq_dim_kind kind, sq_dim a, sq_dim b) {
   return intern(ds, (sq_dim_node){.kind = kind, .a = a, .b = b});
@@ -506,7 +506,7 @@ sq_dim sq_dim_mod(sq_dims *ds, sq_dim a, sq_dim b) {
   return sq_dim_mod(ds, form_done(ds, &rest), b);
 }
 
-// ---- min and max -----------------------------------------------------------------------------
+// ---- min and max -------------------------------------------------------------------------------
 
 enum { MAX_ARGS = 16 };
 typedef struct args {
@@ -561,7 +561,7 @@ static sq_dim extremum(sq_dims *ds, sq_dim_kind kind, sq_dim a, sq_dim b) {
 sq_dim sq_dim_min(sq_dims *ds, sq_dim a, sq_dim b) { return extremum(ds, SQ_DIM_MIN, a, b); }
 sq_dim sq_dim_max(sq_dims *ds, sq_dim a, sq_dim b) { return extremum(ds, SQ_DIM_MAX, a, b); }
 
-// ---- evaluation ------------------------------------------------------------------------------
+// ---- evaluation --------------------------------------------------------------------------------
 
 bool sq_dim_eval(const sq_dims *ds, sq_dim d, const int64_t *sym, int64_t *out) {
   const sq_dim_node *n = sq_dim_at(ds, d);
@@ -604,7 +604,7 @@ bool sq_dim_eval(const sq_dims *ds, sq_dim d, const int64_t *sym, int64_t *out) 
   return false;
 }
 
-// ---- substitution ----------------------------------------------------------------------------
+// ---- substitution ------------------------------------------------------------------------------
 
 typedef sq_dim (*combine)(sq_dims *ds, sq_dim a, sq_dim b);
 static combine combine_of(sq_dim_kind k) {
@@ -713,7 +713,7 @@ bool sq_dim_mentions(const sq_dims *ds, sq_dim d, sq_sym s) {
   return sq_dim_mentions(ds, n->a, s) || sq_dim_mentions(ds, n->b, s);
 }
 
-// ---- text ------------------------------------------------------------------------------------
+// ---- text --------------------------------------------------------------------------------------
 
 bool sq_ir_name_plain(const char *s) {
   if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_')) return false;

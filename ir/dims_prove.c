@@ -25,7 +25,7 @@ typedef struct prover {
   dim_range found[CACHE];
 } prover;
 
-// ---- intervals -------------------------------------------------------------------------------
+// ---- intervals ---------------------------------------------------------------------------------
 
 static const dim_range everything = {INT64_MIN, INT64_MAX};
 
@@ -206,7 +206,7 @@ int64_t sq_dim_high(const sq_dims *ds, sq_dim d) {
   return d.i ? range_of(&p, d, 0).hi : INT64_MAX;
 }
 
-// ---- linear forms ----------------------------------------------------------------------------
+// ---- linear forms ------------------------------------------------------------------------------
 
 static void lin_add_term(lin *l, int64_t coef, sq_dim prod) {
   for (uint32_t i = 0; i < l->n; i++)
@@ -268,7 +268,7 @@ static bool lin_cancel(lin *l, uint32_t at, const lin *known, bool equal) {
   return !l->bad;
 }
 
-// ---- the proof search ------------------------------------------------------------------------
+// ---- the proof search --------------------------------------------------------------------------
 
 static bool nonneg(prover *p, const lin *l, uint32_t depth);
 
@@ -467,7 +467,7 @@ int sq_prove_le(const sq_dims *ds, sq_dim a, sq_dim b) {
   return expand_mods(ds, &l) && lin_nonneg(ds, &l) ? 1 : 0;
 }
 
-// ---- facts -----------------------------------------------------------------------------------
+// ---- facts -------------------------------------------------------------------------------------
 
 static void fact_add(sq_dims *ds, sq_dim a, sq_dim b, bool equal) {
   if (!a.i || !b.i) return;

@@ -4,7 +4,7 @@
 #include "ir/eval_impl.h"
 #include <stdarg.h>
 
-// ---- failing and memory -----------------------------------------------------------------------
+// ---- failing and memory ------------------------------------------------------------------------
 
 static void set_message(sq_eval *e, sq_status s, sq_span where, const char *fmt, va_list ap) {
   e->status = s;
@@ -86,7 +86,7 @@ void sq_eval_work_reset(sq_eval *e) {
   e->work_at = e->work;
 }
 
-// ---- tensors ----------------------------------------------------------------------------------
+// ---- tensors -----------------------------------------------------------------------------------
 
 int64_t sq_tensor64_count(const sq_tensor64 *t) {
   int64_t n = 1;
@@ -196,7 +196,7 @@ static void sweep(sq_eval *e) {
   }
 }
 
-// ---- sizes and values -------------------------------------------------------------------------
+// ---- sizes and values --------------------------------------------------------------------------
 
 static const char *dim_text(sq_eval *e, sq_dim d) {
   sq_text t = {.arena = &e->text};
@@ -257,7 +257,7 @@ void sq_eval_push(sq_eval *e, sq_ten *t) {
   e->stack[e->n_stack++] = t;
 }
 
-// ---- tables -----------------------------------------------------------------------------------
+// ---- tables ------------------------------------------------------------------------------------
 
 static void last_uses(sq_block *b, uint32_t *last) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
@@ -367,7 +367,7 @@ void sq_eval_free(sq_eval *e) {
 const char *sq_eval_message(const sq_eval *e) { return e->message; }
 sq_span sq_eval_where(const sq_eval *e) { return e->where; }
 
-// ---- parameters -------------------------------------------------------------------------------
+// ---- parameters --------------------------------------------------------------------------------
 
 sq_ten **sq_eval_param_slot(sq_eval *e, uint32_t param, int64_t instance, sq_span where) {
   const sq_param *p = &e->g->param.v[param];
@@ -388,7 +388,7 @@ sq_ten **sq_eval_param_slot(sq_eval *e, uint32_t param, int64_t instance, sq_spa
   return slot;
 }
 
-// ---- calling ----------------------------------------------------------------------------------
+// ---- calling -----------------------------------------------------------------------------------
 
 static void save_symbol(sq_eval *e, sq_sym s) {
   if (e->n_saved + 2 > e->cap_saved) {

@@ -66,7 +66,7 @@ static void expect(sq_eval *e, const sq_node *n, uint32_t have, uint32_t want) {
                  sq_op_table[n->op].name, have, want);
 }
 
-// ---- regions ----------------------------------------------------------------------------------
+// ---- regions -----------------------------------------------------------------------------------
 
 static void run_repeat(sq_eval *e, const sq_node *n) {
   int64_t lo = sq_eval_int(e, n->in[0], n->span), hi = sq_eval_int(e, n->in[1], n->span);
@@ -196,7 +196,7 @@ static void run_call(sq_eval *e, const sq_node *n) {
   give_results(e, n, 0, first, n->n_out);
 }
 
-// ---- tests ------------------------------------------------------------------------------------
+// ---- tests -------------------------------------------------------------------------------------
 
 static void run_live(sq_eval *e, const sq_node *n) {
   int64_t v = sq_eval_int(e, n->in[0], n->span);

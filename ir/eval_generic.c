@@ -7,7 +7,7 @@
 #include "ir/eval_program.h"
 #include <math.h>
 
-// ---- monoids ----------------------------------------------------------------------------------
+// ---- monoids -----------------------------------------------------------------------------------
 
 typedef struct acc {
   sq_cell v;
@@ -161,7 +161,7 @@ static void acc_lanes(sq_monoid m, bool f, acc *a, const ins *x, const program *
     if (!p->mask || p->mask[l * p->mask_step].i) acc_one(m, f, &a[l], x->r[l * x->varies], at);
 }
 
-// ---- contractions -----------------------------------------------------------------------------
+// ---- contractions ------------------------------------------------------------------------------
 
 // sum of one read, or of the product of two, by strides, everywhere: no program is needed.
 typedef struct product {
@@ -243,7 +243,7 @@ static void run_product(nest *x, const product *p, uint32_t lane_axis, size_t n)
     x->acc_cells[l].f = g->monoid == SQ_MEAN ? (count ? sum[l] / (double)count : 0) : sum[l];
 }
 
-// ---- the nest ---------------------------------------------------------------------------------
+// ---- the nest ----------------------------------------------------------------------------------
 
 static void open_nest(nest *x, sq_eval *e, const sq_node *n) {
   const sq_generic *g = n->g;
@@ -470,7 +470,7 @@ static void run_nest(nest *x, const sink *to) {
   }
 }
 
-// ---- keyed ------------------------------------------------------------------------------------
+// ---- keyed -------------------------------------------------------------------------------------
 
 static int64_t key_place(const program *p, const sq_generic *g, const sq_tensor64 *t, size_t l) {
   int64_t offset = 0;
@@ -534,7 +534,7 @@ static void run_keyed(nest *x, sq_ten *result) {
   }
 }
 
-// ---- what others call -------------------------------------------------------------------------
+// ---- what others call --------------------------------------------------------------------------
 
 static sq_dtype element_type(const sq_generic *g) {
   if (g->post != SQ_NO_SCALAR) return g->s.v[g->post].dtype;

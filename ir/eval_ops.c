@@ -3,7 +3,7 @@
 #include "ir/eval_impl.h"
 #include "ir/random.h"
 
-// ---- along one axis ---------------------------------------------------------------------------
+// ---- along one axis ----------------------------------------------------------------------------
 
 // A tensor as outer x length x inner around the axis.
 typedef struct columns {
@@ -139,7 +139,7 @@ void sq_eval_random(sq_eval *e, const sq_node *n) {
   sq_eval_set(e, n->out[0], r);
 }
 
-// ---- writes -----------------------------------------------------------------------------------
+// ---- writes ------------------------------------------------------------------------------------
 
 // Tests come first: when one fails nothing of this node has been written.
 static void apply(const sq_ten *values, const sq_ten *places, sq_ten *target) {

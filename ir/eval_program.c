@@ -4,7 +4,7 @@
 // their tests.
 #include "ir/eval_program.h"
 
-// ---- affine positions -------------------------------------------------------------------------
+// ---- affine positions --------------------------------------------------------------------------
 
 static bool affine_range(const nest *x, affine *f, sq_dtype t) {
   f->low = f->high = f->offset;
@@ -103,7 +103,7 @@ bool sq_nest_strides(nest *x, const sq_scalar *s, ins *i) {
   return true;
 }
 
-// ---- making a program -------------------------------------------------------------------------
+// ---- making a program --------------------------------------------------------------------------
 
 typedef struct maker {
   nest *x;
@@ -362,7 +362,7 @@ program sq_nest_program(nest *x, const loops *l, const uint32_t *roots, uint32_t
   return p;
 }
 
-// ---- running a program ------------------------------------------------------------------------
+// ---- running a program -------------------------------------------------------------------------
 
 void sq_nest_failure(nest *x, uint32_t site, uint32_t axis, int64_t value, int64_t bound) {
   if (x->failed && site >= x->site) return;

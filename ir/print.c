@@ -23,7 +23,7 @@ static void pad(printer *p, int depth) {
 }
 static void dim(printer *p, sq_dim d) { sq_dim_print(p->g->dims, d, p->t); }
 
-// ---- names -----------------------------------------------------------------------------------
+// ---- names -------------------------------------------------------------------------------------
 
 static uint32_t hash_text(const char *s) {
   uint32_t h = 2166136261u;
@@ -406,7 +406,7 @@ static void generic(printer *p, const sq_node *n, int depth) {
   put(p, "}");
 }
 
-// ---- nodes -----------------------------------------------------------------------------------
+// ---- nodes -------------------------------------------------------------------------------------
 
 static void block(printer *p, const sq_block *b, int depth);
 
@@ -499,7 +499,7 @@ static void block(printer *p, const sq_block *b, int depth) {
   for (uint32_t k = 0; k < b->nodes.n; k++) node(p, b->nodes.v[k], depth);
 }
 
-// ---- functions and tables --------------------------------------------------------------------
+// ---- functions and tables ----------------------------------------------------------------------
 
 static void func_head(printer *p, const sq_func *f) {
   static const char *const kind[] = {

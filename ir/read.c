@@ -5,7 +5,7 @@
 
 static bool few_errors(const reader *r) { return r->ctx->diags.errors <= r->ctx->diags.max_errors; }
 
-// ---- values ----------------------------------------------------------------------------------
+// ---- values ------------------------------------------------------------------------------------
 
 static uint32_t hash_pointer(const void *p) {
   uint64_t x = (uint64_t)(uintptr_t)p * 0x9E3779B97F4A7C15u;
@@ -59,7 +59,7 @@ static const char *hint_of(const char *name) { // numbers are given anew by the 
   return sq_ir_name_plain(name) ? name : NULL;
 }
 
-// ---- small things ----------------------------------------------------------------------------
+// ---- small things ------------------------------------------------------------------------------
 
 static bool want_type_name(reader *r, sq_dtype *out) {
   if (here(r)->kind != TOK_NAME || !sq_read_dtype(here(r)->text, out))
@@ -182,7 +182,7 @@ static const char *param_name(const reader *r, uint32_t k) { return r->g->param.
 static const char *state_name(const reader *r, uint32_t k) { return r->g->state.v[k].name; }
 static const char *func_name(const reader *r, uint32_t k) { return r->g->func.v[k]->name; }
 
-// ---- nodes -----------------------------------------------------------------------------------
+// ---- nodes -------------------------------------------------------------------------------------
 
 static bool read_block(reader *r, sq_block *b);
 
@@ -336,7 +336,7 @@ static bool read_block(reader *r, sq_block *b) {
   return ok;
 }
 
-// ---- functions -------------------------------------------------------------------------------
+// ---- functions ---------------------------------------------------------------------------------
 
 static bool read_func_inputs(reader *r, sq_func *f) {
   sq_graph *g = r->g;
@@ -431,7 +431,7 @@ static bool read_func(reader *r, sq_func *f) {
   return true;
 }
 
-// ---- tables ----------------------------------------------------------------------------------
+// ---- tables ------------------------------------------------------------------------------------
 
 static bool read_head(reader *r) {
   if (!want_name(r, &r->g->name) || !want_type_name(r, &r->g->float_type)) return false;
@@ -546,7 +546,7 @@ static bool read_state(reader *r) {
   return true;
 }
 
-// ---- the whole -------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------
 
 static const char *const func_words[] = {
     [SQ_FUNC_ENTRY] = "entry", [SQ_FUNC_INIT] = "init", [SQ_FUNC_INNER] = "func"};

@@ -153,7 +153,7 @@ bool sq_read_lex(reader *r, const char *file, const char *text, size_t n) {
   return ok;
 }
 
-// ---- taking tokens ---------------------------------------------------------------------------
+// ---- taking tokens -----------------------------------------------------------------------------
 
 bool sq_read_fail(reader *r, const char *fmt, ...) {
   if (r->failed) return false;

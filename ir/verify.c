@@ -116,7 +116,7 @@ static sq_type type_in_front(verifier *v, sq_type t, const sq_dim *dim, uint32_t
   return (sq_type){t.dtype, t.rank + n, d};
 }
 
-// ---- one check for each operation ------------------------------------------------------------
+// ---- one check for each operation --------------------------------------------------------------
 
 static void check_generic(verifier *v, const sq_node *n) {
   sq_verify_generic(v, n, n->out[0]->type);
@@ -412,7 +412,7 @@ static void (*const checks[SQ_OP_COUNT])(verifier *v, const sq_node *n) = {
     [SQ_OP_YIELD] = check_reset, // what it yields is checked where it goes
 };
 
-// ---- structure -------------------------------------------------------------------------------
+// ---- structure ---------------------------------------------------------------------------------
 
 static void define(verifier *v, const sq_value *x, const char *what) {
   if (x->id >= v->g->n_values || v->seen[x->id])
@@ -553,7 +553,7 @@ static void check_func(verifier *v, sq_func *f) {
     sq_verify_fault(v, "entry.name", "another function has this name");
 }
 
-// ---- the call graph --------------------------------------------------------------------------
+// ---- the call graph ----------------------------------------------------------------------------
 
 typedef struct call_scan {
   verifier *v;
@@ -612,7 +612,7 @@ static bool check_calls(verifier *v) {
   return true;
 }
 
-// ---- tables ----------------------------------------------------------------------------------
+// ---- tables ------------------------------------------------------------------------------------
 
 static void check_symbols(verifier *v) {
   const sq_dims *ds = v->g->dims;

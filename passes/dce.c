@@ -72,7 +72,7 @@ static void root(sq_node *n, void *user) {
   if (sq_op_table[n->op].flags & SQ_OPF_E) need_node(user, n);
 }
 
-// ---- removing -----------------------------------------------------------------------------------
+// ---- removing ----------------------------------------------------------------------------------
 static uint32_t keep_values(sq_value **v, uint32_t n, const bool *keep) {
   uint32_t kept = 0;
   for (uint32_t k = 0; k < n; k++)

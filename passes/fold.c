@@ -47,7 +47,7 @@ int sq_scalar_le(sq_graph *g, const sq_generic *k, uint32_t a, uint32_t b, int64
   return sq_prove_le(g->dims, most, zero) > 0 ? -1 : 0;
 }
 
-// ---- helpers ------------------------------------------------------------------------------------
+// ---- helpers -----------------------------------------------------------------------------------
 static const sq_scalar *at(const sq_maker *m, uint32_t id) { return &m->k->s.v[id]; }
 
 static bool is_constant(const sq_scalar *s) {
@@ -88,8 +88,7 @@ static bool as_size(const sq_maker *m, uint32_t id, sq_dim *d) {
   return s->kind == SQ_SC_INT || s->kind == SQ_SC_DIM;
 }
 
-// ---- sizes and indices
-// ------------------------------------------------------------------------------
+// ---- sizes and indices -------------------------------------------------------------------------
 static uint32_t fold_sizes(sq_maker *m, const sq_scalar *s) {
   sq_dim a, b;
   sq_dims *ds = m->g->dims;
@@ -200,7 +199,7 @@ static uint32_t fold_compare(sq_maker *m, const sq_scalar *s) {
   return SQ_NO_SCALAR;
 }
 
-// ---- functions ----------------------------------------------------------------------------------
+// ---- functions ---------------------------------------------------------------------------------
 static uint32_t fold_logic(sq_maker *m, const sq_scalar *s) {
   uint32_t a = s->a[0], b = s->a[1];
   int64_t x;

@@ -51,8 +51,7 @@ static bool only_user(const fuser *w, const sq_value *v, const sq_node *n) {
   return v->id < w->n_known && w->users[v->id] == 1 && w->user[v->id] == n;
 }
 
-// ---- may work move from `from` down to `to`?
-// ----------------------------------------------------------
+// ---- may work move from `from` down to `to`? ---------------------------------------------------
 static bool aliases(const sq_value *v, const sq_node *write) {
   if (!v->def) return false;
   if (v->def->op == SQ_OP_PARAM) return write->op == SQ_OP_PARAM_WRITE && write->ref == v->def->ref;
@@ -87,7 +86,7 @@ bool sq_node_can_sink(sq_node *from, sq_node *to) {
   return between && !w.found;
 }
 
-// ---- epilogues ----------------------------------------------------------------------------------
+// ---- epilogues ---------------------------------------------------------------------------------
 // All reads of v by n are at its parallel axes, and v has them all.
 static bool reads_plainly(const fuser *w, const sq_node *n, const sq_value *v) {
   const sq_generic *k = n->g;
@@ -168,7 +167,7 @@ static void join_epilogue(fuser *w, sq_node *sum, sq_node *n) {
   w->changed = true;
 }
 
-// ---- producers ----------------------------------------------------------------------------------
+// ---- producers ---------------------------------------------------------------------------------
 static bool takes_producers(sq_graph *g, const sq_node *n) {
   return (n->op == SQ_OP_GENERIC && !sq_is_product(g, n)) || n->op == SQ_OP_UPDATE ||
          n->op == SQ_OP_STATE_WRITE || n->op == SQ_OP_PARAM_WRITE;
@@ -262,7 +261,7 @@ static void take_producers(fuser *w, sq_node *n) {
   w->changed = true;
 }
 
-// ---- the pass -----------------------------------------------------------------------------------
+// ---- the pass ----------------------------------------------------------------------------------
 static void do_block(fuser *w, sq_block *b, bool producers, bool tell) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];

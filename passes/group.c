@@ -101,7 +101,7 @@ static bool try_member(grouper *w, sq_node *n) {
   return true;
 }
 
-// ---- building -----------------------------------------------------------------------------------
+// ---- building ----------------------------------------------------------------------------------
 typedef struct user_search {
   const grouper *w;
   const sq_value *v;

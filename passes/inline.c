@@ -33,7 +33,7 @@ static void fault(inliner *w, sq_span span, const char *what, const char *name) 
   w->stop = true;
 }
 
-// ---- sizes --------------------------------------------------------------------------------------
+// ---- sizes -------------------------------------------------------------------------------------
 static sq_sym plain_symbol(const sq_graph *g, sq_dim d) {
   const sq_dim_node *n = sq_dim_at(g->dims, d);
   return n->kind == SQ_DIM_SYM ? n->sym : (sq_sym){0};
@@ -146,7 +146,7 @@ static void require_sizes(inliner *w, sq_node *call, const sq_dim *with, uint32_
   }
 }
 
-// ---- bodies -------------------------------------------------------------------------------------
+// ---- bodies ------------------------------------------------------------------------------------
 static bool fits(const sq_node *call) {
   const sq_func *f = call->func;
   const sq_node *end = sq_block_end(f->body);

@@ -26,7 +26,7 @@ void sq_maker_end(sq_maker *m, sq_node *n) {
   sq_scalars_tidy(m->g, n);
 }
 
-// ---- sharing ------------------------------------------------------------------------------------
+// ---- sharing -----------------------------------------------------------------------------------
 static uint32_t hash_of(const sq_scalar *s) {
   uint64_t bits = 0;
   memcpy(&bits, &s->f, sizeof bits);
@@ -81,8 +81,7 @@ static uint32_t share(sq_maker *m, const sq_scalar *s) {
   return m->k->s.n - 1;
 }
 
-// ---- reads through copies and constants
-// -------------------------------------------------------------
+// ---- reads through copies and constants --------------------------------------------------------
 bool sq_node_is_elementwise(const sq_node *n) {
   return n->op == SQ_OP_GENERIC && !n->g->n_red && !n->g->keyed && !n->g->pos && n->out[0];
 }
@@ -173,7 +172,7 @@ uint32_t sq_maker_add(sq_maker *m, sq_scalar s) {
   return share(m, &s);
 }
 
-// ---- shorthands ---------------------------------------------------------------------------------
+// ---- shorthands --------------------------------------------------------------------------------
 static sq_scalar blank(sq_scalar_kind kind, sq_dtype t) {
   return (sq_scalar){.kind = kind,
                      .dtype = t,
@@ -262,7 +261,7 @@ uint32_t sq_maker_and(sq_maker *m, uint32_t a, uint32_t b) {
   return sq_maker_ewise(m, SQ_EW_AND, a, b);
 }
 
-// ---- copying ------------------------------------------------------------------------------------
+// ---- copying -----------------------------------------------------------------------------------
 uint32_t *sq_maker_map(sq_maker *m, const sq_node *from) {
   uint32_t *map = SQ_ARRAY(m->g->arena, uint32_t, from->g->s.n + 1);
   for (uint32_t k = 0; k <= from->g->s.n; k++) map[k] = SQ_NO_SCALAR;

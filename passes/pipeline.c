@@ -42,8 +42,7 @@ static sq_status fail(run *r, const char *what, const char *detail) {
   return SQ_EMODEL;
 }
 
-// ---- checks after a pass
-// --------------------------------------------------------------------------
+// ---- checks after a pass -----------------------------------------------------------------------
 static sq_status verify(run *r) {
   sq_text faults = {.arena = r->g->arena};
   sq_text_put(&faults, "", 0);
@@ -73,8 +72,7 @@ static sq_status validate(run *r) {
   return difference ? fail(r, "it changes the meaning", difference) : SQ_OK;
 }
 
-// ---- what is shown
-// --------------------------------------------------------------------------------
+// ---- what is shown -----------------------------------------------------------------------------
 static sq_status write_dump(run *r, const char *text) {
   const char *why = "";
   const char *path =

@@ -39,7 +39,7 @@ static bool defined_inside(const sq_value *v, const sq_node *n) {
   return sq_block_inside(v->def ? v->def->block : v->block, n);
 }
 
-// ---- control flow -------------------------------------------------------------------------------
+// ---- control flow ------------------------------------------------------------------------------
 static void unchanged_values(simplifier *s, sq_node *n) {
   const sq_block *body = sq_carried_body(n);
   const sq_node *end = sq_block_end(body);
@@ -96,7 +96,7 @@ static void splice(simplifier *s, sq_node *n, int region, sq_block *to) {
   }
 }
 
-// ---- nodes --------------------------------------------------------------------------------------
+// ---- nodes -------------------------------------------------------------------------------------
 static bool holds_always(const sq_node *n) {
   int64_t c;
   return n->op == SQ_OP_CHECK && sq_value_const_int(n->in[0], &c) && c;

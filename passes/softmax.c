@@ -174,7 +174,7 @@ static void replace_scalar(stabiliser *w, sq_node *n, uint32_t old, sq_value *v,
   w->changed = true;
 }
 
-// ---- softmax ------------------------------------------------------------------------------------
+// ---- softmax -----------------------------------------------------------------------------------
 // x of exp(x) or select(c, exp(x), 0); the condition in *c.
 static uint32_t exponent(const space *s, uint32_t id, uint32_t *c) {
   const sq_scalar *e = at(s, id);
@@ -321,7 +321,7 @@ static bool try_logsumexp(stabiliser *w, sq_node *n, uint32_t id) {
   return true;
 }
 
-// ---- variance -----------------------------------------------------------------------------------
+// ---- variance ----------------------------------------------------------------------------------
 // The mean of something, in any of its forms: mean, sum / count, sum * (1 / count).
 typedef struct mean {
   sq_node *z;
@@ -402,7 +402,7 @@ static bool try_variance(stabiliser *w, sq_node *n, uint32_t id) {
   return true;
 }
 
-// ---- the pass -----------------------------------------------------------------------------------
+// ---- the pass ----------------------------------------------------------------------------------
 static bool try_scalar(stabiliser *w, sq_node *n, uint32_t id) {
   const sq_scalar *s = &n->g->s.v[id];
   if (s->kind != SQ_SC_EWISE || !sq_is_float(s->dtype)) return false;

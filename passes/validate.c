@@ -25,8 +25,7 @@ typedef struct validator {
   uint32_t state_at;
 } validator;
 
-// ---- random numbers: splitmix64 of a key and a counter
-// ---------------------------------------------
+// ---- random numbers: splitmix64 of a key and a counter -----------------------------------------
 static uint64_t mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15ull;
   x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -63,7 +62,7 @@ static sq_status load(void *user, uint32_t param, uint32_t instance, sq_tensor64
   return SQ_OK;
 }
 
-// ---- inputs -------------------------------------------------------------------------------------
+// ---- inputs ------------------------------------------------------------------------------------
 static void choose_sizes(validator *v) {
   static const int64_t primes[] = {2, 3, 5, 7, 4, 11, 6, 13};
   sq_dims *ds = v->old->dims;
@@ -101,7 +100,7 @@ static bool make_input(validator *v, sq_func *f, uint32_t k, uint64_t key, sq_te
   return true;
 }
 
-// ---- comparing ----------------------------------------------------------------------------------
+// ---- comparing ---------------------------------------------------------------------------------
 static void describe(validator *v, const char *what, const char *name, const sq_tensor64 *t,
                      int64_t at, const char *was, const char *is) {
   sq_text s = {.arena = v->new_->arena};
@@ -172,7 +171,7 @@ static sq_status check_state(void *user, const char *name, sq_tensor64 *t) {
   return SQ_OK;
 }
 
-// ---- running ------------------------------------------------------------------------------------
+// ---- running -----------------------------------------------------------------------------------
 // Calls one entry in both; false when the rest of this trial says nothing.
 static bool call(validator *v, sq_func *f, uint32_t turn) {
   sq_arena *a = v->new_->arena;

@@ -15,8 +15,7 @@ typedef struct binder {
   bool plan;
 } binder;
 
-// --- messages
-// --------------------------------------------------------------------------------------------
+// --- messages -----------------------------------------------------------------------------------
 static const char *input_name(const binder *b, uint32_t k) { return b->e->abi->in[k].name; }
 
 static void add_input_shape(const binder *b, uint32_t k) {
@@ -71,8 +70,7 @@ static int fail_axis(const binder *b, uint32_t k, uint32_t axis, int64_t want) {
   return SQ_EMODEL;
 }
 
-// --- binding
-// ----------------------------------------------------------------------------------------------
+// --- binding ------------------------------------------------------------------------------------
 void sq_rt_start_symbols(seqm_model *m, int64_t *sym) {
   const sq_abi_model *d = m->abi;
   sym[0] = m->ctx->threads;
@@ -237,8 +235,7 @@ int sq_rt_bind(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t
   return all_inputs(&b);
 }
 
-// --- what follows from the sizes
-// ---------------------------------------------------------------------------
+// --- what follows from the sizes ----------------------------------------------------------------
 int sq_rt_output_shape(seqm_model *m, const seqm_entry *e, size_t k, const int64_t *sym,
                        seqm_tensor *t, size_t *bytes) {
   const sq_abi_tensor *o = &e->abi->out[k];

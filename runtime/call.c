@@ -12,8 +12,7 @@
 #include "runtime/model.h"
 #include <string.h>
 
-// --- messages
-// ------------------------------------------------------------------------------------------
+// --- messages -----------------------------------------------------------------------------------
 void sq_rt_site_begin(seqm_model *m, uint32_t site) {
   if (site >= m->abi->n_site) {
     sq_message_add(m->ctx, "%s: a test failed", m->abi->name);
@@ -52,8 +51,7 @@ static int fail_site(sq_rt_call *r) {
   return SQ_EMODEL;
 }
 
-// --- running
-// ---------------------------------------------------------------------------------------------
+// --- running ------------------------------------------------------------------------------------
 // Never shrinks. A second, larger size grows it by half as much again, so that sizes that creep up
 // from call to call settle.
 int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep) {
@@ -125,8 +123,7 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
   return failed ? sq_rt_fail(m->ctx, SQ_EMODEL, "%s: failed", e->abi->name) : SQ_OK;
 }
 
-// --- outputs
-// ---------------------------------------------------------------------------------------------
+// --- outputs ------------------------------------------------------------------------------------
 static int use_buffer(seqm_model *m, const seqm_entry *e, size_t k, const seqm_tensor *want,
                       const seqm_tensor *given) {
   bool same = given->dtype == want->dtype && given->rank == want->rank;
@@ -237,8 +234,7 @@ static int check_request(seqm_model *m, const seqm_entry *e, size_t n_out) {
   return SQ_OK;
 }
 
-// --- calling
-// ---------------------------------------------------------------------------------------------
+// --- calling ------------------------------------------------------------------------------------
 static int prepare(seqm_model *m, seqm_entry *e) {
   SQ_TRY((sq_status)sq_rt_prepare_code(m, e));
   if (!e->bound) {

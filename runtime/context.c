@@ -15,8 +15,7 @@ static void *libc_alloc(void *user, void *p, size_t size) {
   return NULL;
 }
 
-// --- memory
-// ---------------------------------------------------------------------------------------
+// --- memory -------------------------------------------------------------------------------------
 void *sq_mem_resize(seqm_context *ctx, void *p, size_t size) {
   return ctx->alloc.fn(ctx->alloc.user, p, size ? size : 1);
 }
@@ -63,8 +62,7 @@ void sq_mem_drop_aligned(seqm_context *ctx, void *p) {
   sq_mem_drop(ctx, base);
 }
 
-// --- the message
-// ------------------------------------------------------------------------------------
+// --- the message --------------------------------------------------------------------------------
 void sq_message_clear(seqm_context *ctx) {
   ctx->text_n = 0;
   ctx->text[0] = 0;
@@ -119,8 +117,7 @@ int sq_rt_no_memory(seqm_context *ctx) { return sq_rt_fail(ctx, SQ_EWORLD, "out 
 
 const char *seqm_message(const seqm_context *ctx) { return ctx ? ctx->text : "out of memory"; }
 
-// --- the context
-// ------------------------------------------------------------------------------------
+// --- the context --------------------------------------------------------------------------------
 static int threads_wanted(int threads) {
   if (threads < 1) threads = sq_pool_cores();
   return threads > MAX_THREADS ? MAX_THREADS : threads;
@@ -177,8 +174,7 @@ int seqm_set_threads(seqm_context *ctx, int threads) {
   return SQ_OK;
 }
 
-// --- types and shapes
-// ---------------------------------------------------------------------------------
+// --- types and shapes ---------------------------------------------------------------------------
 static const struct {
   const char *name;
   size_t bytes;

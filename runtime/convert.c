@@ -160,8 +160,7 @@ void sq_convert(seqm_context *ctx, uint32_t from, const void *src, uint32_t to, 
   sq_context_parallel(ctx, (n + CHUNK - 1) / CHUNK, convert_chunk, &j);
 }
 
-// --- random weights
-// ---------------------------------------------------------------------------------
+// --- random weights -----------------------------------------------------------------------------
 static void philox(uint32_t c[4], uint64_t key) {
   uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
   for (int round = 0; round < 10; round++) {

@@ -33,7 +33,7 @@ char *sq_mem_text(seqm_context *ctx, const char *s);
 void *sq_mem_get_aligned(seqm_context *ctx, size_t size); // size 0 gives a valid pointer too
 void sq_mem_drop_aligned(seqm_context *ctx, void *p);
 
-// --- the message ---------------------------------------------------------------------------------
+// --- the message --------------------------------------------------------------------------------
 void sq_message_clear(seqm_context *ctx);
 // Appends; cut short when there is no memory.
 void sq_message_add(seqm_context *ctx, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -44,8 +44,7 @@ int sq_rt_fail(seqm_context *ctx, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 int sq_rt_no_memory(seqm_context *ctx); // SQ_EWORLD
 
-// --- types and shapes
-// ------------------------------------------------------------------------------
+// --- types and shapes ---------------------------------------------------------------------------
 const char *sq_rt_dtype(uint32_t t); // "f32"
 // Bytes of a dense tensor; false when negative or more than memory can hold.
 bool sq_shape_bytes(uint32_t dtype, uint32_t rank, const int64_t *dim, size_t *bytes);

@@ -7,8 +7,7 @@
 #include <elf.h>
 #include <string.h>
 
-// --- is it for this runtime and this machine?
-// -------------------------------------------------------
+// --- is it for this runtime and this machine? ---------------------------------------------------
 static int check_descriptor(seqm_context *ctx, const sq_abi_model *d, const char *name) {
   if (d->version != SQ_ABI_VERSION)
     return sq_rt_fail(ctx, SQ_EMODEL,
@@ -31,8 +30,7 @@ static int check_descriptor(seqm_context *ctx, const sq_abi_model *d, const char
   return SQ_OK;
 }
 
-// --- making and freeing
-// --------------------------------------------------------------------------------
+// --- making and freeing -------------------------------------------------------------------------
 static const sq_abi_entry builtin_reset_entry = {.name = "reset", .writes = 1};
 
 static bool mentions_growing(const sq_abi_model *d, const sq_abi_expr *e) {
@@ -149,8 +147,7 @@ int seqm_model_jit(seqm_context *ctx, const sq_abi_model *desc, const sq_abi_hoo
   return model_new(ctx, desc, desc->name ? desc->name : "model", NULL, hooks, m);
 }
 
-// --- shared objects
-// ------------------------------------------------------------------------------------
+// --- shared objects -----------------------------------------------------------------------------
 #if defined(__x86_64__)
 #define MACHINE EM_X86_64
 #elif defined(__aarch64__)
@@ -215,8 +212,7 @@ int seqm_model_open(seqm_context *ctx, const char *path, seqm_model **m) {
   return status;
 }
 
-// --- weights
-// -------------------------------------------------------------------------------------------
+// --- weights ------------------------------------------------------------------------------------
 int seqm_model_weights(seqm_model *m, const char *path) {
   sq_message_clear(m->ctx);
   return sq_weights_add(m->weights, path);
@@ -320,8 +316,7 @@ void sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes
   if (bytes) memcpy(m->param_owned[row], data, bytes);
 }
 
-// --- entries
-// -------------------------------------------------------------------------------------------
+// --- entries ------------------------------------------------------------------------------------
 int sq_rt_prepare_code(seqm_model *m, seqm_entry *e) {
   if (e->code) return SQ_OK;
   const char *why = NULL;

@@ -85,7 +85,7 @@ typedef struct sq_rt_call {
   int hook_status; // not 0: a hook failed and set the message
 } sq_rt_call;
 
-// --- model.c -------------------------------------------------------------------------------------
+// --- model.c ------------------------------------------------------------------------------------
 // Finds the parameters that `mark` names; one message lists all faults. `who` for its first line.
 int sq_rt_bind_params(seqm_model *m, const char *who);
 void sq_rt_mark_params(seqm_model *m, const sq_abi_entry *e); // into m->mark, cleared before
@@ -104,8 +104,7 @@ int sq_rt_output_shape(seqm_model *m, const seqm_entry *e, size_t k, const int64
                        seqm_tensor *t, size_t *bytes);
 int sq_rt_arena_bytes(seqm_model *m, const sq_abi_entry *e, const int64_t *sym, size_t *bytes);
 
-// --- call.c
-// ----------------------------------------------------------------------------------------
+// --- call.c -------------------------------------------------------------------------------------
 int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep);
 // Runs code with the arrays given; `sym` is complete. The message of a failure is set.
 int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
@@ -116,8 +115,7 @@ int sq_rt_outputs_follow(sq_rt_call *r);
 void sq_rt_site_begin(seqm_model *m, uint32_t site);
 void sq_rt_site_end(seqm_model *m, uint32_t site);
 
-// --- state.c
-// ---------------------------------------------------------------------------------------
+// --- state.c ------------------------------------------------------------------------------------
 int sq_rt_states_new(seqm_model *m);
 void sq_rt_states_free(seqm_model *m);
 int sq_rt_state_ready(seqm_model *m, uint32_t s);

@@ -20,8 +20,7 @@ static const struct {
 };
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
-// --- the header's dictionary
-// ---------------------------------------------------------------------------------
+// --- the header's dictionary --------------------------------------------------------------------
 typedef struct reader {
   const char *p, *end;
   const char *fault;
@@ -139,8 +138,7 @@ static bool read_dictionary(reader *r, seqm_tensor *t) {
   return seen == (DESCR | ORDER | SHAPE) || bad(r, "descr, fortran_order or shape is missing");
 }
 
-// --- reading
-// ---------------------------------------------------------------------------------------------------
+// --- reading ------------------------------------------------------------------------------------
 static int read_header(seqm_context *ctx, const char *path, const unsigned char *data, size_t size,
                        seqm_tensor *t, size_t *at) {
   if (size < 10 || memcmp(data, magic, sizeof magic))
@@ -199,8 +197,7 @@ int seqm_npy_read(seqm_context *ctx, const char *path, seqm_tensor *t) {
   return status;
 }
 
-// --- writing
-// ---------------------------------------------------------------------------------------------------
+// --- writing ------------------------------------------------------------------------------------
 static size_t header_text(const seqm_tensor *t, char *out, size_t cap) {
   const char *descr = "";
   for (int k = 0; k < N_TYPES; k++)

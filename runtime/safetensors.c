@@ -24,7 +24,7 @@ const char *sq_st_dtype_name(uint32_t dtype) {
   return "?";
 }
 
-// --- heap sort: the order of `less` over rows of any size, at most n log n whatever the input ----
+// --- heap sort: the order of `less` over rows of any size, at most n log n whatever the input ---
 typedef struct sorter {
   char *v;
   size_t size;
@@ -85,8 +85,7 @@ sq_st_tensor *sq_st_find(sq_st_tensor *t, size_t n, const char *name) {
   return NULL;
 }
 
-// --- the header
-// -----------------------------------------------------------------------------------
+// --- the header ---------------------------------------------------------------------------------
 typedef struct reader {
   seqm_context *ctx;
   sq_json j;
@@ -322,8 +321,7 @@ void sq_safetensors_close(seqm_context *ctx, sq_safetensors *f) {
   *f = (sq_safetensors){0};
 }
 
-// --- shard indices
-// --------------------------------------------------------------------------------
+// --- shard indices ------------------------------------------------------------------------------
 static bool path_stays_inside(const char *s) {
   if (!*s || *s == '/' || strchr(s, '\\')) return false;
   for (const char *p = s; p; p = strchr(p, '/')) {

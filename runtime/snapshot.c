@@ -63,8 +63,7 @@ static int for_each(const seqm_model *m, visit fn, void *user) {
   return SQ_OK;
 }
 
-// --- writing
-// ------------------------------------------------------------------------------------------------
+// --- writing ------------------------------------------------------------------------------------
 typedef struct writer {
   seqm_context *ctx;
   char *text;
@@ -162,8 +161,7 @@ int seqm_save_state(seqm_model *m, const char *path) {
   return status;
 }
 
-// --- reading
-// --------------------------------------------------------------------------------------------------
+// --- reading ------------------------------------------------------------------------------------
 typedef struct loader {
   seqm_model *m;
   sq_safetensors f;

@@ -12,8 +12,7 @@
 #include "runtime/model.h"
 #include <string.h>
 
-// --- making
-// -----------------------------------------------------------------------------------------------
+// --- making -------------------------------------------------------------------------------------
 static bool measure(const sq_abi_state *a, sq_rt_state *s) {
   int64_t dim[SEQM_MAX_RANK];
   s->outer = 1;
@@ -88,8 +87,7 @@ size_t sq_rt_state_size(const seqm_model *m, uint32_t s) {
   return m->abi->state[s].grow_axis < 0 ? t->bytes : t->outer * (size_t)t->extent * t->inner;
 }
 
-// --- first values
-// -------------------------------------------------------------------------------------------
+// --- first values -------------------------------------------------------------------------------
 int sq_rt_state_room(seqm_model *m, uint32_t s) {
   const sq_abi_state *a = &m->abi->state[s];
   sq_rt_state *t = &m->state[s];
@@ -185,8 +183,7 @@ int sq_rt_states_ready(seqm_model *m, const sq_abi_entry *e) {
   return SQ_OK;
 }
 
-// --- growth
-// ---------------------------------------------------------------------------------------------------
+// --- growth -------------------------------------------------------------------------------------
 static bool room_for(seqm_model *m, uint32_t s, uint32_t k, size_t bytes) {
   sq_rt_state *t = &m->state[s];
   if (bytes <= t->capacity[k]) return true;
@@ -235,8 +232,7 @@ void sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n) {
   t->extent = n;
 }
 
-// --- hooks of compiled code
-// -------------------------------------------------------------------------------------
+// --- hooks of compiled code ---------------------------------------------------------------------
 static int32_t hook_done(sq_rt_call *r, int status) {
   r->hook_status = status;
   return status;
@@ -270,8 +266,7 @@ int32_t sq_rt_resize(sq_call *c, uint32_t state, int64_t n) {
   return n == r->m->state[state].extent ? 0 : hook_done(r, set_extent(r, state, n));
 }
 
-// --- reset
-// ------------------------------------------------------------------------------------------------------
+// --- reset --------------------------------------------------------------------------------------
 void sq_rt_states_reset(seqm_model *m) {
   for (uint32_t s = 0; s < m->abi->n_state; s++) {
     if (m->abi->state[s].kept || m->abi->state[s].derived) continue;

@@ -11,7 +11,7 @@
 #include "codegen/cpu/driver.h"
 #include <stddef.h>
 
-// ---- errors -------------------------------------------------------------------------------------
+// ---- errors ------------------------------------------------------------------------------------
 // Goes on in a new block where `ok` holds, leaves the entry otherwise.
 static void go_on_if(sq_cg *cg, LLVMValueRef ok) {
   LLVMBasicBlockRef next = sq_cg_block(cg, "go");
@@ -72,7 +72,7 @@ static void emit_live(sq_cg *cg, sq_node *n) {
   LLVMBuildStore(b, low, LLVMBuildGEP2(b, sq_cg_type_i64(cg), table, &k, 1, info->name));
 }
 
-// ---- states -------------------------------------------------------------------------------------
+// ---- states ------------------------------------------------------------------------------------
 // c->hook(c, [state, n]); leaves the entry when it fails.
 static void call_hook(sq_cg *cg, size_t hook, LLVMValueRef state, LLVMValueRef n) {
   LLVMTypeRef i32 = LLVMInt32TypeInContext(cg->ctx), ptr = sq_cg_type_ptr(cg);
@@ -116,7 +116,7 @@ static void emit_write(sq_cg *cg, sq_node *n) {
   dr->frozen = (sq_sym){0};
 }
 
-// ---- regions ------------------------------------------------------------------------------------
+// ---- regions -----------------------------------------------------------------------------------
 // A loop under construction: index from `first` while index < last.
 typedef struct loop {
   LLVMBasicBlockRef head, done;
@@ -243,7 +243,7 @@ static void emit_map(sq_cg *cg, sq_node *n) {
   for (uint32_t k = n->g->n_par; k-- > 0;) loop_close(cg, &l[k]);
 }
 
-// ---- dispatch -----------------------------------------------------------------------------------
+// ---- dispatch ----------------------------------------------------------------------------------
 static void emit_nothing(sq_cg *cg, sq_node *n) {
   (void)cg;
   (void)n;

@@ -9,7 +9,7 @@
 #include "codegen/cpu/driver.h"
 #include <stddef.h>
 
-// ---- questions ----------------------------------------------------------------------------------
+// ---- questions ---------------------------------------------------------------------------------
 typedef bool (*sym_test)(const sq_sym_info *s);
 static bool is_grow(const sq_sym_info *s) { return s->kind == SQ_SYM_GROW; }
 static bool is_late(const sq_sym_info *s) { return s->kind != SQ_SYM_SIZE; }
@@ -42,7 +42,7 @@ static bool any_symbol(const sq_dims *ds, sq_dim d, sym_test test) {
 bool sq_dim_grows(const sq_dims *ds, sq_dim d) { return any_symbol(ds, d, is_grow); }
 bool sq_dim_fixed(const sq_dims *ds, sq_dim d) { return !any_symbol(ds, d, is_late); }
 
-// ---- LLVM values --------------------------------------------------------------------------------
+// ---- LLVM values -------------------------------------------------------------------------------
 static LLVMValueRef symbol(sq_cg *cg, LLVMBuilderRef b, sq_sym s) {
   sq_driver *dr = sq_cg_driver(cg);
   if (dr->frozen.i && dr->frozen.i == s.i) return dr->frozen_value;
@@ -131,7 +131,7 @@ LLVMValueRef sq_cg_dim(sq_cg *cg, sq_dim d) {
   return dr->fixed.v[d.i];
 }
 
-// ---- postfix programs ---------------------------------------------------------------------------
+// ---- postfix programs --------------------------------------------------------------------------
 typedef SQ_VEC(int64_t) program;
 
 static void put(sq_arena *a, program *p, int64_t word) { sq_push(a, p, word); }
@@ -207,7 +207,7 @@ sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a) {
   return (sq_abi_expr){p.v, p.n};
 }
 
-// ---- layout -------------------------------------------------------------------------------------
+// ---- layout ------------------------------------------------------------------------------------
 enum { ALIGN = 64 };
 
 static bool is_multiple(const sq_dims *ds, sq_dim d) {

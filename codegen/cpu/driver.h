@@ -8,7 +8,7 @@
 #include "codegen/cpu/kernels.h"
 #include <llvm-c/TargetMachine.h>
 
-// ---- arena layout (dims.c) ----------------------------------------------------------------------
+// ---- arena layout (dims.c) ---------------------------------------------------------------------
 // An entry's arena is a row of segments, each aligned to 64 bytes. Segments whose size mentions the
 // extent of a growing state come last: the offsets of the others never change within a call.
 typedef enum sq_segment_kind {
@@ -38,7 +38,7 @@ bool sq_dim_fixed(const sq_dims *ds, sq_dim d); // mentions neither that nor a l
 sq_abi_expr sq_expr_make(const sq_dims *ds, sq_dim d, sq_arena *a);
 sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a);
 
-// ---- one compilation (object.c) -----------------------------------------------------------------
+// ---- one compilation (object.c) ----------------------------------------------------------------
 // Owns the LLVM objects of one compilation. `sq_unit_do` runs the work under a guard of its own, so
 // that they are released when an allocation fails.
 enum { SQ_PARTS = 8 };
@@ -82,7 +82,7 @@ char *sq_unit_passes(LLVMModuleRef m, LLVMTargetMachineRef machine, const char *
 // A message of LLVM moved into the graph's arena.
 const char *sq_unit_take(sq_unit *u, char *llvm_message);
 
-// ---- functions (entry.c) ------------------------------------------------------------------------
+// ---- functions (entry.c) -----------------------------------------------------------------------
 // The code of one planned function, as an external or internal function `symbol`.
 LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool external);
 // "minilm.forward", "minilm.init.block.ck": no name of C, so never one of a library.
@@ -131,24 +131,24 @@ bool sq_cg_same_place(const sq_value *to, const sq_value *from);
 // Copies the storage of `from` to the memory of `to`, or to `at` when that is not NULL.
 void sq_cg_move(sq_cg *cg, const sq_value *to, LLVMValueRef at, const sq_value *from);
 
-// ---- operations (control.c) ---------------------------------------------------------------------
+// ---- operations (control.c) --------------------------------------------------------------------
 // All nodes of a block but its yield.
 void sq_control_block(sq_cg *cg, sq_block *b);
 // Leaves the entry when the error word is set.
 void sq_control_test(sq_cg *cg);
 
-// ---- targets (target.c) -------------------------------------------------------------------------
+// ---- targets (target.c) ------------------------------------------------------------------------
 void sq_target_init(void); // LLVM's targets, once a process
 // NULL, with *message (LLVM's, to be disposed), when LLVM does not know it.
 LLVMTargetMachineRef sq_target_machine(const sq_target *t, char **message);
 // What the target's code needs of a machine, as in /proc/cpuinfo; in the arena.
 const char *const *sq_target_needs(const sq_target *t, sq_arena *a, uint32_t *n);
 
-// ---- names in C (header.c) ----------------------------------------------------------------------
+// ---- names in C (header.c) ---------------------------------------------------------------------
 // `name` as an identifier of C and C++: other characters become `_`, a keyword gets one behind it.
 const char *sq_c_name(sq_arena *a, const char *name);
 
-// ---- the object cache (cache.c) -----------------------------------------------------------------
+// ---- the object cache (cache.c) ----------------------------------------------------------------
 typedef struct sq_cache_key {
   uint64_t low, high;
 } sq_cache_key;

@@ -8,7 +8,7 @@
 #include "codegen/cpu/driver.h"
 #include <stddef.h>
 
-// ---- small pieces -------------------------------------------------------------------------------
+// ---- small pieces ------------------------------------------------------------------------------
 LLVMTypeRef sq_cg_type_i64(sq_cg *cg) { return LLVMInt64TypeInContext(cg->ctx); }
 LLVMTypeRef sq_cg_type_ptr(sq_cg *cg) { return LLVMPointerTypeInContext(cg->ctx, 0); }
 LLVMValueRef sq_cg_i64(sq_cg *cg, int64_t v) {
@@ -41,7 +41,7 @@ uint32_t *sq_rows_state(const sq_graph *g, sq_arena *a) {
   return row;
 }
 
-// ---- scalars in memory --------------------------------------------------------------------------
+// ---- scalars in memory -------------------------------------------------------------------------
 static LLVMTypeRef integer_type(sq_cg *cg, sq_dtype t) {
   return LLVMIntTypeInContext(cg->ctx, (unsigned)sq_dtype_table[t].bytes * 8);
 }
@@ -67,7 +67,7 @@ void sq_cg_set_integer(sq_cg *cg, const sq_value *v, LLVMValueRef i) {
   LLVMBuildStore(cg->builder, i, sq_cg_pointer(cg, v));
 }
 
-// ---- places -------------------------------------------------------------------------------------
+// ---- places ------------------------------------------------------------------------------------
 static LLVMValueRef arena_base(sq_cg *cg) {
   sq_driver *dr = sq_cg_driver(cg);
   return dr->arena ? dr->arena
@@ -173,7 +173,7 @@ LLVMValueRef sq_cg_pointer(sq_cg *cg, const sq_value *v) {
   return NULL;
 }
 
-// ---- copies -------------------------------------------------------------------------------------
+// ---- copies ------------------------------------------------------------------------------------
 bool sq_cg_same_place(const sq_value *to, const sq_value *from) {
   if (to == from) return true;
   if (to->store != from->store) return false;
@@ -213,7 +213,7 @@ void sq_cg_move(sq_cg *cg, const sq_value *to, LLVMValueRef at, const sq_value *
   LLVMBuildMemMove(cg->builder, at, 1, source, 1, sq_cg_bytes(cg, from));
 }
 
-// ---- the function -------------------------------------------------------------------------------
+// ---- the function ------------------------------------------------------------------------------
 static void find_moves(sq_node *n, void *user) {
   if (n->op == SQ_OP_RESERVE || n->op == SQ_OP_RESET || n->op == SQ_OP_STATE_WRITE)
     *(bool *)user = true;

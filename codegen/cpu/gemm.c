@@ -4,8 +4,7 @@
 //   else              for each block of columns: pack B into panels, then tiles of A times panels
 #include "codegen/cpu/gemm.h"
 
-// ---- finding
-// -------------------------------------------------------------------------------------------
+// ---- finding -----------------------------------------------------------------------------------
 static uint32_t scalar_deps(const sq_generic *g, uint32_t *deps, uint32_t s) {
   const sq_scalar *x = &g->s.v[s];
   uint32_t d = 0;
@@ -109,8 +108,7 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm 
   return true;
 }
 
-// ---- parts of all
-// -------------------------------------------------------------------------------------
+// ---- parts of all ------------------------------------------------------------------------------
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat) {
   sq_kern *k = t->k;
   for (uint32_t i = x->n; i-- > 0;) {

@@ -44,8 +44,7 @@ static sq_lv lanes_of(sq_knest *t, uint32_t s) {
   return t->mask ? LLVMBuildSelect(t->k->b, t->mask, v, LLVMConstNull(LLVMTypeOf(v)), "") : v;
 }
 
-// ---- dot products
-// ----------------------------------------------------------------------------------------
+// ---- dot products ------------------------------------------------------------------------------
 typedef struct dots {
   sq_lv row[ROWS][SQ_K_AXES], column[8][SQ_K_AXES];
   uint32_t rows, columns, sets;
@@ -178,8 +177,7 @@ static void dot_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_en
   sq_kloop_end(k, &l, NULL);
 }
 
-// ---- multiples of rows of B
-// -----------------------------------------------------------------------------
+// ---- multiples of rows of B --------------------------------------------------------------------
 typedef struct lines {
   uint32_t rows;
   sq_lv row[ROWS][SQ_K_AXES];
@@ -285,8 +283,7 @@ static void line_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_e
   line_depth(d, &s, 0);
 }
 
-// ---- the kernel
-// ------------------------------------------------------------------------------------------
+// ---- the kernel --------------------------------------------------------------------------------
 static void some_rows(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end) {
   uint32_t mark = sq_knest_enter(&d->t);
   if (d->along_k)

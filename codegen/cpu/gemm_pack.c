@@ -98,8 +98,7 @@ static void transpose(sq_kern *k, sq_lv *v, uint32_t w) {
     }
 }
 
-// ---- B
-// ------------------------------------------------------------------------------------------------
+// ---- B -----------------------------------------------------------------------------------------
 typedef struct pack {
   sq_knest t;
   const sq_gemm *x;
@@ -233,8 +232,7 @@ void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv c
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- A
-// ------------------------------------------------------------------------------------------------
+// ---- A -----------------------------------------------------------------------------------------
 void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   sq_kern kern, *k = &kern;
   sq_kern_begin(k, cg, "rows");

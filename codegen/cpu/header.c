@@ -10,7 +10,7 @@
 #include "codegen/cpu/driver.h"
 #include <ctype.h>
 
-// ---- names --------------------------------------------------------------------------------------
+// ---- names -------------------------------------------------------------------------------------
 static const char *const keywords[] = {
     "alignas",      "alignof",       "and",         "and_eq",    "asm",       "auto",
     "bitand",       "bitor",         "bool",        "break",     "case",      "catch",
@@ -50,7 +50,7 @@ static const struct {
     [SQ_BOOL] = {"uint8_t", "SEQM_BOOL"},
 };
 
-// ---- one entry ----------------------------------------------------------------------------------
+// ---- one entry ---------------------------------------------------------------------------------
 typedef struct writer {
   sq_text *out;
   sq_arena *a;
@@ -214,7 +214,7 @@ static void write_entry(writer *w, const char *model) {
   sq_text_add(w->out, "  return status;\n}\n");
 }
 
-// ---- the file -----------------------------------------------------------------------------------
+// ---- the file ----------------------------------------------------------------------------------
 static const char sizes[] =
     "\n#ifndef SEQM_SIZES\n#define SEQM_SIZES\n"
     "static inline int64_t seqm_floordiv(int64_t a, int64_t b) {\n"

@@ -77,8 +77,7 @@ sq_lv sq_k_intrinsic(sq_kern *k, const char *name, LLVMTypeRef *overload, unsign
   return LLVMBuildCall2(k->b, t, f, arg, n_arg, "");
 }
 
-// ---- function and closure
-// ---------------------------------------------------------------------------
+// ---- function and closure ----------------------------------------------------------------------
 static LLVMTypeRef kernel_type(sq_kern *k) {
   LLVMTypeRef arg[3] = {k->ptr, k->i64, k->i64};
   return LLVMFunctionType(LLVMVoidTypeInContext(k->c), arg, 3, 0);
@@ -314,8 +313,7 @@ void sq_kern_fail(sq_kern *k, uint32_t site, sq_lv value, sq_lv limit) {
   LLVMBuildCall2(k->b, LLVMGlobalGetValueType(fn), fn, arg, 4, "");
 }
 
-// ---- control flow
-// -----------------------------------------------------------------------------------
+// ---- control flow ------------------------------------------------------------------------------
 static LLVMBasicBlockRef block_new(sq_kern *k, const char *name) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(k->b), next = LLVMGetNextBasicBlock(here);
   return next ? LLVMInsertBasicBlockInContext(k->c, next, name)

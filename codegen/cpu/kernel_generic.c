@@ -31,8 +31,7 @@ static sq_lv entry_work(sq_kern *k, sq_lv elements, const sq_kplan *p) {
   return LLVMBuildAdd(b, v, sq_k_int(k, 10), "");
 }
 
-// ---- one generic
-// ---------------------------------------------------------------------------------------
+// ---- one generic -------------------------------------------------------------------------------
 void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order, sq_kemit emit,
                         void *user) {
   const sq_generic *g = t->g;
@@ -121,8 +120,7 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
   sq_kernel_elements(k, &t, UINT32_MAX, single, store_element, &to);
 }
 
-// ---- groups
-// --------------------------------------------------------------------------------------------
+// ---- groups ------------------------------------------------------------------------------------
 typedef struct member {
   sq_knest nest;
   sq_kplan plan;
@@ -195,8 +193,7 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- dispatch
-// ------------------------------------------------------------------------------------------
+// ---- dispatch ----------------------------------------------------------------------------------
 bool sq_kernel_is(const sq_node *n) {
   switch ((int)n->op) {
   case SQ_OP_GENERIC:

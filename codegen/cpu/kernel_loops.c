@@ -7,8 +7,7 @@
 //       result[p + lanes] = post(acc[set])         result = post(tree(acc))
 #include "codegen/cpu/kernel.h"
 
-// ---- choosing
-// ------------------------------------------------------------------------------------------
+// ---- choosing ----------------------------------------------------------------------------------
 static double function_cost(sq_ewise e) {
   switch ((int)e) {
   case SQ_EW_DIV:
@@ -174,8 +173,7 @@ sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed) {
   return best;
 }
 
-// ---- reductions
-// ----------------------------------------------------------------------------------------
+// ---- reductions --------------------------------------------------------------------------------
 typedef struct reduction {
   sq_knest *t;
   const sq_kplan *p;
@@ -406,8 +404,7 @@ static uint32_t reduce(sq_knest *t, const sq_kplan *p, uint32_t sets, sq_lv *res
   return 1;
 }
 
-// ---- elements
-// ------------------------------------------------------------------------------------------
+// ---- elements ----------------------------------------------------------------------------------
 typedef struct run {
   sq_knest *t;
   const sq_kplan *p;

@@ -186,8 +186,7 @@ sq_lv sq_knest_value(sq_knest *t, uint32_t s) {
   return sq_knest_varies(t, s) ? sq_knest_lanes(t, s) : sq_knest_uniform(t, s);
 }
 
-// ---- what is known about integer scalars
-// ----------------------------------------------------------------
+// ---- what is known about integer scalars -------------------------------------------------------
 static bool is_index_type(sq_dtype d) { return d == SQ_I64 || d == SQ_I32; }
 bool sq_knest_const(const sq_knest *t, uint32_t s, int64_t *v) {
   const sq_scalar *x = &t->g->s.v[s];

@@ -38,8 +38,7 @@ static sq_lv column_base(sq_kern *k, const columns *c, sq_lv unit, sq_lv length)
   return add(k, mul(k, mul(k, o, length), c->inner), j);
 }
 
-// ---- cumulate
-// ------------------------------------------------------------------------------------------
+// ---- cumulate ----------------------------------------------------------------------------------
 typedef struct running {
   sq_kern *k;
   sq_lv x, y, base, step, length;
@@ -105,8 +104,7 @@ void sq_kernel_cumulate(sq_cg *cg, sq_node *n) {
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- sort, argsort: stable merge sort of (key, index) in the worker's scratch
-// ----------------------------
+// ---- sort, argsort: stable merge sort of (key, index) in the worker's scratch ------------------
 static sq_dtype key_type(sq_dtype t) { return t == SQ_F16 || t == SQ_BF16 ? SQ_F32 : t; }
 // Strictly before in ascending order, NaN last.
 static sq_lv below(sq_kern *k, sq_dtype t, sq_lv a, sq_lv b) {
@@ -204,8 +202,7 @@ void sq_kernel_sort(sq_cg *cg, sq_node *n) {
   sq_kern_launch(k, tasks.n_tasks);
 }
 
-// ---- topk: each element is compared with the last that is kept; few get further
-// ---------------------------
+// ---- topk: each element is compared with the last that is kept; few get further ----------------
 typedef struct best {
   sq_kern *k;
   sq_dtype t;

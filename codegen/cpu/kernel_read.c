@@ -4,8 +4,7 @@
 // lane); a read that may be outside gives its `other`, or fails the call at its site.
 #include "codegen/cpu/kernel.h"
 
-// ---- places
-// -------------------------------------------------------------------------------------------
+// ---- places ------------------------------------------------------------------------------------
 sq_kplace sq_kplace_of(sq_kern *k, sq_kgroup *group, const sq_value *v) {
   sq_kplace p = {.type = v->type};
   if (!group || !v->def || v->def->block != group->n->region[0]) {
@@ -183,8 +182,7 @@ static void fail_where(sq_knest *t, uint32_t n_pos, const uint32_t *pos, const s
   sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }
 
-// ---- reading
-// ------------------------------------------------------------------------------------------
+// ---- reading -----------------------------------------------------------------------------------
 static sq_lv as_i64(sq_knest *t, sq_lv v, uint32_t s) {
   return sq_k_cast(t->k, v, t->g->s.v[s].dtype, SQ_I64);
 }
@@ -324,8 +322,7 @@ sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s) {
   return v;
 }
 
-// ---- storing
-// ------------------------------------------------------------------------------------------
+// ---- storing -----------------------------------------------------------------------------------
 static sq_ktarget at_parallel_axes(sq_knest *t, const sq_kplace *to) {
   sq_kern *k = t->k;
   sq_ktarget r = {.kind = SQ_K_UNIFORM};

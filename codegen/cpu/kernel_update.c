@@ -61,8 +61,7 @@ void sq_kernel_update(sq_cg *cg, sq_node *n) {
   sq_kernel_elements(k, &t, own | ~all, single || apart != all, write_element, &to);
 }
 
-// ---- keyed reductions
-// ----------------------------------------------------------------------------------
+// ---- keyed reductions --------------------------------------------------------------------------
 static sq_dtype wide_type(sq_dtype t) { return t == SQ_F16 || t == SQ_BF16 ? SQ_F32 : t; }
 typedef struct keyed {
   sq_kacc acc;

@@ -22,7 +22,7 @@ static const char cleaning[] =
     "instcombine<no-verify-fixpoint>,early-cse<memssa>,simplifycfg,adce)";
 const char *sq_unit_recipe(bool merge) { return merge ? merging : cleaning; }
 
-// ---- the unit -----------------------------------------------------------------------------------
+// ---- the unit ----------------------------------------------------------------------------------
 static void release(sq_unit *u) {
   if (u->buffer) LLVMDisposeMemoryBuffer(u->buffer);
   for (uint32_t k = 0; k < u->n_part; k++) LLVMDisposeMemoryBuffer(u->part[k]);
@@ -157,7 +157,7 @@ sq_status sq_unit_code(sq_unit *u, LLVMCodeGenFileType type) {
   return SQ_EWORLD;
 }
 
-// ---- objects ------------------------------------------------------------------------------------
+// ---- objects -----------------------------------------------------------------------------------
 // Entries and inits in the descriptor's order; the functions are internal.
 static void emit_all(sq_unit *u, sq_func_kind kind, LLVMValueRef *code) {
   sq_graph *g = u->graph;
@@ -199,7 +199,7 @@ sq_status sq_codegen_object(sq_graph *g, const sq_target *t, const char *path,
   return s;
 }
 
-// ---- text ---------------------------------------------------------------------------------------
+// ---- text --------------------------------------------------------------------------------------
 typedef struct text_job {
   const char *entry;
   bool assembly;

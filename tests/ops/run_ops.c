@@ -47,7 +47,7 @@ static void fault(test *t, int line, const char *fmt, ...) {
   t->failures++;
 }
 
-// ---- directives -------------------------------------------------------------------------------
+// ---- directives --------------------------------------------------------------------------------
 
 static const char *skip(const char *s) {
   while (*s == ' ' || *s == '\t') s++;
@@ -172,7 +172,7 @@ static void directives(test *t, char *text) {
   }
 }
 
-// ---- the interpreter as a machine -------------------------------------------------------------
+// ---- the interpreter as a machine --------------------------------------------------------------
 
 static double interp_tolerance(sq_dtype t) {
   (void)t;
@@ -196,7 +196,7 @@ static void interp_close(void *m) { sq_eval_free(m); }
 const ops_machine ops_interp = {"interp",       interp_tolerance, interp_open, interp_call,
                                 interp_message, interp_reset,     interp_close};
 
-// ---- running ----------------------------------------------------------------------------------
+// ---- running -----------------------------------------------------------------------------------
 
 static sq_status load_param(void *user, uint32_t param, uint32_t instance, sq_tensor64 *out) {
   test *t = user;
@@ -337,7 +337,7 @@ static int run_file(const ops_machine *m, const char *path) {
   return failures != 0;
 }
 
-// ---- failing allocations ----------------------------------------------------------------------
+// ---- failing allocations -----------------------------------------------------------------------
 
 typedef struct failing {
   long live, left;
@@ -401,7 +401,7 @@ static int run_failing_file(const char *path) {
   return failures != 0;
 }
 
-// ---- coverage ---------------------------------------------------------------------------------
+// ---- coverage ----------------------------------------------------------------------------------
 
 typedef struct coverage {
   bool op[SQ_OP_COUNT], ew[SQ_EW_COUNT], monoid[SQ_MONOID_COUNT], dtype[SQ_DTYPE_COUNT];

@@ -38,8 +38,7 @@ static void *take(void *user, void *p, size_t size) {
   return realloc(p, size);
 }
 
-// ---- scenes of the compiler
-// -----------------------------------------------------------------------
+// ---- scenes of the compiler --------------------------------------------------------------------
 static sq_graph *front(sq_ctx *ctx, const char *file) {
   static const char *const defines[] = {"layers=1"};
   sq_front_options o = {.std_path = sq_arena_fmt(&ctx->arena, "%s/lang", source)};
@@ -133,8 +132,7 @@ static sq_status in_context(sq_alloc alloc, sq_status (*run)(sq_ctx *, const cha
   return s;
 }
 
-// ---- scenes of the C API
-// --------------------------------------------------------------------------
+// ---- scenes of the C API -----------------------------------------------------------------------
 static int call(seqm_context *ctx, seqm_model *m) {
   static int32_t id = 3;
   seqm_tensor in = {.dtype = SEQM_I32, .data = &id}, out = {0};
@@ -212,8 +210,7 @@ static sq_status by_api(sq_alloc alloc, api_scene run, const char *file) {
   return (sq_status)s;
 }
 
-// ---- the table
-// ------------------------------------------------------------------------------------
+// ---- the table ---------------------------------------------------------------------------------
 typedef struct scene {
   const char *name;
   sq_status (*inner)(sq_ctx *, const char *);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// ---- making graphs ------------------------------------------------------------------------------
+// ---- making graphs -----------------------------------------------------------------------------
 static sq_ctx *ctx;
 static sq_graph *g;
 static sq_target target;
@@ -97,7 +97,7 @@ static uint32_t state(const char *name, sq_type t, uint32_t count) {
   return g->state.n - 1;
 }
 
-// ---- planning by hand ---------------------------------------------------------------------------
+// ---- planning by hand --------------------------------------------------------------------------
 static void place(sq_func *f, sq_value *v) {
   if (v->store != SQ_STORE_NONE) return;
   if (v->def && (v->def->op == SQ_OP_PARAM || v->def->op == SQ_OP_STATE_READ)) {
@@ -127,7 +127,7 @@ static void plan_all(void) {
   }
 }
 
-// ---- a runtime of thirty lines ------------------------------------------------------------------
+// ---- a runtime of thirty lines -----------------------------------------------------------------
 typedef struct machine {
   sq_abi_model *model;
   sq_jit *jit;
@@ -224,7 +224,7 @@ static int32_t call(machine *m, uint32_t entry) {
   return code(&m->call);
 }
 
-// ---- graphs of the tests ------------------------------------------------------------------------
+// ---- graphs of the tests -----------------------------------------------------------------------
 // total = sum of 0 .. n-1, by a repeat
 static void make_total(void) {
   sq_func *f = func("total", SQ_FUNC_ENTRY);
@@ -526,7 +526,7 @@ Test(codegen_driver, live) {
   finish();
 }
 
-// ---- the cache ----------------------------------------------------------------------------------
+// ---- the cache ---------------------------------------------------------------------------------
 static int files(const char *dir, char *last, size_t size) {
   DIR *d = opendir(dir);
   if (!d) return -1;
@@ -619,7 +619,7 @@ Test(codegen_driver, cache_not_writable) {
   finish();
 }
 
-// ---- ahead of time ------------------------------------------------------------------------------
+// ---- ahead of time -----------------------------------------------------------------------------
 Test(codegen_driver, object_and_text) {
   start();
   make_total();
@@ -725,7 +725,7 @@ Test(codegen_driver, header) {
   finish();
 }
 
-// ---- memory -------------------------------------------------------------------------------------
+// ---- memory ------------------------------------------------------------------------------------
 typedef struct meter {
   long left, live;
 } meter;

@@ -33,7 +33,7 @@ static void yield(sq_graph *g, sq_block *b, uint32_t n, sq_value *const *v) {
   sq_node_new(g, b, SQ_OP_YIELD, (sq_span){0}, n, v);
 }
 
-// ---- random loop nests ------------------------------------------------------------------------
+// ---- random loop nests -------------------------------------------------------------------------
 
 static uint64_t rng_state;
 static uint32_t rng(uint32_t n) {
@@ -255,7 +255,7 @@ Test(eval, random_nests) {
   for (uint64_t seed = 1; seed <= 4000; seed++) random_nest(seed);
 }
 
-// ---- contractions -----------------------------------------------------------------------------
+// ---- contractions ------------------------------------------------------------------------------
 
 // y[i, o] = sum(k) x * w with w stored [o, k] or [k, o].
 static void contraction(bool transposed) {
@@ -300,7 +300,7 @@ static void contraction(bool transposed) {
 Test(eval, contraction) { contraction(false); }
 Test(eval, contraction_transposed) { contraction(true); }
 
-// ---- numbers ----------------------------------------------------------------------------------
+// ---- numbers -----------------------------------------------------------------------------------
 
 static double half_value(uint32_t bits, int fraction, int bias) {
   int exponent = (int)(bits >> fraction), low = (int)(bits & ((1u << fraction) - 1));
@@ -358,7 +358,7 @@ Test(eval, random_moments) {
   }
 }
 
-// ---- states and failures ----------------------------------------------------------------------
+// ---- states and failures -----------------------------------------------------------------------
 
 // state s[grow, 2] = 7; entry f(v: i32): reserve s, v; s[v - 1, :] <- 1; check v < 6; returns s.
 static sq_graph *state_graph(sq_ctx *ctx, sq_func **entry) {

@@ -10,8 +10,7 @@
 static sq_ctx *ctx;
 static const char *message;
 
-// ---- every value in a slot of its own
-// -------------------------------------------------------------------
+// ---- every value in a slot of its own ----------------------------------------------------------
 static void place(sq_func *f, sq_graph *g, sq_value *v) {
   if (v->store != SQ_STORE_NONE) return;
   if (v->def && (v->def->op == SQ_OP_PARAM || v->def->op == SQ_OP_STATE_READ)) {
@@ -54,8 +53,7 @@ static void plan(sq_graph *g) {
   }
 }
 
-// ---- calling
-// --------------------------------------------------------------------------------------------
+// ---- calling -----------------------------------------------------------------------------------
 static bool backwards;
 static void parallel(void *pool, int64_t n, sq_task fn, void *closure) {
   (void)pool;
@@ -356,8 +354,7 @@ static void each_size(const char *name, const char *text, inputs kind) {
   check_many(name, text, many_sizes, sizeof many_sizes / sizeof *many_sizes, kind);
 }
 
-// ---- elementwise
-// ----------------------------------------------------------------------------------------
+// ---- elementwise -------------------------------------------------------------------------------
 Test(kernels, elementwise) {
   each_size("add",
             HEAD "entry @f(%x: f32[N, M], %y: f32[M]) -> (r: f32[N, M]) {\n"
@@ -441,8 +438,7 @@ Test(kernels, integers) {
   function_of("bool", "i32", "i32(%x[n, m]) + i32(m)", PLAIN);
 }
 
-// ---- reductions
-// -----------------------------------------------------------------------------------------
+// ---- reductions --------------------------------------------------------------------------------
 static void reduction(const char *monoid, const char *type, const char *out, inputs kind) {
   char text[2048];
   static const char *const shapes[] = {
@@ -526,8 +522,7 @@ Test(kernels, products) {
             PLAIN);
 }
 
-// ---- reads
-// ----------------------------------------------------------------------------------------------
+// ---- reads -------------------------------------------------------------------------------------
 Test(kernels, reads) {
   each_size("gather",
             HEAD
@@ -582,8 +577,7 @@ Test(kernels, reads) {
             PLAIN);
 }
 
-// ---- writes
-// ---------------------------------------------------------------------------------------------
+// ---- writes ------------------------------------------------------------------------------------
 Test(kernels, updates) {
   each_size(
       "rows",
@@ -641,8 +635,7 @@ Test(kernels, keyed_reductions) {
   keyed("prod", "f64", "f64", "");
 }
 
-// ---- along an axis
-// --------------------------------------------------------------------------------------
+// ---- along an axis -----------------------------------------------------------------------------
 static void along(const char *op, const char *type, const char *out, inputs kind) {
   char text[1024];
   for (int axis = 0; axis < 2; axis++) {
@@ -685,8 +678,7 @@ Test(kernels, random) {
   }
 }
 
-// ---- groups
-// ---------------------------------------------------------------------------------------------
+// ---- groups ------------------------------------------------------------------------------------
 Test(kernels, groups) {
   each_size("softmax",
             HEAD "entry @f(%x: f32[N, M]) -> (r: f32[N, M]) {\n"
@@ -712,8 +704,7 @@ Test(kernels, groups) {
       PLAIN);
 }
 
-// ---- contractions
-// ---------------------------------------------------------------------------------------
+// ---- contractions ------------------------------------------------------------------------------
 static void contraction(const char *type, const char *a, const char *ea, const char *b,
                         const char *eb) {
   char text[2048];
@@ -796,8 +787,7 @@ Test(kernels, contractions_of_many_axes) {
       PLAIN);
 }
 
-// ---- sizes that make many tasks and several blocks
-// ---------------------------------------------------------
+// ---- sizes that make many tasks and several blocks ---------------------------------------------
 #define BIG "graph t f32\nsym N size\nsym M size\nsite 0 \"outside\"\n"
 Test(kernels, large) {
   check("blocks of columns",

@@ -111,8 +111,7 @@ Test(passes, dumps_a_file_a_pass) {
   cr_assert_eq(sq_passes_run(read_text(add_one), "simplify", &o, &message), SQ_EWORLD);
 }
 
-// ---- validation
-// -----------------------------------------------------------------------------------
+// ---- validation --------------------------------------------------------------------------------
 static const char *compare(const char *old, const char *new_) {
   return sq_validate(read_text(old), read_text(new_), 1);
 }
@@ -177,8 +176,7 @@ Test(passes, recursion_is_an_error) {
   cr_assert(strstr(message, "calls itself"), "%s", message);
 }
 
-// ---- planning
-// -------------------------------------------------------------------------------------
+// ---- planning ----------------------------------------------------------------------------------
 Test(passes, the_check_of_plans_finds_faults) {
   sq_graph *g =
       read_text("sym N\n"
@@ -208,8 +206,7 @@ Test(passes, the_check_of_plans_finds_faults) {
   cr_assert(sq_plan_verify(f, &faults));
 }
 
-// ---- random graphs
-// ----------------------------------------------------------------------------------
+// ---- random graphs -----------------------------------------------------------------------------
 static void check_random(uint64_t seed, const char *pipeline) {
   sq_arena_init(&own, sq_alloc_libc(), &ctx->guard);
   sq_graph *g = rg_make(ctx, &own, seed);
@@ -249,8 +246,7 @@ Test(passes, random_graphs_in_any_order, .timeout = 300) {
   }
 }
 
-// ---- failing allocations
-// ----------------------------------------------------------------------------
+// ---- failing allocations -----------------------------------------------------------------------
 typedef struct limited {
   sq_alloc libc;
   long left; // allocations that succeed

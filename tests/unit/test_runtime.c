@@ -294,8 +294,7 @@ Test(runtime, not_a_model) {
   cr_assert_eq(seqm_model_open(ctx, ".", &m), 3);
 }
 
-// --- a JIT
-// --------------------------------------------------------------------------------------------
+// --- a JIT --------------------------------------------------------------------------------------
 typedef struct fake_jit {
   int compiled, released;
 } fake_jit;
@@ -340,8 +339,7 @@ Test(runtime, code_is_made_when_first_called) {
   cr_assert_eq(jit.released, 1);
 }
 
-// --- DLPack
-// ---------------------------------------------------------------------------------------------
+// --- DLPack -------------------------------------------------------------------------------------
 // DLPack's own structures, spelled out.
 struct DLManagedTensor {
   void *data;

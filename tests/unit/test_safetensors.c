@@ -30,8 +30,7 @@ static const char *in_dir(const char *name) {
   return p;
 }
 
-// --- the header
-// ----------------------------------------------------------------------------------------
+// --- the header ---------------------------------------------------------------------------------
 static int parse(const char *header, size_t data, sq_safetensors *f) {
   static char file[8192], zero[256];
   return sq_safetensors_parse(ctx, "x.st", file, toy_safetensors(file, header, zero, data), f);
@@ -144,8 +143,7 @@ Test(safetensors, cut_and_flipped) {
     }
 }
 
-// --- weights
-// ----------------------------------------------------------------------------------------------
+// --- weights ------------------------------------------------------------------------------------
 static sq_weights *weights(void) {
   sq_weights *w;
   cr_assert_eq(sq_weights_new(ctx, &w), 0);
@@ -259,8 +257,7 @@ Test(safetensors, mapped_or_copied) {
   sq_weights_free(w);
 }
 
-// --- shards
-// -------------------------------------------------------------------------------------------------
+// --- shards -------------------------------------------------------------------------------------
 static void write_shard(const char *name, const char *header, float value) {
   char file[512];
   toy_write_file(in_dir(name), file, toy_safetensors(file, header, &value, 4));
@@ -317,8 +314,7 @@ Test(safetensors, shards) {
   sq_weights_free(w);
 }
 
-// --- random weights
-// -------------------------------------------------------------------------------------------
+// --- random weights -----------------------------------------------------------------------------
 Test(safetensors, random_weights) {
   enum { ROWS = 300, COLUMNS = 400, N = ROWS * COLUMNS };
   static float v[N], again[N];

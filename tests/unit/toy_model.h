@@ -35,8 +35,7 @@ static void toy_fail(sq_call *c, uint32_t site, int64_t value, int64_t limit) {
   c->error_limit = limit;
 }
 
-// --- forward(ids: i32[N], mask: i32[N]) -> out[N, 3] = table[ids[n], c] + sum over layers of w[c]
-// ---
+// --- forward(ids: i32[N], mask: i32[N]) -> out[N, 3] = table[ids[n], c] + sum over layers of w[c] ---
 typedef struct toy_rows {
   sq_call *c;
   _Atomic int64_t bad;
@@ -66,8 +65,7 @@ static int32_t toy_forward(sq_call *c) {
   return c->error != 0;
 }
 
-// --- the small ones
-// ---------------------------------------------------------------------------------
+// --- the small ones -----------------------------------------------------------------------------
 static int32_t toy_fill(sq_call *c) {
   for (int64_t k = 0; k < c->sym[SYM_M]; k++) ((float *)c->out[0])[k] = (float)k;
   return 0;
@@ -135,8 +133,7 @@ static int32_t toy_nothing(sq_call *c) {
   return 0;
 }
 
-// --- first values
-// -----------------------------------------------------------------------------------
+// --- first values -------------------------------------------------------------------------------
 static int32_t toy_init_zero(sq_call *c) {
   memset(c->out[0], 0, 4);
   return 0;
@@ -160,8 +157,7 @@ static int32_t toy_init_copy(sq_call *c) {
   return 0;
 }
 
-// --- descriptors
-// --------------------------------------------------------------------------------------
+// --- descriptors --------------------------------------------------------------------------------
 static const sq_abi_expr toy_n[] = {TOY_S(SYM_N)}, toy_m[] = {TOY_S(SYM_M)},
                          toy_n3[] = {TOY_S(SYM_N), TOY_C(3)}, toy_3[] = {TOY_C(3)},
                          toy_2[] = {TOY_C(2)},
@@ -275,8 +271,7 @@ static inline void *toy_allocate(void *user, void *p, size_t size) {
   return NULL;
 }
 
-// --- files
-// ----------------------------------------------------------------------------------------------
+// --- files --------------------------------------------------------------------------------------
 static inline void toy_write_file(const char *path, const void *data, size_t n) {
   FILE *f = fopen(path, "wb");
   fwrite(data, 1, n, f);
