@@ -114,6 +114,8 @@ typedef struct sq_value {
 // result[p...] = post( monoid over r... where all domain of body )     (no r: post(body))
 // Axes are the parallel ones first (they are the result's axes, in order), then the reduced ones.
 // The scalar part is a list of scalar operations in topological order.
+// The conditions of a domain hold in any order: what one of them reads need not be read where another
+// fails, nor what the body reads where the domain fails or the key is dropped.
 
 typedef enum sq_scalar_kind {
   SQ_SC_FLOAT,  // constant f, of a float type

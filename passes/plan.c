@@ -97,7 +97,8 @@ static sq_value *copy_value(planner *p, sq_node *at, sq_value *v, const char *wh
 }
 
 // Copies before a loop's yield: FINAL moves into a carried place, STAGED is read by a final one.
-enum { FINAL = 1, STAGED = 2 };
+// OWN: before a loop, for it alone.
+enum { FINAL = 1, STAGED = 2, OWN = 3 };
 static uint8_t copy_kind(const planner *p, const sq_value *v) {
   return v->def && v->def->id < p->n_copy ? p->copy[v->def->id] : 0;
 }
@@ -145,13 +146,21 @@ static void copy_yield(planner *p, sq_node *end, uint32_t k, const sq_value *arg
   SQ_ASSERT(p->again, "a carried value finds no place");
 }
 
-// The result of a loop, which is to be elsewhere, is moved there after the loop.
-static void copy_result(planner *p, sq_node *n, sq_value *v) {
+// The result of a loop, which is to be elsewhere, is moved there after the loop. When that was done
+// and they still collide, the place of what comes in belongs to another value too: the loop gets
+// its own.
+static void copy_result(planner *p, sq_node *n, uint32_t k) {
+  sq_value *v = n->out[k], **in = &n->in[sq_carried_first_in(n) + k];
   const sq_block *b = n->block;
   uint32_t at = 0;
   while (b->nodes.v[at] != n) at++;
   sq_node *next = b->nodes.v[at + 1];
-  SQ_ASSERT(!sq_node_is_copy(p->g, next) || next->in[0] != v, "the result of a loop has no place");
+  if (sq_node_is_copy(p->g, next) && next->in[0] == v) {
+    SQ_ASSERT(copy_kind(p, *in) != OWN, "the result of a loop has no place");
+    *in = copy_value(p, n, *in, "the loop's place is not where it was");
+    mark_copy(p, *in, OWN);
+    return;
+  }
   sq_value *moved = copy_value(p, next, v, "the loop's place is not where its result must be");
   sq_replace_uses(p->f, v, moved);
   moved->def->in[0] = v;
@@ -186,7 +195,7 @@ static void join_carried(planner *p, sq_node *n) {
     else if (!join(p, end->in[k], arg))
       copy_yield(p, end, k, arg);
     else if (!join(p, arg, n->out[k]))
-      copy_result(p, n, n->out[k]);
+      copy_result(p, n, k);
   }
 }
 

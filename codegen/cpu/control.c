@@ -235,8 +235,9 @@ static void emit_map(sq_cg *cg, sq_node *n) {
     l[k] = loop_open(cg, sq_cg_i64(cg, 0), sq_cg_dim(cg, extent), "map");
     LLVMValueRef stride = sq_cg_dim(cg, sq_dim_storage(ds, extent));
     row = LLVMBuildAdd(cg->builder, LLVMBuildMul(cg->builder, row, stride, ""), l[k].index, "row");
-    sq_cg_set_integer(cg, body->args.v[k], l[k].index);
   }
+  // All of them every time: values of the body may lie in the place of one that is no longer used.
+  for (uint32_t k = 0; k < n->g->n_par; k++) sq_cg_set_integer(cg, body->args.v[k], l[k].index);
   sq_control_test(cg);
   sq_control_block(cg, body);
   for (uint32_t k = 0; k < n->n_out; k++) move_row(cg, n->out[k], row, sq_block_end(body)->in[k]);

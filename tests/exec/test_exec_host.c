@@ -277,7 +277,7 @@ Test(host, mistakes_are_diagnostics) {
   cr_assert(strstr(text, "^^^^^"), "%s", text);
   const char *define = "nothing=1";
   seqm_compile_options o = {.defines = &define, .n_defines = 1};
-  cr_assert_eq(seqm_compile_text(ctx, "tiny.seqm", tiny, sizeof tiny - 1, &o, &m), 1);
+  cr_assert_eq(seqm_compile_text(ctx, "tiny.seqm", tiny, sizeof tiny - 1, &o, &m), 2);
   cr_assert(strstr(seqm_message(ctx), "nothing"), "%s", seqm_message(ctx));
   cr_assert_eq(seqm_compile(ctx, "there is no such file.seqm", NULL, &m), 3);
   cr_assert(strstr(seqm_message(ctx), "no such file"), "%s", seqm_message(ctx));
