@@ -243,7 +243,9 @@ static void round_node(sq_node *n, void *user) {
       s.other = TO(s.other);
     }
     to[i] = sq_scalar_add(g, k, s);
-    if (!sq_is_float(s.dtype) || (s.kind != SQ_SC_EWISE && s.kind != SQ_SC_ACC)) continue;
+    if (!sq_is_float(s.dtype) ||
+        (s.kind != SQ_SC_EWISE && s.kind != SQ_SC_ACC && s.kind != SQ_SC_READ))
+      continue;
     s.kind = SQ_SC_CAST; // to its own type: sq_sc_cast would leave it out
     s.a[0] = to[i];
     s.a[1] = s.a[2] = SQ_NO_SCALAR;
