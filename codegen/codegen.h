@@ -34,10 +34,9 @@ sq_status sq_codegen_object(sq_graph *g, const sq_target *t, const char *path,
 // Text of the module ("llvm") or its assembly ("asm"), of one entry or all (NULL).
 sq_status sq_codegen_text(sq_graph *g, const sq_target *t, const char *entry, bool assembly,
                           sq_text *out, const char **message);
-// Links an object and the runtime's static library into a self-contained shared object, which
-// exports `seqm_model` and the functions of seqm.h. Uses the system's C compiler driver, else
-// LLVM's linker; SQ_EWORLD with what the linker said, or when there is none. `output` appears only
-// when complete.
+// Links an object and the runtime's static library into a self-contained shared object, which exports
+// `seqm_model` and the functions of seqm.h. Uses the system's C compiler driver, else LLVM's linker;
+// SQ_EWORLD with what the linker said, or when there is none. `output` appears only when complete.
 sq_status sq_codegen_link(sq_ctx *ctx, const sq_target *t, const char *object,
                           const char *runtime_library, const char *output, const char **message);
 // The typed C header of a model: one documented static inline function an entry, valid C and C++.

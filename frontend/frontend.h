@@ -25,8 +25,7 @@ typedef struct sq_front_info {
 // is NULL when there was any error. `info` may be NULL.
 sq_graph *sq_front_compile(sq_ctx *ctx, const char *path, const sq_front_options *o,
                            sq_front_info *info);
-// The same from text in memory; `name` stands for the file's name, `use`s resolve against its
-// folder.
+// The same from text in memory; `name` stands for the file's name, `use`s resolve against its folder.
 sq_graph *sq_front_compile_text(sq_ctx *ctx, const char *name, const char *text, size_t size,
                                 const sq_front_options *o, sq_front_info *info);
 // Printed syntax tree (`seqm dump --stage ast`); false when it does not parse.

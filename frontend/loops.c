@@ -87,9 +87,8 @@ static void poison_carried(sq_low *L, sq_scope *s, const carried *c) {
     sq_bind_add(L, s, c->name[k], SQ_B_LOCAL, c->first[k], sq_poison());
 }
 
-// ---- statements inside functions that are mapped over an index
-// ----------------------------------- Locals that depend on free indices: the statement becomes the
-// body of a `map` over these.
+// ---- statements inside functions that are mapped over an index ---------------------------------
+// Locals that depend on free indices: the statement becomes the body of a `map` over these.
 
 static void free_locals(sq_low *L, const sq_val *v, sq_ivars *out) {
   if (v->kind == SQ_V_TUPLE) {

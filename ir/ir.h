@@ -144,8 +144,8 @@ typedef struct sq_scalar {
   uint32_t operand; // index into the node's inputs
   uint32_t n_pos;
   const uint32_t *pos;
-  // The read happens only where scalar `guard` (bool) holds; else the value is 0. NO_SCALAR:
-  // always. In a reduction body all reads are also guarded by the domain.
+  // The read happens only where scalar `guard` (bool) holds; else the value is 0. NO_SCALAR: always.
+  // In a reduction body all reads are also guarded by the domain.
   uint32_t guard;
   // Bounds. With `other` (a scalar of the same type): a position outside gives it. Otherwise with
   // `site`: a position outside fails the call there. With neither: proved inside.
@@ -163,12 +163,12 @@ typedef struct sq_generic {
   sq_axis *axis; // n_par + n_red
   sq_monoid monoid;
   SQ_VEC(sq_scalar) s;
-  uint32_t body;           // scalar: the element
+  uint32_t body;         // scalar: the element
   SQ_VEC(uint32_t) domain; // bool scalars, a conjunction; with no reduced axes: none
-  uint32_t post; // scalar of the result's type; SQ_NO_SCALAR: the accumulator (or body) itself
-  // Where the element goes. NULL: its parallel axes. Otherwise (update, state_write, param_write
-  // and keyed generics) one integer scalar per axis of the target. `pos_site`: see sq_scalar.site;
-  // in a keyed generic a position outside the result is dropped.
+  uint32_t post;         // scalar of the result's type; SQ_NO_SCALAR: the accumulator (or body) itself
+  // Where the element goes. NULL: its parallel axes. Otherwise (update, state_write, param_write and
+  // keyed generics) one integer scalar per axis of the target. `pos_site`: see sq_scalar.site; in a
+  // keyed generic a position outside the result is dropped.
   uint32_t n_pos;
   uint32_t *pos;
   uint32_t pos_site;
@@ -181,46 +181,39 @@ typedef struct sq_generic {
 // ---- nodes -------------------------------------------------------------------------------------
 // op           inputs                      attributes              results / meaning
 // generic      operands                    g                       one
-// update       target, operands            g                       target with elements at g->pos
-// replaced,
-//                                                                  in index order; operand k is
-//                                                                  in[k]: in[0], the old target,
-//                                                                  may be read too
-// cumulate     x                           monoid, axis            inclusive cumulative
-// sum|prod|max|min sort         x                           axis                    ascending,
-// stable; NaN last argsort      x                           axis                    i32 topk x
-// [valid: bool]             axis, k (dim)           values descending, i32 indices; missing:
+// update       target, operands            g                       target with elements at g->pos replaced,
+//                                                                  in index order; operand k is in[k]: in[0],
+//                                                                  the old target, may be read too
+// cumulate     x                           monoid, axis            inclusive cumulative sum|prod|max|min
+// sort         x                           axis                    ascending, stable; NaN last
+// argsort      x                           axis                    i32
+// topk         x [valid: bool]             axis, k (dim)           values descending, i32 indices; missing:
 //                                                                  lowest value of the type and -1
 // random       key (i64 or i32 scalar)     flag: 0 uniform 1 normal
 // param        [instance: integer scalar]  ref: param              the weights, not copied
-// param_write  operands [instance last]    ref, g                  elements of the parameter
-// replaced state_read   [instance]                  ref: state              the state's present
-// value state_write  operands [instance last]    ref, g                  elements replaced at
-// g->pos (NULL: whole;
-//                                                                  then a grow axis takes the
-//                                                                  extent of axis 0..)
+// param_write  operands [instance last]    ref, g                  elements of the parameter replaced
+// state_read   [instance]                  ref: state              the state's present value
+// state_write  operands [instance last]    ref, g                  elements replaced at g->pos (NULL: whole;
+//                                                                  then a grow axis takes the extent of axis 0..)
 // reserve      n [instance]                ref: state              grow axis at least n long
-// reset                                                            every state not kept gets its
-// init live         i32 scalar                  sym                     sym = value; fails at site
-// unless 0 <= v <= limit check        bool scalar                 site repeat       lo, hi,
-// carried...          region: (i, carried...) -> carried...   `for i in lo .. hi` while carried...
-// regions: (carried...) -> bool; (carried...) -> carried...
+// reset                                                            every state not kept gets its init
+// live         i32 scalar                  sym                     sym = value; fails at site unless 0 <= v <= limit
+// check        bool scalar                 site
+// repeat       lo, hi, carried...          region: (i, carried...) -> carried...   `for i in lo .. hi`
+// while        carried...                  regions: (carried...) -> bool; (carried...) -> carried...
 //                                          limit (dim, {0} none): stops after so many turns
 // if           cond                        regions: () -> results; () -> results
-// scan         carried...                  extent, flag 1 = reversed, 2 = parallel allowed,
-// n_carried;
+// scan         carried...                  extent, flag 1 = reversed, 2 = parallel allowed, n_carried;
 //                                          region: (t, carried...) -> carried..., emits...
 //                                          results: last carried..., emits with `extent` in front
 // map          -                           axes (g->axis, n_par); region: (indices...) -> elements
 //                                          results: elements with the axes in front
 // call         arguments                   func
-// group        -                           n_outer; region () -> results. Means its body; made by
-// `fuse`:
-//                                          every node inside is a generic whose first n_outer
-//                                          parallel axes are the group's, and which reads values of
-//                                          the group at exactly these indices: one pass over the
-//                                          outer axes computes all, with inner values in per-thread
-//                                          scratch
+// group        -                           n_outer; region () -> results. Means its body; made by `fuse`:
+//                                          every node inside is a generic whose first n_outer parallel
+//                                          axes are the group's, and which reads values of the group at
+//                                          exactly these indices: one pass over the outer axes computes
+//                                          all, with inner values in per-thread scratch
 // yield        values                      ends every block
 // In `instance` the flag has_instance is set and the instance is the LAST input.
 struct sq_node {
@@ -310,12 +303,12 @@ typedef struct sq_state {
   uint32_t count;
   bool has_instances;
   const char **names; // [count] for saved state: "block.0.ck"
-  sq_sym grow;        // {0}: fixed shape. Instances of one growing state share the extent.
+  sq_sym grow; // {0}: fixed shape. Instances of one growing state share the extent.
   uint32_t grow_axis;
   sq_func *init; // () -> value, or (instance i32) -> value when has_instances; a growing axis
                  // has extent 1 in it: the row that new rows hold
-  bool kept;     // reset leaves it
-  bool derived;  // a definition at model or module level: computed once at load, never reset
+  bool kept;    // reset leaves it
+  bool derived; // a definition at model or module level: computed once at load, never reset
   sq_span span;
 } sq_state;
 
@@ -346,9 +339,8 @@ sq_node *sq_node_new(sq_graph *g, sq_block *b, sq_opcode op, sq_span span, uint3
                      sq_value *const *in);
 sq_value *sq_node_result(sq_graph *g, sq_node *n, sq_type t, const char *name);
 sq_block *sq_node_region(sq_graph *g, sq_node *n, sq_func *f); // adds one
-uint32_t sq_node_add_in(sq_graph *g, sq_node *n,
-                        sq_value *v);     // index of v among inputs, added once
-sq_node *sq_block_end(const sq_block *b); // its yield, or NULL
+uint32_t sq_node_add_in(sq_graph *g, sq_node *n, sq_value *v); // index of v among inputs, added once
+sq_node *sq_block_end(const sq_block *b);                      // its yield, or NULL
 sq_generic *sq_generic_new(sq_graph *g, uint32_t n_par, uint32_t n_red);
 uint32_t sq_scalar_add(sq_graph *g, sq_generic *k, sq_scalar s);
 // Shorthands for scalars; types are taken from operands.
@@ -367,8 +359,7 @@ uint32_t sq_sc_read(sq_graph *g, sq_generic *k, sq_dtype t, uint32_t operand, ui
 sq_value *sq_const_int(sq_graph *g, sq_block *b, sq_dtype t, int64_t v);
 uint32_t sq_site_new(sq_graph *g, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-// The type of a monoid's accumulator result for elements of type t (argmax: i32; mean of ints:
-// error).
+// The type of a monoid's accumulator result for elements of type t (argmax: i32; mean of ints: error).
 sq_dtype sq_monoid_result(sq_monoid m, sq_dtype t);
 // Is v the result of a generic that is an integer constant?
 bool sq_value_const_int(const sq_value *v, int64_t *out);
@@ -381,8 +372,8 @@ void sq_replace_uses(sq_func *f, sq_value *old, sq_value *with);
 uint32_t *sq_count_uses(sq_func *f, sq_arena *scratch);
 void sq_node_remove(sq_node *n); // from its block
 void sq_node_insert_before(sq_node *at, sq_node *n);
-// Deep copy of a node and its regions into block `to`; `map` (by value id, NULL entries: keep)
-// gives and receives replacements; `with`: dimension symbols replaced (NULL: none).
+// Deep copy of a node and its regions into block `to`; `map` (by value id, NULL entries: keep) gives
+// and receives replacements; `with`: dimension symbols replaced (NULL: none).
 sq_node *sq_node_clone(sq_graph *g, sq_node *n, sq_block *to, sq_value **map, const sq_dim *with,
                        uint32_t n_with);
 bool sq_node_has_effect(const sq_node *n); // itself or anything in its regions
@@ -408,7 +399,5 @@ typedef struct sq_affine {
   sq_dim offset;
 } sq_affine;
 sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s);
-// Is every position of the read exactly one distinct axis index (no offset), guards and checks
-// aside?
-bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read,
-                      uint32_t *axis_of_pos);
+// Is every position of the read exactly one distinct axis index (no offset), guards and checks aside?
+bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read, uint32_t *axis_of_pos);

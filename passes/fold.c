@@ -20,9 +20,8 @@ bool sq_scalar_float(const sq_generic *k, uint32_t s, double *v) {
   return true;
 }
 
-// ---- ranges of affine scalars
-// ----------------------------------------------------------------------- The least (or greatest)
-// value of an affine scalar over the axes, as a size.
+// ---- ranges of affine scalars ------------------------------------------------------------------
+// The least (or greatest) value of an affine scalar over the axes, as a size.
 static sq_dim extreme(sq_graph *g, const sq_generic *k, const sq_affine *a, bool least) {
   sq_dim r = a->offset;
   for (uint32_t c = 0; c < k->n_par + k->n_red; c++) {

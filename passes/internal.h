@@ -6,9 +6,8 @@
 #include "passes/passes.def"
 #undef PASS
 
-// ---- edit.c
-// -------------------------------------------------------------------------------------- The name
-// of the function for remarks; NULL for what is not an entry.
+// ---- edit.c ------------------------------------------------------------------------------------
+// The name of the function for remarks; NULL for what is not an entry.
 const char *sq_pass_entry(const sq_func *f);
 // A generic that yields v unchanged, placed before `at`.
 sq_node *sq_copy_before(sq_graph *g, sq_node *at, sq_value *v);
@@ -34,8 +33,7 @@ sq_node *sq_node_in_block(sq_node *n, const sq_block *b);
 // Drops all nodes for which dead[id] is set, from the block and its regions.
 void sq_block_sweep(sq_block *b, const bool *dead);
 
-// ---- fuse.c
-// -------------------------------------------------------------------------------------- May `from`
-// be computed at the place of `to`, later in its block? Not past a write to a state or parameter
-// that it reads, nor past what sets its sizes.
+// ---- fuse.c ------------------------------------------------------------------------------------
+// May `from` be computed at the place of `to`, later in its block? Not past a write to a state or
+// parameter that it reads, nor past what sets its sizes.
 bool sq_node_can_sink(sq_node *from, sq_node *to);

@@ -26,9 +26,8 @@ typedef struct stabiliser {
   bool changed;
 } stabiliser;
 
-// ---- expressions over the axes of one node
-// ------------------------------------------------------------ A scratch generic with the axes of
-// node n and `extra` more: whatever is added is looked through.
+// ---- expressions over the axes of one node -----------------------------------------------------
+// A scratch generic with the axes of node n and `extra` more: whatever is added is looked through.
 typedef struct space {
   sq_maker m;
   sq_node view; // what was made, as a node to copy from
@@ -110,9 +109,8 @@ static uint32_t domain_in_space(space *s, const sq_node *z, const uint32_t *axes
   return all;
 }
 
-// ---- making operations from a space
-// --------------------------------------------------------------------- A new generic before
-// `before` whose axes are par[0..n_par) then red[0..n_red) of the space.
+// ---- making operations from a space ------------------------------------------------------------
+// A new generic before `before` whose axes are par[0..n_par) then red[0..n_red) of the space.
 typedef struct made {
   sq_node *n;
   sq_maker m;

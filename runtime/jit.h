@@ -12,8 +12,8 @@ int seqm_model_jit(seqm_context *ctx, const sq_abi_model *desc, const sq_abi_hoo
 const sq_abi_model *seqm_model_descriptor(const seqm_model *m);
 // The context that a model was opened in.
 seqm_context *seqm_model_context(const seqm_model *m);
-// Calls `mark` where an entry begins (its name, entry true), before each kernel (what it computes)
-// and where the entry ends (NULL). NULL: no longer. The calls come on the calling thread.
+// Calls `mark` where an entry begins (its name, entry true), before each kernel (what it computes) and
+// where the entry ends (NULL). NULL: no longer. The calls come on the calling thread.
 typedef void (*seqm_mark)(void *user, const char *label, _Bool entry);
 void seqm_model_trace(seqm_model *m, seqm_mark mark, void *user);
 // The pool that a context's models use.

@@ -95,9 +95,8 @@ int sq_rt_prepare_code(seqm_model *m, seqm_entry *e);
 int sq_rt_param_room(seqm_model *m, uint32_t row, size_t bytes);
 void sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes);
 
-// --- bind.c
-// ---------------------------------------------------------------------------------------- Tests
-// the inputs and fills m->sym and m->in. `plan`: data may be missing where no size needs it.
+// --- bind.c -------------------------------------------------------------------------------------
+// Tests the inputs and fills m->sym and m->in. `plan`: data may be missing where no size needs it.
 int sq_rt_bind(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in, bool plan);
 void sq_rt_start_symbols(seqm_model *m, int64_t *sym);
 int sq_rt_output_shape(seqm_model *m, const seqm_entry *e, size_t k, const int64_t *sym,
@@ -135,7 +134,6 @@ int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n);
 int32_t sq_rt_resize(sq_call *c, uint32_t state, int64_t n);
 int32_t sq_rt_reset(sq_call *c);
 
-// --- features.c
-// ------------------------------------------------------------------------------------ The first of
-// the needed CPU features that this machine lacks, or NULL.
+// --- features.c ---------------------------------------------------------------------------------
+// The first of the needed CPU features that this machine lacks, or NULL.
 const char *sq_rt_missing_feature(const char *const *feature, uint32_t n);

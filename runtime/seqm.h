@@ -34,15 +34,7 @@ extern "C" {
 #define SEQM_VERSION "0.1.0"
 #define SEQM_MAX_RANK 12
 typedef enum seqm_dtype {
-  SEQM_F64,
-  SEQM_F32,
-  SEQM_F16,
-  SEQM_BF16,
-  SEQM_I64,
-  SEQM_I32,
-  SEQM_I8,
-  SEQM_U8,
-  SEQM_BOOL
+  SEQM_F64, SEQM_F32, SEQM_F16, SEQM_BF16, SEQM_I64, SEQM_I32, SEQM_I8, SEQM_U8, SEQM_BOOL
 } seqm_dtype;
 
 // A dense, row-major array; rank 0 is a scalar. The bytes of a bool are 0 or 1.
@@ -50,7 +42,7 @@ typedef struct seqm_tensor {
   seqm_dtype dtype;
   uint32_t rank;
   int64_t dim[SEQM_MAX_RANK];
-  void *data;     // aligned to its element at least, 64 bytes is best; NULL in an output: allocated
+  void *data;    // aligned to its element at least, 64 bytes is best; NULL in an output: allocated
   uint32_t owned; // 1: allocated by the library, free with seqm_tensor_free
 } seqm_tensor;
 
@@ -60,18 +52,17 @@ typedef struct seqm_entry seqm_entry; // belongs to its model
 
 // Everything may be 0.
 typedef struct seqm_options {
-  // As realloc: p NULL allocates, size 0 frees, at least 16-byte aligned; NULL: libc's. All memory
-  // of the context and its models comes from here, except what libc and the dynamic linker take for
-  // themselves. It is called from the thread that calls the library, never from the pool's threads,
-  // and must outlive tensors given away by seqm_to_dlpack.
+  // As realloc: p NULL allocates, size 0 frees, at least 16-byte aligned; NULL: libc's. All memory of
+  // the context and its models comes from here, except what libc and the dynamic linker take for
+  // themselves. It is called from the thread that calls the library, never from the pool's threads, and must
+  // outlive tensors given away by seqm_to_dlpack.
   void *(*allocate)(void *user, void *p, size_t size);
   void *user;
   int threads; // 0: one per core that the process may use
   // A host's own pool: runs fn(closure, task, worker) for every task < n_tasks, in any order, and
   // returns when all are done; 0 <= worker < threads, no two tasks at once on one worker. Tasks do
   // not wait for one another. NULL: our own.
-  void (*parallel)(void *pool, int64_t n_tasks, void (*fn)(void *, int64_t, int64_t),
-                   void *closure);
+  void (*parallel)(void *pool, int64_t n_tasks, void (*fn)(void *, int64_t, int64_t), void *closure);
   void *pool;
 } seqm_options;
 
@@ -94,12 +85,12 @@ void seqm_model_free(seqm_model *m);
 // A .safetensors file or a .safetensors.index.json (shards beside it); may be repeated, the first
 // file that has a name wins. Files are mapped and must not be cut short while the model lives; a
 // tensor is used in place when its dtype is the parameter's, otherwise converted (any float to any
-// float; integers and bool must be equal). Names and shapes are tested when an entry that reads
-// them is first called, or at once by seqm_model_check. Give weights before the first call: a
-// parameter once used is not looked up again.
+// float; integers and bool must be equal). Names and shapes are tested when an entry that reads them
+// is first called, or at once by seqm_model_check. Give weights before the first call: a parameter
+// once used is not looked up again.
 int seqm_model_weights(seqm_model *m, const char *path);
-// For parameters that no file has: rank 2 and more normal with deviation 1/sqrt(last extent), rank
-// 0 and 1 normal around 1 with deviation 0.02, integers 0. The values depend on the seed, the
+// For parameters that no file has: rank 2 and more normal with deviation 1/sqrt(last extent), rank 0
+// and 1 normal around 1 with deviation 0.02, integers 0. The values depend on the seed, the
 // parameter's (first) name and its shape alone, and are the same on every machine.
 int seqm_model_random_weights(seqm_model *m, uint64_t seed);
 // Everything that `entry` (NULL: any entry) needs is there and fits; one message lists all faults.
@@ -125,16 +116,16 @@ uint32_t seqm_input_rank(const seqm_entry *e, size_t k);
 uint32_t seqm_output_rank(const seqm_entry *e, size_t k);
 
 // ---- calls -------------------------------------------------------------------------------------
-// Shapes of the outputs and bytes of scratch memory that a call with these inputs takes. The
-// inputs' data may be NULL, except of integers that stand for a size.
+// Shapes of the outputs and bytes of scratch memory that a call with these inputs takes. The inputs'
+// data may be NULL, except of integers that stand for a size.
 int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out, size_t *scratch_bytes);
 // An output with data is written there: dtype, rank and extents must be those that the call gives
-// (see seqm_plan), and it may not overlap an input or another output. One without is allocated,
-// with all fields set. (One whose shape follows a state that grows during the call is shaped as the
-// state is afterwards.) Scratch memory is kept from call to call, so calls whose sizes have been
-// seen before allocate nothing (but such outputs). A failed call leaves the writes to states done
-// before the failure.
+// (see seqm_plan), and it may not overlap an input or another output. One without is allocated, with
+// all fields set. (One whose shape follows a state that grows during the call is shaped as the state
+// is afterwards.) Scratch memory is kept from call to call, so calls whose sizes have been seen
+// before allocate nothing (but such outputs). A failed call leaves the writes to states done before
+// the failure.
 int seqm_call(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out);
 
@@ -158,9 +149,8 @@ void seqm_tensor_free(seqm_context *ctx, seqm_tensor *t);
 int seqm_npy_read(seqm_context *ctx, const char *path, seqm_tensor *t);
 int seqm_npy_write(seqm_context *ctx, const char *path, const seqm_tensor *t);
 
-// DLPack (dlpack.h's DLManagedTensor): CPU tensors, no copy. `t` borrows from `dl`, whose deleter
-// the caller calls when done with `t`. A tensor that is not dense and row-major is refused (status
-// 1).
+// DLPack (dlpack.h's DLManagedTensor): CPU tensors, no copy. `t` borrows from `dl`, whose deleter the
+// caller calls when done with `t`. A tensor that is not dense and row-major is refused (status 1).
 struct DLManagedTensor;
 int seqm_from_dlpack(seqm_context *ctx, struct DLManagedTensor *dl, seqm_tensor *t);
 // Gives `t`'s data, which the library must own, away: the result's deleter frees them.

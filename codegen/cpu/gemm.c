@@ -207,9 +207,8 @@ void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv bu
   t->acc_varies = false;
 }
 
-// ---- the call
-// -------------------------------------------------------------------------------------------- A
-// nest outside of any function's code, to ask about reads.
+// ---- the call ----------------------------------------------------------------------------------
+// A nest outside of any function's code, to ask about reads.
 static void ask_nest(sq_knest *t, sq_kern *k, sq_graph *g, sq_arena *a, const sq_target *target,
                      sq_cg *cg, const sq_node *n) {
   memset(k, 0, sizeof *k);

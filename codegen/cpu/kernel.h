@@ -1,6 +1,6 @@
 // What the kernel files share: the kernel under construction, its loops, values and the nest of one
-// generic. Values in registers: f16 and bf16 are f32, bool is i1, all else itself; a value is
-// either uniform (a scalar) or a vector of as many lanes as its nest is wide.
+// generic. Values in registers: f16 and bf16 are f32, bool is i1, all else itself; a value is either
+// uniform (a scalar) or a vector of as many lanes as its nest is wide.
 #pragma once
 #include "codegen/cpu/kernels.h"
 
@@ -20,7 +20,7 @@ typedef struct sq_kern {
   LLVMModuleRef m;
   LLVMBuilderRef b;  // in the body
   LLVMBuilderRef pb; // at the end of the prologue
-  bool here;         // no function: code of the entry itself
+  bool here; // no function: code of the entry itself
   LLVMValueRef fn, task, worker, call;
   LLVMBasicBlockRef prologue, body;
   SQ_VEC(sq_kfield) field;
@@ -34,8 +34,8 @@ void sq_kern_begin_here(sq_kern *k, sq_cg *cg);
 // Ends the function and emits at the entry's place: run tasks 0 .. n_tasks-1, directly when n_tasks
 // (i64, in the entry) is 1.
 void sq_kern_launch(sq_kern *k, sq_lv n_tasks);
-// A function of the module made once: inner->fn is NULL when it is there already, else its body is
-// to be emitted with *inner and ended by sq_kern_shared_end.
+// A function of the module made once: inner->fn is NULL when it is there already, else its body is to be
+// emitted with *inner and ended by sq_kern_shared_end.
 sq_lv sq_kern_shared(sq_kern *k, const char *name, LLVMTypeRef type, sq_kern *inner);
 void sq_kern_shared_end(sq_kern *inner);
 // A value of the entry (i64 or ptr), inside the kernel.
@@ -63,8 +63,8 @@ sq_lv sq_k_ceil_div(sq_kern *k, LLVMBuilderRef b, sq_lv a, sq_lv by); // non-neg
 sq_lv sq_k_and(sq_kern *k, sq_lv a, sq_lv b);                         // i1; NULL is true; splats
 sq_lv sq_k_any(sq_kern *k, sq_lv mask);                               // i1 of a mask or an i1
 sq_lv sq_k_lane_index(sq_kern *k, uint32_t w, LLVMTypeRef t);         // <0, 1, 2, ...>
-sq_lv sq_k_offset(sq_kern *k, sq_lv base, sq_lv index, sq_dtype t);   // base + index elements
-sq_lv sq_k_alloca(sq_kern *k, LLVMTypeRef t, uint32_t n);             // in the prologue
+sq_lv sq_k_offset(sq_kern *k, sq_lv base, sq_lv index, sq_dtype t); // base + index elements
+sq_lv sq_k_alloca(sq_kern *k, LLVMTypeRef t, uint32_t n);           // in the prologue
 
 #define SQ_K_CARRIED 48
 typedef struct sq_kloop {
@@ -96,8 +96,8 @@ LLVMTypeRef sq_k_type(sq_kern *k, sq_dtype t);     // in registers
 LLVMTypeRef sq_k_mem_type(sq_kern *k, sq_dtype t); // in memory
 sq_lv sq_k_from_mem(sq_kern *k, sq_dtype t, sq_lv v);
 sq_lv sq_k_to_mem(sq_kern *k, sq_dtype t, sq_lv v);
-sq_lv sq_k_load(sq_kern *k, sq_dtype t, sq_lv ptr);          // one element
-void sq_k_store(sq_kern *k, sq_dtype t, sq_lv ptr, sq_lv v); // one element
+sq_lv sq_k_load(sq_kern *k, sq_dtype t, sq_lv ptr);            // one element
+void sq_k_store(sq_kern *k, sq_dtype t, sq_lv ptr, sq_lv v);   // one element
 // w elements in a row; mask NULL: all. Lanes masked off are 0.
 sq_lv sq_k_load_row(sq_kern *k, sq_dtype t, sq_lv ptr, uint32_t w, sq_lv mask);
 void sq_k_store_row(sq_kern *k, sq_dtype t, sq_lv ptr, sq_lv v, sq_lv mask);
@@ -135,7 +135,7 @@ typedef struct sq_knest {
   sq_kern *k;
   sq_node *n;
   sq_generic *g;
-  sq_kgroup *group; // in which it stands, or NULL
+  sq_kgroup *group;        // in which it stands, or NULL
   uint32_t n_axes;
   uint32_t *deps;          // per scalar: set of axes
   bool *used;              // per scalar: reachable from body, domain, post, pos, guard
@@ -148,25 +148,25 @@ typedef struct sq_knest {
   bool aligned;            // idx[va] is a multiple of w
   bool tail;               // code that runs once per row: call functions, do not inline them
   bool hoisting;
-  sq_lv mask;    // active lanes (or i1 when w is 1), NULL: all
-  sq_lv *u, *v;  // per scalar: value at lane 0, value of all lanes; NULL: not emitted
-  sq_lv *inside; // per read: are its uniform positions inside
+  sq_lv mask;              // active lanes (or i1 when w is 1), NULL: all
+  sq_lv *u, *v;            // per scalar: value at lane 0, value of all lanes; NULL: not emitted
+  sq_lv *inside;           // per read: are its uniform positions inside
   SQ_VEC(sq_lv *) trail;
-  sq_lv acc; // the value of ACC
+  sq_lv acc;               // the value of ACC
   bool acc_varies;
-  sq_kplace **place; // per input, NULL until asked
+  sq_kplace **place;       // per input, NULL until asked
 } sq_knest;
 
 void sq_knest_begin(sq_knest *t, sq_kern *k, sq_node *n, sq_kgroup *group);
-uint32_t sq_knest_enter(sq_knest *t); // a scope: values emitted after are forgotten by leave
+uint32_t sq_knest_enter(sq_knest *t);           // a scope: values emitted after are forgotten by leave
 void sq_knest_leave(sq_knest *t, uint32_t mark);
 void sq_knest_open(sq_knest *t, uint32_t axis, sq_lv index);
 sq_lv sq_knest_extent(sq_knest *t, uint32_t axis);
 // Emits what depends on open axes alone, so that inner loops need not.
 void sq_knest_hoist(sq_knest *t);
-sq_lv sq_knest_uniform(sq_knest *t, uint32_t s);     // at lane 0
-sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);       // a vector of w lanes
-sq_lv sq_knest_value(sq_knest *t, uint32_t s);       // a scalar where it does not vary
+sq_lv sq_knest_uniform(sq_knest *t, uint32_t s); // at lane 0
+sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);   // a vector of w lanes
+sq_lv sq_knest_value(sq_knest *t, uint32_t s);   // a scalar where it does not vary
 bool sq_knest_varies(const sq_knest *t, uint32_t s); // with the vector axis
 // s as coef * axis + rest, the rest free of the axis (for the vector axis: within the w lanes).
 bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef);
@@ -179,14 +179,13 @@ sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s);
 // The step from lane to lane in the flattened position.
 typedef enum sq_kstride { SQ_K_UNIFORM, SQ_K_UNIT, SQ_K_STRIDED, SQ_K_GATHER } sq_kstride;
 sq_kstride sq_knest_stride(const sq_knest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
-                           const uint32_t *pos);
-// A read without guard and bounds: where its element is, and the distance in elements to that of
-// the next index of an axis in which it is linear.
+                          const uint32_t *pos);
+// A read without guard and bounds: where its element is, and the distance in elements to that of the
+// next index of an axis in which it is linear.
 sq_lv sq_knest_read_pointer(sq_knest *t, uint32_t s);
 sq_lv sq_knest_read_step(sq_knest *t, uint32_t s, uint32_t axis);
 sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read);
-// Where the element under the present indices goes: g->pos, or the parallel axes where that is
-// NULL.
+// Where the element under the present indices goes: g->pos, or the parallel axes where that is NULL.
 typedef struct sq_ktarget {
   sq_lv first; // flattened position at lane 0
   sq_lv index; // of all lanes, where these are no steps of a constant
@@ -229,8 +228,8 @@ typedef struct sq_kplan {
   uint32_t va, w; // vector axis (NO_AXIS, 1: none) and lanes
   uint32_t sets;  // vectors of elements or of accumulators in flight
   double cost;    // per element of the axes' product, in cycles
-  // A parallel axis along which memory runs that the lanes cross: it is taken in stretches, inside
-  // the loop over vectors, so that what a vector touches is used while it is near. NO_AXIS: none.
+  // A parallel axis along which memory runs that the lanes cross: it is taken in stretches, inside the
+  // loop over vectors, so that what a vector touches is used while it is near. NO_AXIS: none.
   uint32_t inner;
   sq_lv inner_lo, inner_hi;
 } sq_kplan;
@@ -239,8 +238,8 @@ typedef struct sq_kplan {
 sq_kplan sq_kplan_choose(sq_knest *t, uint32_t allowed);
 // What one element leads to; gets the value (uniform or lanes).
 typedef void (*sq_kemit)(sq_knest *t, sq_lv v, void *user);
-// Loops over all axes that are not open and emits the elements. lo, hi: the range of the vector
-// axis when that is a parallel one (NULL: all of it); lo is a multiple of w.
+// Loops over all axes that are not open and emits the elements. lo, hi: the range of the vector axis
+// when that is a parallel one (NULL: all of it); lo is a multiple of w.
 void sq_knest_run(sq_knest *t, const sq_kplan *p, sq_lv lo, sq_lv hi, sq_kemit emit, void *user);
 
 // ---- kernel_collapse.c
@@ -254,8 +253,8 @@ typedef struct sq_kouter {
   sq_kloop loop;
   sq_lv end;
 } sq_kouter;
-// In the entry: the product of extents; how many tasks for `units` of `work` cycles each; and
-// passed into the kernel, how many units per task.
+// In the entry: the product of extents; how many tasks for `units` of `work` cycles each; and passed
+// into the kernel, how many units per task.
 typedef struct sq_ktasks {
   sq_lv units, per_task, n_tasks;
 } sq_ktasks;

@@ -173,9 +173,8 @@ sq_lv sq_k_cast(sq_kern *k, sq_lv v, sq_dtype from, sq_dtype to) {
   return is_unsigned ? LLVMBuildZExt(k->b, v, t, "") : LLVMBuildSExt(k->b, v, t, "");
 }
 
-// ---- arithmetic
-// --------------------------------------------------------------------------------------- Fusing a
-// product into a sum is the one liberty that the back end has.
+// ---- arithmetic --------------------------------------------------------------------------------
+// Fusing a product into a sum is the one liberty that the back end has.
 static sq_lv contract(sq_lv v) {
   if (LLVMIsAInstruction(v)) LLVMSetFastMathFlags(v, LLVMFastMathAllowContract);
   return v;

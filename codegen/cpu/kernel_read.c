@@ -68,9 +68,8 @@ sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read) {
   return sq_knest_stride(t, &v->type, skipped(t, v), read->n_pos, read->pos);
 }
 
-// ---- bounds
-// ------------------------------------------------------------------------------------------- The
-// greatest value of s over the axes' ranges, {0} when not known; s is known not to be negative.
+// ---- bounds ------------------------------------------------------------------------------------
+// The greatest value of s over the axes' ranges, {0} when not known; s is known not to be negative.
 static sq_dim greatest(const sq_knest *t, uint32_t s) {
   sq_dims *ds = t->k->g->dims;
   const sq_scalar *x = &t->g->s.v[s];

@@ -41,16 +41,15 @@ LLVMValueRef sq_cg_pointer(sq_cg *cg, const sq_value *v);
 // The data of the state or parameter instance that a state_write or param_write changes. The driver
 // calls `resize` first where the whole of a growing state is written.
 LLVMValueRef sq_cg_target(sq_cg *cg, const sq_node *n);
-// Memory of func->scratch[k] for worker 0, and in *stride (i64) the distance to that of the next
-// one.
+// Memory of func->scratch[k] for worker 0, and in *stride (i64) the distance to that of the next one.
 LLVMValueRef sq_cg_inner(sq_cg *cg, uint32_t k, LLVMValueRef *stride);
-// Scratch as declared by sq_kernel_need, 64-byte aligned: the shared part, or the part of worker 0
-// and in *stride the distance to the next worker's. Content is undefined before each kernel.
+// Scratch as declared by sq_kernel_need, 64-byte aligned: the shared part, or the part of worker 0 and
+// in *stride the distance to the next worker's. Content is undefined before each kernel.
 LLVMValueRef sq_cg_shared(sq_cg *cg);
 LLVMValueRef sq_cg_private(sq_cg *cg, LLVMValueRef *stride);
 
-// A builder for code elsewhere in the module. It belongs to the compilation, which releases it when
-// an allocation fails in between; given back, it serves again.
+// A builder for code elsewhere in the module. It belongs to the compilation, which releases it when an
+// allocation fails in between; given back, it serves again.
 LLVMBuilderRef sq_cg_builder_take(sq_cg *cg);
 void sq_cg_builder_give(sq_cg *cg, LLVMBuilderRef b);
 
@@ -65,8 +64,8 @@ typedef struct sq_kernel_scratch {
   sq_dim per_worker;
 } sq_kernel_scratch;
 sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node *n);
-// Emits the kernel and, at the builder's place, its call. Afterwards the builder stands at the end
-// of the code (perhaps in another basic block), which has no terminator. Functions that it adds to
-// the module have linkonce_odr linkage: the driver makes them internal, or compiles them apart from
-// the entry.
+// Emits the kernel and, at the builder's place, its call. Afterwards the builder stands at the end of
+// the code (perhaps in another basic block), which has no terminator.
+// Functions that it adds to the module have linkonce_odr linkage: the driver makes them internal, or
+// compiles them apart from the entry.
 void sq_kernel_emit(sq_cg *cg, sq_node *n);

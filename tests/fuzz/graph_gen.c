@@ -339,9 +339,8 @@ static void keyed(gn *r) {
   live(r, sq_node_result(r->g, w.n, sq_type_make(r->g, t, k->n_pos, dim), NULL));
 }
 
-// ---- writes
-// ----------------------------------------------------------------------------------------- The
-// places and elements of an update or write of a value of type t.
+// ---- writes ------------------------------------------------------------------------------------
+// The places and elements of an update or write of a value of type t.
 static void places(gn *r, sq_node *n, sq_type t) {
   uint32_t n_par = t.rank && gn_one_in(r, 4) ? gn_next(r, 3) : t.rank, n_red = gn_one_in(r, 8);
   n->g = sq_generic_new(r->g, n_par, n_red);

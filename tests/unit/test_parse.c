@@ -123,8 +123,9 @@ Test(parse, ends_of_lines) {
   tree("a = 1\n\n; ;\nb = 2", "(define (a) 1)\n(define (b) 2)");
   tree("a = f(1,\n 2\n)\n + 3\n - 4\nb = a", "(- (+ (call f 1 2) 3) 4))\n(define (b) a)");
   tree("a =\n b # text\n  # more\n and\n c", "(define (a) (and b c))");
-  tree("a = max(i)\n sum(j where (b))\n (c)\ne = f(g)\nh = 1",
-       "(max [i] (sum [j] where (paren b) (paren c))))\n(define (e) (call f g))\n(define (h)");
+  tree(
+      "a = max(i)\n sum(j where (b))\n (c)\ne = f(g)\nh = 1",
+      "(max [i] (sum [j] where (paren b) (paren c))))\n(define (e) (call f g))\n(define (h)");
   tree("fn f(x)\n  -> [N] {\n a = 1\r\n\r\n if a { b = 1 }\n else { b = 2 }; }",
        "(fn f ((x)) -> (_ [N])");
 }
