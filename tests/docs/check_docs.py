@@ -18,6 +18,9 @@ What is checked, in every .md file of the repository (or in those named):
 - links       every relative link leads to a file or folder, `#part` to a heading of it.
 - paths       in backquotes, beginning with a folder of the root, exist.
 - READMEs     of source folders name every source file of the folder.
+- gallery     examples/README.md: in a row of a table that begins with `NAME.seqm`, a cell that is a
+              number is the file's length in lines (--update writes it), and the last cell's command
+              behind `seqm run examples/` runs.
 Prints one line for each fault: file:line: what. The exit status is 1 when there is one.
 """
 
@@ -213,6 +216,8 @@ class Checker:
             k = end + 1
         for number, text in prose:
             self.prose(path, number, text)
+        if path == "examples/README.md":
+            out = [self.gallery(path, k + 1, l) for k, l in enumerate(out)]
         if self.update and out != lines:
             with open(os.path.join(self.source, path), "w", encoding="utf-8") as f:
                 f.write("\n".join(out))
@@ -237,6 +242,28 @@ class Checker:
                         not os.path.exists(os.path.join(self.source, token + ".c")) and \
                         not token.startswith(("ops/", "tests/test_")):
                     self.fault(path, number, f"there is no `{token}`")
+
+    def gallery(self, path, number, row):
+        m = re.match(r"\| `(\w+\.seqm)` \|", row)
+        if not m:
+            return row
+        with open(os.path.join(self.source, "examples", m[1]), encoding="utf-8") as f:
+            lines = str(f.read().count("\n"))
+        cells = row.split("|")
+        at = next((k for k, c in enumerate(cells) if re.fullmatch(r" \d+ ", c)), None)
+        if at and cells[at].strip() != lines:
+            if self.update:
+                cells[at] = f" {lines} "
+            else:
+                self.fault(path, number, f"{m[1]} has {lines} lines, not{cells[at].rstrip()}")
+        command = re.fullmatch(r" `(\w+\.seqm .*)` ", cells[-2])
+        if not command:
+            self.fault(path, number, "the last cell is not a command")
+        else:
+            status, _, text = self.run("seqm run examples/" + command[1])
+            if status:
+                self.fault(path, number, f"`{command[1]}` fails: {text.strip()[-300:]}")
+        return "|".join(cells)
 
     def folder(self, folder):
         """Every source file of the folder is named in its README (or in that of the folder above)."""

@@ -1,0 +1,87 @@
+"""What the references share: float64 numpy, from the textbook. Time first, Linear weight [out, in]."""
+import math
+
+import numpy as np
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def erf(x):
+    return np.asarray(_erf(x), np.float64)
+
+
+def sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+
+
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def softmax(s, allowed=True, axis=-1):
+    """Where `allowed`; a row with nothing allowed is 0."""
+    allowed = np.broadcast_to(allowed, s.shape)
+    s = np.where(allowed, s, -np.inf)
+    top = np.max(s, axis=axis, keepdims=True, initial=-np.inf)
+    e = np.where(allowed, np.exp(s - np.where(np.isfinite(top), top, 0)), 0.0)
+    total = e.sum(axis, keepdims=True)
+    return e / np.where(total > 0, total, 1)
+
+
+def logsumexp(x, axis=-1):
+    top = x.max(axis, keepdims=True)
+    return np.squeeze(top + np.log(np.exp(x - top).sum(axis, keepdims=True)), axis)
+
+
+def linear(x, w, name):
+    """With a bias where there is one."""
+    y = x @ w[name + ".weight"].T
+    return y + w[name + ".bias"] if name + ".bias" in w else y
+
+
+def layer_norm(x, w, name, eps):
+    """Biased variance, eps inside the root."""
+    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+    return y * w[name + ".weight"] + w[name + ".bias"] if name else y
+
+
+def rms_norm(x, weight, eps):
+    return x / np.sqrt((x ** 2).mean(-1, keepdims=True) + eps) * weight
+
+
+def heads_first(x, heads):
+    """[N, d] -> [heads, N, d / heads]"""
+    return x.reshape(len(x), heads, -1).transpose(1, 0, 2)
+
+
+def heads_last(x):
+    """[heads, N, e] -> [N, heads * e]"""
+    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+
+
+# ---- weights -------------------------------------------------------------------------------------
+def matrix(rng, *shape, gain=1.0):
+    return gain * rng.normal(size=shape) / math.sqrt(max(shape[-1], 1))
+
+
+def linear_weights(rng, name, o, i, bias=True):
+    w = {name + ".weight": matrix(rng, o, i)}
+    if bias:
+        w[name + ".bias"] = 0.3 * rng.normal(size=o)
+    return w
+
+
+def norm_weights(rng, name, d, bias=True):
+    w = {name + ".weight": 1 + 0.3 * rng.normal(size=d)}
+    if bias:
+        w[name + ".bias"] = 0.3 * rng.normal(size=d)
+    return w
