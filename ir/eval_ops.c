@@ -133,9 +133,9 @@ void sq_eval_random(sq_eval *e, const sq_node *n) {
   sq_ten *r = sq_ten_of_type(e, n->span, &n->out[0]->type);
   sq_dtype t = r->t.dtype;
   int bits = t == SQ_F64 ? 53 : t == SQ_F16 ? 11 : t == SQ_BF16 ? 8 : 24;
-  for (int64_t k = 0; k < r->count; k++)
-    r->data[k].f = n->flag ? sq_random_normal(key, (uint64_t)k, t == SQ_F64)
-                           : sq_random_uniform(key, (uint64_t)k, bits);
+  for (int64_t k = 0; k < r->count; k++) // the operation names a type, and so rounds to it
+    r->data[k].f = sq_round_float(t, n->flag ? sq_random_normal(key, (uint64_t)k, t == SQ_F64)
+                                             : sq_random_uniform(key, (uint64_t)k, bits));
   sq_eval_set(e, n->out[0], r);
 }
 

@@ -282,6 +282,12 @@ static sq_lv load_strided(sq_knest *t, const sq_kplace *p, sq_lv first, sq_lv st
 sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s) {
   sq_kern *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
+  sq_lv e = t->group ? t->group->element[t->n->in[x->operand]->id] : NULL;
+  if (e) { // it varies by its guard alone
+    e = sq_k_splat(k, e, t->w);
+    if (x->guard == SQ_NO_SCALAR) return e;
+    return LLVMBuildSelect(k->b, sq_knest_value(t, x->guard), e, zero_of(e), "");
+  }
   const sq_kplace *p = place_of(t, x->operand);
   sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_knest_value(t, x->guard);
   sq_lv in_u = checked(x) ? inside_uniform(t, s) : NULL,

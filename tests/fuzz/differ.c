@@ -334,6 +334,8 @@ static void compare_tensor(differ *d, const trial *t, uint32_t call, uint32_t k,
 
 // A call that failed before may succeed now: what nobody needs may go. Never the other way.
 static void compare_run(differ *d, const trial *t, uint32_t n, const outcome *have, bool cpu) {
+  // A pass may leave out the rounding of what has a narrow type already.
+  bool narrow = !d->how->exact && strstr(d->text, "f16");
   for (uint32_t c = 0; c < t->n_calls; c++) {
     const outcome *want = &t->call[c];
     if (want->failed) return;
@@ -344,7 +346,7 @@ static void compare_run(differ *d, const trial *t, uint32_t n, const outcome *ha
     if (have[c].n != want->n) fail(d, FZ_DIFFERS, "call %u has %u results", c, have[c].n);
     for (uint32_t k = 0; k < want->n; k++) {
       double tol = 0;
-      if (want->out[k].f && cpu)
+      if (want->out[k].f && (cpu || narrow))
         tol = c < t->n_calls && !t->rounded[c].failed && t->rounded[c].n == want->n
                   ? allowed(d, &want->out[k], &t->rounded[c].out[k])
                   : 1e-3 * (1 + largest(&want->out[k]));
