@@ -94,9 +94,14 @@ class Case:
             given[n] = v
         return entry, given, outputs.split() if isinstance(outputs, str) else outputs
 
-    def run(self, *calls, more=()):
-        """All calls in order on one instance; a list of dicts."""
-        return self.runner.run(calls, more)
+    def run(self, *calls, more=(), weights=None):
+        """All calls in order on one instance; a list of dicts. `weights`: others than `w`."""
+        if weights is None:
+            return self.runner.run(calls, more)
+        path = os.path.join(self.folder, "other.safetensors")
+        self.save(weights, path)
+        options = [path if o == self.path else o for o in self.runner.options]
+        return Runner(self.runner.seqm, self.runner.model, options, self.folder).run(calls, more)
 
     def one(self, entry, output, **inputs):
         """A single output of a single call."""
