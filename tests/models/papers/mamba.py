@@ -59,23 +59,13 @@ def forward(tokens, w, c):
     return rms_norm(h, w["backbone.norm_f.weight"], c["eps"]) @ w["backbone.embedding.weight"].T
 
 
-def greedy(tokens, new, w, c):
-    """The continuation, and how clear each choice was."""
-    out, margin = list(tokens), np.inf
-    for _ in range(new):
-        z = np.sort(forward(np.array(out), w, c)[-1])
-        margin = min(margin, z[-1] - z[-2]) if len(z) > 1 else margin
-        out.append(int(np.argmax(forward(np.array(out), w, c)[-1])))
-    return np.array(out[len(tokens):], np.int32), margin
-
-
 def sequences(t):
     for n in 1, 2, 13:
         ids = t.ids(t.c["vocab"], n)
         want = forward(ids, t.w, t.c)
         changed = ids.copy()
         changed[-1] = (changed[-1] + 1) % t.c["vocab"]
-        new, margin = greedy(ids, 5, t.w, t.c)
+        new, margin = greedy(lambda x: forward(x, t.w, t.c), ids, 5)
         steps = [t.call("step", "logits", token=k) for k in ids]
         got = t.run(t.call("forward", "logits", tokens=ids), *steps, t.call("forward", "logits", tokens=changed),
                     t.call("generate", "tokens", prompt=ids, max_new=5), t.call("step", "logits", token=new[-1]),
