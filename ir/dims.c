@@ -412,15 +412,25 @@ static bool split_multiples(sq_dims *ds, sq_dim a, sq_dim b, form *quot, form *r
   return quot->n || quot->k;
 }
 
+// (a // m + k) // c  ->  (a + k m) // (m c)
+static bool floordiv_nested(sq_dims *ds, const form *x, int64_t c, sq_dim *out) {
+  if (x->n != 1 || x->t[0].coef != 1) return false;
+  const sq_dim_node *n = sq_dim_at(ds, x->t[0].prod);
+  int64_t m;
+  if (n->kind != SQ_DIM_FLOORDIV || !sq_dim_is_const(ds, n->b, &m) || m <= 0 ||
+      dim_is_infinite(mul_const(m, c)) || dim_is_infinite(mul_const(m, x->k)))
+    return false;
+  sq_dim a = sq_dim_add(ds, n->a, sq_dim_const(ds, m * x->k));
+  *out = sq_dim_floordiv(ds, a, sq_dim_const(ds, m * c));
+  return true;
+}
+
 // a // c for a constant c > 1 and a that is not a constant.
 static sq_dim floordiv_const(sq_dims *ds, sq_dim a, int64_t c) {
-  const sq_dim_node *n = sq_dim_at(ds, a);
-  int64_t inner;
-  if (n->kind == SQ_DIM_FLOORDIV && sq_dim_is_const(ds, n->b, &inner) && inner > 0 &&
-      !dim_is_infinite(mul_const(inner, c)))
-    return sq_dim_floordiv(ds, n->a, sq_dim_const(ds, inner * c));
   form x, quot = {.k = 0}, rest = {.k = 0};
   form_of(ds, a, &x);
+  sq_dim nested;
+  if (floordiv_nested(ds, &x, c, &nested)) return nested;
   quot.k = dim_floordiv(x.k, c);
   rest.k = dim_mod(x.k, c);
   int64_t g = c;

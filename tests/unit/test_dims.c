@@ -46,6 +46,7 @@ Test(dims, division) {
   SAYS(fdiv(add(mul(c(4), N), c(6)), c(4)), "N + 1");
   SAYS(fdiv(add(mul(c(4), N), mul(c(2), M)), c(4)), "N + floordiv(M, 2)");
   SAYS(fdiv(fdiv(N, c(3)), c(5)), "floordiv(N, 15)");
+  SAYS(fdiv(add(fdiv(add(N, c(1)), c(2)), c(1)), c(2)), "floordiv(N + 3, 4)");
   SAYS(fdiv(mul(N, M), N), "M");
   SAYS(fdiv(N, N), "1");
   SAYS(fdiv(mul(c(6), add(N, M)), add(N, M)), "6");
