@@ -60,6 +60,11 @@ static sq_val choose_instance(sq_low *L, sq_scope *s, const sq_val *v, const sq_
   sq_val at = sq_eval_size_expr(L, s, e->arg[1]);
   int64_t i;
   if (at.kind == SQ_V_POISON) return at;
+  if (!a->n) {
+    sq_diag *d = sq_low_error(L, e->span, "`%s` has no instances", a->name);
+    sq_label(d, a->span, "declared here");
+    return sq_poison();
+  }
   sq_val r = {.kind = SQ_V_INST};
   if (sq_val_const_int(L, &at, &i)) {
     if (i < 0 || i >= a->n) {

@@ -381,15 +381,17 @@ static bool same_args(sq_low *L, uint32_t n, const sq_val *a, const sq_val *b) {
   return true;
 }
 
-static sq_val sub_array(sq_low *L, sq_inst *parent, sq_decl *d, const sq_val *m, int64_t n,
+// Without instances there is a class, but nothing is declared in it.
+static sq_val sub_array(sq_low *L, sq_inst *parent, sq_decl *d, const sq_val *m, int64_t count,
                         const char *index_name) {
   const sq_expr *call = d->value;
   uint32_t n_formals = m->decl->formals.n;
   bool uniform = true;
+  int64_t n = count ? count : 1;
   for (uint32_t k = 1; k < call->n; k++) uniform &= !mentions(call->arg[k], index_name, 0);
   sq_insts *a = SQ_NEW(L->a, sq_insts);
   a->name = d->lhs->name;
-  a->n = n;
+  a->n = count;
   a->span = d->lhs->span;
   int64_t tried = uniform ? 1 : n;
   sq_val **args = SQ_ARRAY(L->a, sq_val *, tried);
@@ -429,7 +431,7 @@ static sq_val sub_array(sq_low *L, sq_inst *parent, sq_decl *d, const sq_val *m,
     a->klass[c]->index_name = index_name;
     if (n_class > 1)
       a->klass[c]->path = sq_arena_fmt(L->a, "%s.%lld", a->klass[c]->path, (long long)index[0]);
-    sq_inst_decls(L, a->klass[c], &m->decl->decls);
+    if (count) sq_inst_decls(L, a->klass[c], &m->decl->decls);
   }
   return (sq_val){.kind = SQ_V_INSTS, .insts = a};
 }
@@ -476,16 +478,7 @@ void sq_inst_sub(sq_low *L, sq_inst *parent, sq_decl *d) {
     goto done;
   }
   if (index) {
-    if (n == 0) { // nothing to call, nothing to declare
-      sq_insts *a = SQ_NEW(L->a, sq_insts);
-      a->name = l->name;
-      a->span = l->span;
-      n = 1;
-      v = sub_array(L, parent, d, &m, 1, index);
-      if (v.kind == SQ_V_INSTS) v.insts->n = 0;
-    } else {
-      v = sub_array(L, parent, d, &m, n, index);
-    }
+    v = sub_array(L, parent, d, &m, n, index);
     goto done;
   }
   sq_scope *own = sq_scope_new(L, SQ_SC_INST, m.scope);

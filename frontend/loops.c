@@ -289,6 +289,9 @@ static void lower_for(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_val lo = st->lo ? sq_eval_size_expr(L, s, st->lo) : sq_val_int(L, 0);
   sq_val hi = sq_eval_size_expr(L, s, st->hi);
   sq_span span_lo = st->lo ? st->lo->span : st->hi->span;
+  int64_t a, b;
+  if (sq_val_const_int(L, &lo, &a) && sq_val_const_int(L, &hi, &b) && b <= a)
+    return; // perhaps over instances that are not there
   carried c = {0};
   bool ok = find_carried(L, s, &st->body, &c);
   L->size_mode++;
