@@ -108,6 +108,7 @@ def state(t):
         sizes.append(os.path.getsize(path))
     t.check("the state is of one size", sizes[0] == sizes[1], str(sizes))
     t.fails("token out of range", t.call("step", "", token=t.c["vocab"]), says="out of range")
+    t.fails("nothing to read", t.call("generate", "", prompt=np.zeros(0, np.int32), max_new=1), says="no tokens")
     t.fails("token out of range, forward", t.call("forward", "", tokens=np.array([0, -1])), says="out of range")
 
 

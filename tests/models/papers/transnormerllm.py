@@ -130,6 +130,7 @@ def state(t):
                     t.call("step", "logits", token=0))
         t.check("20000 steps", np.all(np.isfinite(got[1]["logits"])))
     t.fails("token out of range", t.call("step", "", token=t.c["vocab"]), says="out of range")
+    t.fails("nothing to read", t.call("prefill", "", tokens=np.zeros(0, np.int32)), says="no tokens")
 
 
 def check(t):
