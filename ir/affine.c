@@ -109,3 +109,28 @@ bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read,
   }
   return true;
 }
+
+uint32_t sq_generic_moves(sq_graph *g, const sq_generic *k) {
+  if (k->n_red || k->keyed || k->pos || k->post != SQ_NO_SCALAR) return SQ_NO_OPERAND;
+  const sq_scalar *s = &k->s.v[k->body];
+  uint32_t axis[SQ_MAX_RANK];
+  if (s->kind != SQ_SC_READ || s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR ||
+      s->site != SQ_NO_SITE)
+    return SQ_NO_OPERAND;
+  if (s->n_pos != k->n_par || s->n_pos > SQ_MAX_RANK || !sq_read_is_plain(g, k, s, axis))
+    return SQ_NO_OPERAND;
+  for (uint32_t j = 0; j < s->n_pos; j++)
+    if (axis[j] != j) return SQ_NO_OPERAND;
+  return s->operand;
+}
+
+bool sq_cell_same(const sq_node *a, const sq_node *b) {
+  if (a == b) return true;
+  if (!a || !b || a->ref != b->ref || a->has_instance != b->has_instance) return false;
+  return !a->has_instance || a->in[a->n_in - 1] == b->in[b->n_in - 1];
+}
+
+bool sq_write_is_done(sq_graph *g, const sq_node *n) {
+  uint32_t k = n->op == SQ_OP_STATE_WRITE ? sq_generic_moves(g, n->g) : SQ_NO_OPERAND;
+  return k < n->n_in && n->in[k]->origin && sq_cell_same(n->in[k]->origin->def, n);
+}

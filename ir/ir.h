@@ -83,7 +83,7 @@ typedef enum sq_store {
   SQ_STORE_INPUT,  // the caller's input
   SQ_STORE_OUTPUT, // the caller's output buffer
   SQ_STORE_PARAM,  // the weights: of node def (op param)
-  SQ_STORE_STATE,  // the state's own buffer: of node def (op state_read)
+  SQ_STORE_STATE,  // the state's own buffer: of node def (op state_read), or of that of `origin`
   SQ_STORE_INNER,  // inside a group: func->scratch[store_index], one per worker, without outer axes
 } sq_store;
 
@@ -96,6 +96,7 @@ typedef struct sq_value {
   uint32_t index;   // which result or argument
   sq_store store;
   uint32_t store_index;
+  struct sq_value *origin; // STATE: in the place of this state_read; NULL: it is one
 } sq_value;
 
 // What `plan` promises (verified by sq_plan_verify in passes/plan.c; codegen relies on it):
@@ -108,7 +109,10 @@ typedef struct sq_value {
 //   are written by their regions' yields: the yielded value has its own slot and is copied to the
 //   result's place by the code of the region operation (emit t goes to row t);
 // - param and state_read results alias the parameter or state; the value is not used after a write
-//   to that state (a copy is inserted where the source asks for the old value).
+//   to that state (a copy is inserted where the source asks for the old value);
+// - what a loop carries may lie in the state itself (`origin`) when the state is read before the loop
+//   and the result is written to it behind: nothing between reads it, writes it or can fail, and that
+//   state_write has nothing left to do.
 
 // ---- generic: one loop nest --------------------------------------------------------------------
 // result[p...] = post( monoid over r... where all domain of body )     (no r: post(body))
@@ -401,3 +405,10 @@ typedef struct sq_affine {
 sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s);
 // Is every position of the read exactly one distinct axis index (no offset), guards and checks aside?
 bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read, uint32_t *axis_of_pos);
+// The operand whose elements go unchanged to their own positions; SQ_NO_OPERAND: it does more.
+#define SQ_NO_OPERAND UINT32_MAX
+uint32_t sq_generic_moves(sq_graph *g, const sq_generic *k);
+// Do the nodes (state_read, state_write; param, param_write) name one state or parameter of one instance?
+bool sq_cell_same(const sq_node *a, const sq_node *b);
+// Does the state_write find what it writes in its place already (see sq_value.origin)?
+bool sq_write_is_done(sq_graph *g, const sq_node *n);

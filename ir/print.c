@@ -110,6 +110,7 @@ static void type(printer *p, sq_type t) {
 static void typed(printer *p, const sq_value *v) {
   type(p, v->type);
   if (v->store) ADD(" @%s %u", sq_store_names[v->store], (unsigned)v->store_index);
+  if (v->origin) ADD(" of %%%s", value_name(p, v->origin));
 }
 
 // ---- the scalar part of a generic --------------------------------------------------------------

@@ -89,6 +89,7 @@ typedef struct typed {
   sq_type type;
   sq_store store;
   uint32_t store_index;
+  sq_value *origin;
 } typed;
 
 static bool read_typed(reader *r, typed *out) {
@@ -99,12 +100,18 @@ static bool read_typed(reader *r, typed *out) {
     if (!strcmp(here(r)->text, sq_store_names[k])) out->store = (sq_store)k;
   if (!out->store) return sq_read_fail(r, "no storage class `@%.40s`", here(r)->text);
   r->at++;
-  return sq_read_u32(r, "the number of a place", &out->store_index);
+  if (!sq_read_u32(r, "the number of a place", &out->store_index)) return false;
+  if (out->store != SQ_STORE_STATE || !sq_read_take(r, "of")) return true;
+  out->origin = sq_read_value(r);
+  if (!out->origin) return false;
+  r->at++;
+  return true;
 }
 
 static void place_value(sq_value *v, const typed *t) {
   v->store = t->store;
   v->store_index = t->store_index;
+  v->origin = t->origin;
 }
 
 static bool want_symbol(reader *r, sq_sym *out) {

@@ -421,6 +421,9 @@ static void define(verifier *v, const sq_value *x, const char *what) {
   check_type(v, x->type, what);
   if ((unsigned)x->store > SQ_STORE_INNER)
     sq_verify_fault(v, "value.store", "%s has no storage class", what);
+  if (x->origin &&
+      (x->store != SQ_STORE_STATE || !x->origin->def || x->origin->def->op != SQ_OP_STATE_READ))
+    sq_verify_fault(v, "value.store", "%s lies in the place of what is no state", what);
   if (!v->func->planned) return;
   if ((x->store == SQ_STORE_SLOT && x->store_index >= v->func->slot.n) ||
       (x->store == SQ_STORE_INNER && x->store_index >= v->func->scratch.n))

@@ -20,19 +20,8 @@ sq_node *sq_copy_before(sq_graph *g, sq_node *at, sq_value *v) {
 }
 
 bool sq_node_is_copy(sq_graph *g, const sq_node *n) {
-  if (n->op != SQ_OP_GENERIC || n->g->n_red || n->g->keyed || n->g->pos ||
-      n->g->post != SQ_NO_SCALAR)
-    return false;
-  const sq_scalar *s = &n->g->s.v[n->g->body];
-  uint32_t axis[SQ_MAX_RANK];
-  if (s->kind != SQ_SC_READ || s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR ||
-      s->site != SQ_NO_SITE || s->operand >= n->n_in)
-    return false;
-  if (!sq_type_same(n->in[s->operand]->type, n->out[0]->type)) return false;
-  if (s->n_pos > SQ_MAX_RANK || !sq_read_is_plain(g, n->g, s, axis)) return false;
-  for (uint32_t k = 0; k < s->n_pos; k++)
-    if (axis[k] != k) return false;
-  return true;
+  uint32_t k = n->op == SQ_OP_GENERIC ? sq_generic_moves(g, n->g) : SQ_NO_OPERAND;
+  return k < n->n_in && sq_type_same(n->in[k]->type, n->out[0]->type);
 }
 
 uint32_t sq_carried_first_in(const sq_node *n) { return n->op == SQ_OP_REPEAT ? 2 : 0; }

@@ -210,7 +210,8 @@ sq_node *sq_alias_clobber(const sq_live *l, const sq_value *v) {
   for (uint32_t k = 0; k < s->r.n; k++)
     for (uint32_t q = s->r.v[k].from / 2; q <= s->r.v[k].to / 2 && q < l->point.n; q++) {
       sq_node *w = l->point.v[q].node;
-      if (l->point.v[q].kind != SQ_POINT_NODE || !w || !clobbers(w, v->def)) continue;
+      if (l->point.v[q].kind != SQ_POINT_NODE || !w) continue;
+      if (!clobbers(w, v->origin ? v->origin->def : v->def)) continue;
       if (2 * q + 1 < s->r.v[k].to) return w;
       bool write = w->op == SQ_OP_STATE_WRITE || w->op == SQ_OP_PARAM_WRITE;
       if (uses(w, v) && !(write && sq_write_reads_in_place(g, w, v))) return w;

@@ -22,9 +22,15 @@ typedef struct home { // values in one place
   SQ_VEC(member) m;
   uint32_t from, to; // hull
   bool fixed;        // an input, a parameter, a state: not to be written
+  sq_value *state;   // in the place of this state_read
   uint32_t output;   // number + 1 of the function's output, 0: none
   uint32_t slot;
 } home;
+typedef struct remark { // of a copy
+  const sq_node *copy;
+  sq_span span;
+  const char *text;
+} remark;
 typedef struct planner {
   sq_graph *g;
   sq_func *f;
@@ -33,6 +39,7 @@ typedef struct planner {
   uint8_t *copy;            // by node id: a copy made here, see below
   uint32_t n_copy, n_known; // values when the round began
   bool again;
+  SQ_VEC(remark) said;
 } planner;
 
 // ---- joining -----------------------------------------------------------------------------------
@@ -89,9 +96,12 @@ static const char *name_of(const sq_value *v) { return v->name ? v->name : "a va
 
 static sq_value *copy_value(planner *p, sq_node *at, sq_value *v, const char *why) {
   sq_node *n = sq_copy_before(p->g, at, v);
+  const char *quote = v->name ? "`" : "";
   if (v->type.rank)
-    sq_remark_add(p->g->ctx, "plan", false, v->def ? v->def->span : at->span, sq_pass_entry(p->f),
-                  "copies %s%s%s: %s", v->name ? "`" : "", name_of(v), v->name ? "`" : "", why);
+    sq_push(
+        p->g->arena, &p->said,
+        (remark){n, v->def ? v->def->span : at->span,
+                 sq_arena_fmt(p->g->arena, "copies %s%s%s: %s", quote, name_of(v), quote, why)});
   p->again = true;
   return n->out[0];
 }
@@ -279,6 +289,69 @@ static void join_elements(planner *p, sq_block *b) {
   }
 }
 
+// ---- loops in the place of a state ----
+static bool has_site(const sq_node *n) {
+  if (n->op == SQ_OP_RESERVE || n->site != SQ_NO_SITE) return true;
+  if (!n->g) return false;
+  for (uint32_t k = 0; k < n->g->s.n; k++)
+    if (n->g->s.v[k].kind == SQ_SC_READ && n->g->s.v[k].site != SQ_NO_SITE) return true;
+  return n->g->pos && n->g->pos_site != SQ_NO_SITE;
+}
+
+// May this run when the state is written already, before its text's turn?
+static bool stands_apart(const sq_node *n, uint32_t state) {
+  if (has_site(n) || n->op == SQ_OP_RESET) return false;
+  if (n->op == SQ_OP_GROUP)
+    for (uint32_t k = 0; k < n->region[0]->nodes.n; k++)
+      if (has_site(n->region[0]->nodes.v[k])) return false;
+  return n->op != SQ_OP_STATE_WRITE || n->ref != state;
+}
+
+static bool nothing_between(const planner *p, const home *h, const sq_node *loop,
+                            const sq_node *write) {
+  const sq_live *l = p->live;
+  uint32_t to = l->begin[write->id];
+  if (h->to > 2 * to + 1) return false;
+  for (uint32_t q = l->begin[loop->id]; q < to; q++)
+    if (l->point.v[q].node && !stands_apart(l->point.v[q].node, write->ref)) return false;
+  for (uint32_t k = 0; k < l->value.n; k++) {
+    const sq_value *v = l->value.v[k];
+    bool reads = v->def && v->def->op == SQ_OP_STATE_READ && v->def->ref == write->ref;
+    if (reads && collide(p, h, p->of[v->id])) return false;
+  }
+  return true;
+}
+
+// What the loop carries then begins and ends in the state: the copy before it and the write behind
+// it have nothing to do. Code generation tests for failures at the head of each turn.
+static void work_in_state(planner *p, sq_node *write) {
+  sq_graph *g = p->g;
+  uint32_t at = sq_generic_moves(g, write->g);
+  if (at >= write->n_in || g->state.v[write->ref].grow.i) return;
+  sq_value *v = write->in[at];
+  const sq_node *loop = v->def;
+  if (!loop || v->index >= sq_carried_count(loop) || loop->block != write->block) return;
+  if (!v->type.rank || !sq_type_same(v->type, g->state.v[write->ref].type)) return;
+  const sq_node *copy = loop->in[sq_carried_first_in(loop) + v->index]->def;
+  if (!copy || copy->block != loop->block || !sq_node_is_copy(g, copy)) return;
+  sq_value *old = copy->in[0];
+  if (!old->def || old->def->op != SQ_OP_STATE_READ || !sq_cell_same(old->def, write)) return;
+  home *h = p->of[v->id];
+  if (h->fixed || h->output || h->from != 2 * p->live->begin[copy->id] + 1) return;
+  if (!nothing_between(p, h, loop, write)) return;
+  h->fixed = true;
+  h->state = old;
+}
+
+static void use_states(planner *p, sq_block *b) {
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    if (n->op == SQ_OP_STATE_WRITE) work_in_state(p, n);
+    if (n->op == SQ_OP_GROUP) continue;
+    for (uint32_t r = 0; r < n->n_region; r++) use_states(p, n->region[r]);
+  }
+}
+
 // ---- slots -------------------------------------------------------------------------------------
 typedef struct slot {
   sq_dim size;
@@ -374,6 +447,10 @@ static void store_values(planner *p) {
     if (!v->def && !v->block->owner) {
       v->store = SQ_STORE_INPUT;
       v->store_index = v->index;
+    } else if (h->state) {
+      v->store = SQ_STORE_STATE;
+      v->store_index = h->state->def->ref;
+      v->origin = h->state;
     } else if (h->fixed) {
       v->store = v->def->op == SQ_OP_PARAM ? SQ_STORE_PARAM : SQ_STORE_STATE;
       v->store_index = v->def->ref;
@@ -406,6 +483,7 @@ static void place_group(planner *p, sq_node *n, slots *s) {
   for (uint32_t k = 0; k < end->n_in; k++) {
     end->in[k]->store = n->out[k]->store;
     end->in[k]->store_index = n->out[k]->store_index;
+    end->in[k]->origin = n->out[k]->origin;
   }
   for (uint32_t k = 0; k + 1 < b->nodes.n; k++) {
     sq_node *m = b->nodes.v[k];
@@ -438,15 +516,19 @@ static void place_groups(planner *p, sq_block *b, slots *s) {
   }
 }
 
+static bool one_place(const sq_value *a, const sq_value *b) {
+  if (a->store != b->store || a->store_index != b->store_index) return false;
+  if (a->store == SQ_STORE_STATE) return (a->origin ? a->origin : a) == (b->origin ? b->origin : b);
+  return a->store == SQ_STORE_SLOT || a->store == SQ_STORE_OUTPUT;
+}
+
 // A copy whose source dies there may have got its source's place: nothing is left to do.
 static void drop_copies(planner *p, sq_block *b) {
   uint32_t kept = 0;
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     const sq_value *v = n->n_in ? n->in[0] : NULL;
-    if (v && sq_node_is_copy(p->g, n) && v->store == n->out[0]->store &&
-        v->store_index == n->out[0]->store_index &&
-        (v->store == SQ_STORE_SLOT || v->store == SQ_STORE_OUTPUT)) {
+    if (v && sq_node_is_copy(p->g, n) && one_place(v, n->out[0])) {
       sq_replace_uses(p->f, n->out[0], n->in[0]);
       n->block = NULL;
       continue;
@@ -479,11 +561,16 @@ static void plan_function(sq_graph *g, sq_func *f) {
     take_outputs(&p);
     if (!p.again) break;
   }
+  use_states(&p, f->body);
   join_sides(&p, f->body);
   join_elements(&p, f->body);
   lay_out(&p);
   store_values(&p);
   drop_copies(&p, f->body);
+  for (uint32_t k = 0; k < p.said.n; k++)
+    if (p.said.v[k].copy->block)
+      sq_remark_add(g->ctx, "plan", false, p.said.v[k].span, sq_pass_entry(f), "%s",
+                    p.said.v[k].text);
   slots inner = {0};
   place_groups(&p, f->body, &inner);
   f->scratch.n = 0;

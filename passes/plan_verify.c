@@ -20,11 +20,13 @@ static bool same_place(const sq_value *a, const sq_value *b) {
 }
 
 static bool writable(const sq_value *v) {
-  return v->store == SQ_STORE_SLOT || v->store == SQ_STORE_OUTPUT;
+  return v->store == SQ_STORE_SLOT || v->store == SQ_STORE_OUTPUT || v->origin;
 }
 
+// b is written; a may be what the state held before.
 static void in_one_place(checker *c, const sq_value *a, const sq_value *b, const char *what) {
-  if (!writable(a) || !same_place(a, b)) fault(c, a, what);
+  if (!writable(b) || !same_place(a, b) || (b->origin && (a->origin ? a->origin : a) != b->origin))
+    fault(c, a, what);
 }
 
 static void check_inner(checker *c, const sq_node *group) {
@@ -80,13 +82,14 @@ static void check_values(checker *c) {
         fault(c, v, "does not fit into its slot");
     }
     bool alias = v->store == SQ_STORE_PARAM || v->store == SQ_STORE_STATE;
-    if (alias && (!v->def || (v->def->op != SQ_OP_PARAM && v->def->op != SQ_OP_STATE_READ)))
+    if (alias && !v->origin &&
+        (!v->def || (v->def->op != SQ_OP_PARAM && v->def->op != SQ_OP_STATE_READ)))
       fault(c, v, "is no parameter or state");
     else if (alias && sq_alias_clobber(l, v))
       fault(c, v, "is used after it was written");
     if (!writable(v)) continue;
-    for (uint32_t j = k + 1; j < l->value.n; j++)
-      if (same_place(v, l->value.v[j]) && together(l, v, l->value.v[j]))
+    for (uint32_t j = v->origin ? 0 : k + 1; j < l->value.n; j++)
+      if (j != k && same_place(v, l->value.v[j]) && together(l, v, l->value.v[j]))
         fault(c, l->value.v[j], "clobbers another value");
   }
 }

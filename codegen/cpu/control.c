@@ -101,6 +101,7 @@ static void emit_reset(sq_cg *cg, sq_node *n) {
 // operation still mean the extent from before.
 static void emit_write(sq_cg *cg, sq_node *n) {
   sq_driver *dr = sq_cg_driver(cg);
+  if (sq_write_is_done(cg->graph, n)) return;
   sq_control_test(cg);
   const sq_state *s = n->op == SQ_OP_STATE_WRITE ? &cg->graph->state.v[n->ref] : NULL;
   if (!s || !s->grow.i || n->g->pos) {

@@ -150,6 +150,9 @@ static LLVMValueRef local(sq_cg *cg, const sq_value *v) {
   return dr->local[v->id];
 }
 
+// The node that says whose parameter or state a value is.
+static const sq_node *owner(const sq_value *v) { return v->origin ? v->origin->def : v->def; }
+
 LLVMValueRef sq_cg_pointer(sq_cg *cg, const sq_value *v) {
   switch (v->store) {
   case SQ_STORE_NONE:
@@ -165,7 +168,7 @@ LLVMValueRef sq_cg_pointer(sq_cg *cg, const sq_value *v) {
   case SQ_STORE_PARAM:
     return param_data(cg, v->def);
   case SQ_STORE_STATE:
-    return state_data(cg, v->def);
+    return state_data(cg, owner(v));
   case SQ_STORE_INNER:
     break;
   }
@@ -184,8 +187,7 @@ bool sq_cg_same_place(const sq_value *to, const sq_value *from) {
     return to->store_index == from->store_index;
   case SQ_STORE_PARAM:
   case SQ_STORE_STATE:
-    return to->def == from->def || (to->def && from->def && to->def->ref == from->def->ref &&
-                                    !to->def->has_instance && !from->def->has_instance);
+    return sq_cell_same(owner(to), owner(from));
   case SQ_STORE_NONE:
   case SQ_STORE_INNER:
     break;
