@@ -178,7 +178,7 @@ static bool at_positions(sq_low *L, sq_ex *x, uint32_t n, sq_sx *const *pos, sq_
     r->memo_gen = 0;
     x->root = r;
   }
-  x->own += n;
+  if (n) x->own += n;
   x->n_own -= n;
   return true;
 }

@@ -309,13 +309,17 @@ sq_val sq_check_results(sq_low *L, sq_scope *s, const sq_decl *d, const sq_val *
   uint32_t n = v->kind == SQ_V_NONE ? 0 : v->kind == SQ_V_TUPLE ? v->n : 1;
   if (d->out.n == 1 && v->kind == SQ_V_TUPLE && d->out.v[0]->has_items) n = v->n;
   if (d->out.n == 1 && v->kind == SQ_V_TUPLE && !d->out.v[0]->has_items) n = 1;
-  if (!n && returns_early(&d->body)) return sq_poison(); // said there
+  bool elsewhere = !n && returns_early(&d->body);
+  if (elsewhere && L->ds->errors) return sq_poison(); // said there
   if (n != d->out.n) {
     sq_diag *e = sq_low_error(L, span, "`%s` declares %u result%s, but returns %u", d->name,
                               d->out.n, d->out.n == 1 ? "" : "s", n);
     if (v->kind == SQ_V_TUPLE) sq_label(e, span, "%s", sq_val_what(L, v));
     sq_label(e, d->name_span, "declared here");
-    if (!n) sq_hint(e, "`return` stands last in the body");
+    if (elsewhere)
+      sq_hint(e, "the side of `if` that the constants choose has no `return`");
+    else if (!n)
+      sq_hint(e, "`return` stands last in the body");
     return sq_poison();
   }
   if (d->out.n == 1) return one_result(L, s, d->out.v[0], v, span, d, 0);
