@@ -224,6 +224,17 @@ static bool lower_mapped(sq_low *L, sq_scope *s, const sq_stmt *st,
 
 // ---- for ---------------------------------------------------------------------------------------
 
+// After a mistake some turns are missing: what the body binds has no value that can be spoken of.
+static void poison_assigned(sq_low *L, sq_scope *s, const sq_stmts *body) {
+  sq_carry_names names = {0};
+  sq_carry_assigned(L, body, &names);
+  for (uint32_t k = 0; k < names.n; k++) {
+    sq_bind *b = sq_lookup(L, s, names.v[k].name, NULL);
+    if (b && b->kind == SQ_B_LOCAL)
+      sq_bind_add(L, s, names.v[k].name, SQ_B_LOCAL, names.v[k].span, sq_poison());
+  }
+}
+
 static void unroll(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_val lo = st->lo ? sq_eval_size_expr(L, s, st->lo) : sq_val_int(L, 0);
   sq_val hi = sq_eval_size_expr(L, s, st->hi);
@@ -248,6 +259,7 @@ static void unroll(sq_low *L, sq_scope *s, const sq_stmt *st) {
     sq_bind_add(L, s, st->name, SQ_B_LOOP, st->name_span, sq_val_int(L, i));
     sq_lower_stmts(L, s, &st->body, NULL);
   }
+  if (L->ds->errors != errors) poison_assigned(L, s, &st->body);
   sq_bind *now = sq_lookup_here(s, st->name);
   if (!now) return;
   if (old) {
