@@ -7,35 +7,7 @@ static sq_dots *find_dots(sq_scope *s) {
   return NULL;
 }
 
-// ---- compile-time lists, instances -------------------------------------------------------------
-
-static sq_val list_item(sq_low *L, sq_scope *s, const sq_val *list, const sq_expr *e) {
-  sq_val v = *list;
-  for (uint32_t k = 1; k < e->n; k++) {
-    sq_val at = sq_eval_size_expr(L, s, e->arg[k]);
-    int64_t i;
-    if (at.kind == SQ_V_POISON) return at;
-    if (v.kind != SQ_V_LIST) {
-      sq_low_error(L, e->span, "`%s` has more indices than the list has levels",
-                   sq_low_text(L, e->span));
-      return sq_poison();
-    }
-    if (!sq_val_const_int(L, &at, &i)) {
-      sq_diag *d = sq_low_error(L, e->arg[k]->span,
-                                "the index of a list must be known at compile "
-                                "time, but `%s` is %s",
-                                sq_low_text(L, e->arg[k]->span), sq_val_what(L, &at));
-      sq_hint(d, "`unroll for` has such an index");
-      return sq_poison();
-    }
-    if (i < 0 || i >= v.n) {
-      sq_low_error(L, e->arg[k]->span, "index %lld is outside the list of %u", (long long)i, v.n);
-      return sq_poison();
-    }
-    v = v.item[i];
-  }
-  return v;
-}
+// ---- instances -------------------------------------------------------------
 
 // The number as a tree: of a definition's indices, or of scalars.
 static sq_sx *instance_index(sq_low *L, const sq_val *v, int64_t n, sq_span span) {
@@ -212,30 +184,123 @@ static sq_sx *position(sq_low *L, sq_scope *s, const sq_expr *e) {
   return sq_sx_cast(L, x.root, SQ_I64, true);
 }
 
-static sq_sx *other_value(sq_low *L, sq_scope *s, const sq_expr *e, sq_dtype t) {
+// The value after `else`, of its own type.
+static sq_sx *single_value(sq_low *L, sq_scope *s, const sq_expr *e) {
   uint32_t mode = L->size_mode;
   sq_val v = sq_eval_expr(L, s, e);
   sq_ex x;
   L->size_mode = mode;
   if (v.kind == SQ_V_POISON || !sq_val_to_ex(L, &v, e->span, &x)) return NULL;
-  if (x.n_own) {
-    sq_low_error(L, e->span, "the value after `else` must be single, but `%s` is %s",
-                 sq_low_text(L, e->span), sq_val_what(L, &v));
-    return NULL;
-  }
-  sq_dtype from = x.root->idx ? SQ_I32 : x.root->dtype;
-  if (from != t && !x.root->lit && !(sq_is_float(t) && !sq_is_float(from))) {
+  if (!x.n_own) return x.root;
+  sq_low_error(L, e->span, "the value after `else` must be single, but `%s` is %s",
+               sq_low_text(L, e->span), sq_val_what(L, &v));
+  return NULL;
+}
+
+static sq_sx *other_value(sq_low *L, sq_scope *s, const sq_expr *e, sq_dtype t) {
+  sq_sx *x = single_value(L, s, e);
+  if (!x) return NULL;
+  sq_dtype from = x->idx ? SQ_I32 : x->dtype;
+  if (from != t && !x->lit && !(sq_is_float(t) && !sq_is_float(from))) {
     sq_low_error(L, e->span, "the value after `else` is %s, what is read is %s",
                  sq_dtype_table[from].name, sq_dtype_table[t].name);
     return NULL;
   }
-  if (x.root->lit && sq_is_float(from) && !sq_is_float(t)) {
+  if (x->lit && sq_is_float(from) && !sq_is_float(t)) {
     sq_low_error(L, e->span, "the value after `else` is a float, what is read is %s",
                  sq_dtype_table[t].name);
     return NULL;
   }
-  return sq_sx_cast(L, x.root, t, false);
+  return sq_sx_cast(L, x, t, false);
 }
+
+// ---- lists ------------------------------------------------------------------------------------
+
+// Items by positions: constants, or integers of the run that choose by halves.
+typedef struct item_read {
+  const sq_expr *e; // the read; arg[k + 1] is position k
+  sq_sx **pos;
+  sq_sx *other; // the value outside, or NULL
+} item_read;
+
+static sq_sx *item_at(sq_low *L, const item_read *r, const sq_val *v, uint32_t k);
+
+static sq_sx *item_between(sq_low *L, const item_read *r, const sq_val *list, uint32_t k,
+                           uint32_t lo, uint32_t hi) {
+  if (hi - lo == 1) return item_at(L, r, &list->item[lo], k + 1);
+  uint32_t mid = lo + (hi - lo) / 2;
+  sq_span span = r->e->arg[k + 1]->span;
+  sq_sx *first = sq_sx_binary(L, SQ_B_LT, r->pos[k], sq_sx_int(L, mid, SQ_I64, true, false), span);
+  sq_sx *a = item_between(L, r, list, k, lo, mid), *b = item_between(L, r, list, k, mid, hi);
+  if (!first || !a || !b) return NULL;
+  sq_sx_promote(L, &a, &b);
+  return sq_sx_select(L, first, a, b);
+}
+
+static sq_sx *item_at(sq_low *L, const item_read *r, const sq_val *v, uint32_t k) {
+  sq_ex x;
+  if (k + 1 == r->e->n && v->kind == SQ_V_LIST) {
+    sq_diag *d = sq_low_error(L, r->e->span, "`%s` is a list that is not known at compile time",
+                              sq_low_text(L, r->e->span));
+    sq_hint(d, "`unroll for` has an index that is; of nested lists a number is read at once: "
+               "`l[i, j]`");
+    return NULL;
+  }
+  if (k + 1 == r->e->n) {
+    if (!sq_val_to_ex(L, v, r->e->span, &x)) return NULL;
+    return sq_sx_value_type(L, sq_sx_cast(L, x.root, x.root->dtype, x.root->idx));
+  }
+  if (v->kind != SQ_V_LIST) {
+    sq_low_error(L, r->e->span, "`%s` has more indices than the list has levels",
+                 sq_low_text(L, r->e->span));
+    return NULL;
+  }
+  sq_dim n = sq_dim_const(L->g->dims, v->n);
+  sq_span span = r->e->arg[k + 1]->span;
+  if (r->pos[k]->kind == SQ_SX_IVAR && !r->other) sq_ivar_reads(L, r->pos[k]->iv, n, span);
+  bool inside = v->n && sq_prove_inside(L, r->pos[k], n, L->guards) == SQ_PROVED;
+  if (!inside && !r->other) {
+    sq_diag *d = sq_low_error(L, span, "the list has %u item%s; `%s` is not known to lie below",
+                              v->n, v->n == 1 ? "" : "s", sq_low_text(L, span));
+    sq_hint(d, "`%s else 0` gives a value to what lies outside", sq_low_text(L, r->e->span));
+    return NULL;
+  }
+  if (!v->n) return r->other;
+  sq_sx *item = item_between(L, r, v, k, 0, v->n), *other = r->other;
+  if (!item || inside) return item;
+  sq_sx *lo = sq_sx_binary(L, SQ_B_LE, sq_sx_int(L, 0, SQ_I64, true, false), r->pos[k], span);
+  sq_sx *hi = sq_sx_binary(L, SQ_B_LT, r->pos[k], sq_sx_dim(L, n), span);
+  sq_sx_promote(L, &item, &other);
+  return sq_sx_select(L, sq_sx_binary(L, SQ_B_AND, lo, hi, span), item, other);
+}
+
+static sq_val list_item(sq_low *L, sq_scope *s, const sq_val *list, const sq_expr *e,
+                        const sq_expr *other) {
+  item_read r = {.e = e, .pos = SQ_ARRAY(L->a, sq_sx *, e->n)};
+  const sq_val *v = list;
+  for (uint32_t k = 0; k + 1 < e->n; k++) {
+    r.pos[k] = position(L, s, e->arg[k + 1]);
+    if (!r.pos[k]) return sq_poison();
+    if (v && (v->kind != SQ_V_LIST || r.pos[k]->kind != SQ_SX_INT)) v = NULL;
+    if (!v) continue;
+    int64_t i = r.pos[k]->i;
+    bool inside = 0 <= i && i < v->n;
+    if (!inside && other) return sq_eval_expr(L, s, other);
+    if (!inside) {
+      sq_low_error(L, e->arg[k + 1]->span, "index %lld is outside the list of %u", (long long)i,
+                   v->n);
+      return sq_poison();
+    }
+    v = &v->item[i];
+  }
+  if (v) return *v; // known when the model is compiled
+  if (other && !(r.other = single_value(L, s, other))) return sq_poison();
+  if (r.other) r.other = sq_sx_value_type(L, r.other);
+  sq_sx *item = item_at(L, &r, list, 0);
+  return item ? sq_val_ex(L, item, 0, NULL) : sq_poison();
+}
+
+// ---- arrays ------------------------------------------------------------------------------------
 
 static sq_val index_array(sq_low *L, sq_scope *s, const sq_val *base, const sq_expr *e,
                           const sq_expr *other) {
@@ -332,7 +397,7 @@ static sq_val index_value(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
   case SQ_V_POISON:
     return *base;
   case SQ_V_LIST:
-    return list_item(L, s, base, e);
+    return list_item(L, s, base, e, other);
   case SQ_V_INSTS:
     return choose_instance(L, s, base, e);
   case SQ_V_TUPLE: {

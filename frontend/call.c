@@ -69,10 +69,20 @@ static bool match_args(sq_low *L, const sq_decl *d, const args *a, sq_scope *s, 
 
 static bool is_size(const sq_val *v) { return v->kind == SQ_V_DIM; }
 
+static bool is_array(sq_low *L, const sq_val *v) {
+  uint32_t rank = 0;
+  sq_dim dim[SQ_MAX_RANK];
+  sq_dtype t;
+  return sq_val_shape(L, v, &rank, dim, &t) && rank;
+}
+
 // A size that a name in a signature stands for, if it is visible.
 static bool visible_size(sq_low *L, sq_scope *s, const char *name, sq_span span, sq_dim *out) {
   sq_val v;
   sq_bind *b = sq_lookup(L, s, name, &v);
+  // In `x[N, x]` the array does not hide the size of the same name.
+  if (b && b == sq_lookup_here(s, name) && b->kind == SQ_B_LOCAL && is_array(L, &v))
+    b = sq_lookup(L, s->parent, name, &v);
   if (!b || b->kind == SQ_B_INDEX || b->kind == SQ_B_LOOP) return false;
   if (is_size(&v)) return *out = v.dim, true;
   if (b->kind == SQ_B_CONFIG && v.kind != SQ_V_POISON) { // `-D d=2.5`

@@ -14,7 +14,7 @@ static void target_names(sq_low *L, const sq_expr *t, sq_carry_names *out) {
     for (uint32_t k = 0; k < t->n; k++) target_names(L, t->arg[k], out);
     return;
   }
-  if (t->kind == SQ_E_INDEX) t = t->arg[0];
+  while (t->kind == SQ_E_INDEX || t->kind == SQ_E_PART) t = t->arg[0];
   if (t->kind == SQ_E_NAME) add_name(L, out, t->name, t->span);
 }
 

@@ -254,6 +254,14 @@ static void declare_param(sq_low *L, sq_inst *inst, sq_decl *d) {
 
 // ---- arguments of modules ----------------------------------------------------------------------
 
+// `"_l{l}"`: the braces of a string are replaced where it is given, so that the module gets a name.
+static sq_val string_arg(sq_low *L, sq_scope *s, const sq_expr *e) {
+  pieces ps = {0};
+  sq_text t = {.arena = L->a};
+  if (!split_name(L, e, &ps) || !join_name(L, &ps, s, &t)) return sq_poison();
+  return (sq_val){.kind = SQ_V_STRING, .s = t.v ? t.v : ""};
+}
+
 // Binds formals to the arguments of a call; false after a message.
 static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_scope *s, sq_val *out,
                         sq_scope *own) {
@@ -288,7 +296,7 @@ static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_sco
     }
     have[at] = true;
     const sq_expr *e = x->kind == SQ_E_NAMED ? x->arg[0] : x;
-    out[at] = sq_eval_size_expr(L, s, e);
+    out[at] = e->kind == SQ_E_STRING ? string_arg(L, s, e) : sq_eval_size_expr(L, s, e);
     if (out[at].kind == SQ_V_POISON) {
       ok = false;
     } else if (!sq_val_is_static(&out[at])) {
@@ -326,6 +334,7 @@ static bool module_args(sq_low *L, const sq_decl *m, const sq_expr *call, sq_sco
 static bool mentions(const sq_expr *e, const char *name, uint32_t depth) {
   if (!e || depth > 500) return e != NULL;
   if ((e->kind == SQ_E_NAME || e->kind == SQ_E_IN) && e->name == name) return true;
+  if (e->kind == SQ_E_STRING && strchr(e->name, '{')) return true; // perhaps: classes are compared
   for (uint32_t k = 0; k < e->n; k++)
     if (mentions(e->arg[k], name, depth + 1)) return true;
   return mentions(e->where, name, depth + 1) || mentions(e->body, name, depth + 1);

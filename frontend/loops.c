@@ -222,7 +222,32 @@ static bool lower_mapped(sq_low *L, sq_scope *s, const sq_stmt *st,
   return true;
 }
 
+// An extent from outside that the body reads as a size and changes later, for the next turn.
+static void grown_in_loop(sq_low *L, sq_scope *s, uint32_t start) {
+  for (; s && s->kind != SQ_SC_INST && s->kind != SQ_SC_FILE; s = s->parent)
+    for (uint32_t k = 0; k < s->bind.n; k++) {
+      sq_bind *b = &s->bind.v[k];
+      if (!b->now || b->now->id >= start || b->read < start) continue;
+      if (!sq_low_has_grown(L, b->val.dim, start)) continue;
+      sq_diag *d =
+          sq_low_error(L, b->span, "`%s` is an extent of a state that a loop makes grow", b->name);
+      sq_hint(d, "bind it inside the loop: there it is the extent of that turn");
+      b->now = NULL;
+    }
+}
+
 // ---- for ---------------------------------------------------------------------------------------
+
+// After a mistake some turns are missing: what the body binds has no value that can be spoken of.
+static void poison_assigned(sq_low *L, sq_scope *s, const sq_stmts *body) {
+  sq_carry_names names = {0};
+  sq_carry_assigned(L, body, &names);
+  for (uint32_t k = 0; k < names.n; k++) {
+    sq_bind *b = sq_lookup(L, s, names.v[k].name, NULL);
+    if (b && b->kind == SQ_B_LOCAL)
+      sq_bind_add(L, s, names.v[k].name, SQ_B_LOCAL, names.v[k].span, sq_poison());
+  }
+}
 
 static void unroll(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sq_val lo = st->lo ? sq_eval_size_expr(L, s, st->lo) : sq_val_int(L, 0);
@@ -248,6 +273,7 @@ static void unroll(sq_low *L, sq_scope *s, const sq_stmt *st) {
     sq_bind_add(L, s, st->name, SQ_B_LOOP, st->name_span, sq_val_int(L, i));
     sq_lower_stmts(L, s, &st->body, NULL);
   }
+  if (L->ds->errors != errors) poison_assigned(L, s, &st->body);
   sq_bind *now = sq_lookup_here(s, st->name);
   if (!now) return;
   if (old) {
@@ -310,6 +336,7 @@ static void lower_for(sq_low *L, sq_scope *s, const sq_stmt *st) {
   n->n_in = c.in.n + 2;
   sq_block *outer = L->b;
   const sq_guard_list *branch = L->branch;
+  uint32_t start = L->g->n_values;
   L->b = sq_node_region(L->g, n, L->f);
   sq_value *index = sq_block_arg(L->b, sq_type_scalar(SQ_I32), st->name);
   sq_value **args = region_args(L, L->b, &c);
@@ -323,6 +350,7 @@ static void lower_for(sq_low *L, sq_scope *s, const sq_stmt *st) {
   inner = sq_scope_new(L, SQ_SC_BLOCK, inner);
   bind_carried(L, inner, &c, args);
   sq_lower_stmts(L, inner, &st->body, NULL);
+  grown_in_loop(L, s, start);
   sq_carry_values out = {0};
   ok = yield_carried(L, inner, &c, &out);
   finish_block(L, ok ? &out : &c.in, st->span);
@@ -355,6 +383,7 @@ static void lower_while(sq_low *L, sq_scope *s, const sq_stmt *st) {
   n->extent = limit;
   sq_block *outer = L->b;
   const sq_guard_list *branch = L->branch;
+  uint32_t start = L->g->n_values;
   L->conditional++;
   L->b = sq_node_region(L->g, n, L->f);
   sq_scope *test = sq_scope_new(L, SQ_SC_BLOCK, s);
@@ -379,6 +408,7 @@ static void lower_while(sq_low *L, sq_scope *s, const sq_stmt *st) {
     if (again && errors == L->ds->errors) L->branch = sq_guard_add(L, branch, again, false);
   }
   sq_lower_stmts(L, inner, &st->body, NULL);
+  grown_in_loop(L, s, start);
   sq_carry_values out = {0};
   bool ok = yield_carried(L, inner, &c, &out);
   finish_block(L, ok ? &out : &c.in, st->span);

@@ -158,6 +158,8 @@ typedef struct sq_bind {
   sq_val val;
   sq_decl *decl; // LAZY
   bool busy;     // LAZY: being evaluated
+  sq_value *now; // of a size that a state's growth changes: what it is here
+  uint32_t read; // the newest value when it was last read as that size
 } sq_bind;
 // The axes that `..` stands for.
 typedef struct sq_dots {
@@ -534,6 +536,7 @@ void sq_lower_check(sq_low *L, sq_scope *s, const sq_expr *cond, const char *tex
 void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st);
 bool sq_low_work(sq_low *L, sq_span span); // false: enough
 void sq_low_grown(sq_low *L, sq_sym s);
+bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since);    // a value's id
 bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span); // says so
 void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span);
 // The value converted to a declared type; poison after a message.

@@ -111,14 +111,28 @@ sq_bind *sq_lookup_here(sq_scope *s, const char *name) {
   return NULL;
 }
 
+// The extent of a state that grows, bound to a name, as the number that it is now.
+static sq_value *extent_now(sq_low *L, sq_bind_kind kind, const sq_val *v, sq_span span) {
+  if (!L->b || L->pure || (kind != SQ_B_LOCAL && kind != SQ_B_SIZE) || v->kind != SQ_V_DIM)
+    return NULL;
+  for (uint32_t k = 0; k < L->g->state.n; k++) {
+    sq_sym s = L->g->state.v[k].grow;
+    if (s.i && sq_dim_mentions(L->g->dims, v->dim, s))
+      return sq_emit_value(L, sq_sx_value_type(L, sq_sx_dim(L, v->dim)), 0, NULL, span, NULL);
+  }
+  return NULL;
+}
+
 sq_bind *sq_bind_add(sq_low *L, sq_scope *s, const char *name, sq_bind_kind kind, sq_span span,
                      sq_val v) {
+  sq_bind b = {.name = name, .kind = kind, .span = span, .val = v};
+  b.now = extent_now(L, kind, &v, span);
   sq_bind *old = sq_lookup_here(s, name);
   if (old) {
-    *old = (sq_bind){.name = name, .kind = kind, .span = span, .val = v};
+    *old = b;
     return old;
   }
-  sq_push(L->a, &s->bind, (sq_bind){.name = name, .kind = kind, .span = span, .val = v});
+  sq_push(L->a, &s->bind, b);
   return &s->bind.v[s->bind.n - 1];
 }
 
@@ -202,6 +216,11 @@ static sq_bind *found(sq_low *L, sq_scope *s, const char *name, sq_at at, sq_val
   }
   if (v) {
     *v = b->val;
+    if (b->now && sq_low_has_grown(L, v->dim, b->now->id)) {
+      *v = sq_val_tensor(b->now);
+    } else {
+      b->read = L->g->n_values;
+    }
     if (s->kind == SQ_SC_INST) attach(L, v, b->kind, s->inst, at);
   }
   return b;

@@ -220,6 +220,12 @@ void sq_low_grown(sq_low *L, sq_sym s) {
   L->grown.v[s.i] = L->g->n_values;
 }
 
+bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since) {
+  for (uint32_t s = 1; s < L->grown.n; s++)
+    if (L->grown.v[s] > since && sq_dim_mentions(L->g->dims, d, (sq_sym){s})) return true;
+  return false;
+}
+
 bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span) {
   for (uint32_t k = 0; k < v->type.rank; k++)
     for (uint32_t s = 1; s < L->grown.n; s++) {

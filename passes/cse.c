@@ -71,9 +71,7 @@ static uint32_t version_of(const cse *c, const sq_node *n) {
   uint32_t v = 0;
   for (uint32_t s = 0; s < c->g->state.n; s++) {
     sq_sym grow = c->g->state.v[s].grow;
-    for (uint32_t k = 0; grow.i && k < n->n_out; k++)
-      for (uint32_t a = 0; a < n->out[k]->type.rank; a++)
-        if (sq_dim_mentions(c->g->dims, n->out[k]->type.dim[a], grow)) v = blend(v, c->version[s]);
+    if (grow.i && sq_node_mentions(c->g, n, grow)) v = blend(v, c->version[s]);
   }
   if (n->op == SQ_OP_STATE_READ) return blend(v, c->version[n->ref]);
   if (n->op == SQ_OP_PARAM) return blend(v, c->version[c->g->state.n + n->ref]);

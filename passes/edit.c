@@ -85,7 +85,13 @@ typedef struct sized {
   bool found;
 } sized;
 
-static bool mentions(sq_graph *g, const sq_node *n, sq_sym s) {
+bool sq_size_grows(const sq_graph *g, sq_dim d) {
+  for (uint32_t k = 0; k < g->state.n; k++)
+    if (g->state.v[k].grow.i && sq_dim_mentions(g->dims, d, g->state.v[k].grow)) return true;
+  return false;
+}
+
+bool sq_node_mentions(const sq_graph *g, const sq_node *n, sq_sym s) {
   for (uint32_t k = 0; k < n->n_out; k++)
     for (uint32_t a = 0; a < n->out[k]->type.rank; a++)
       if (sq_dim_mentions(g->dims, n->out[k]->type.dim[a], s)) return true;
@@ -101,12 +107,12 @@ static bool mentions(sq_graph *g, const sq_node *n, sq_sym s) {
 
 static void find_sizes(sq_node *n, void *user) {
   sized *s = user;
-  if (n->op == SQ_OP_LIVE && mentions(s->g, s->asked, n->sym)) s->found = true;
+  if (n->op == SQ_OP_LIVE && sq_node_mentions(s->g, s->asked, n->sym)) s->found = true;
   if (n->op != SQ_OP_STATE_WRITE && n->op != SQ_OP_RESERVE && n->op != SQ_OP_RESET) return;
   for (uint32_t k = 0; k < s->g->state.n; k++) {
     sq_sym grow = s->g->state.v[k].grow;
     if (!grow.i || (n->op != SQ_OP_RESET && n->ref != k)) continue;
-    if (mentions(s->g, s->asked, grow)) s->found = true;
+    if (sq_node_mentions(s->g, s->asked, grow)) s->found = true;
   }
 }
 

@@ -26,6 +26,9 @@ bool sq_node_may_fail(const sq_node *n);
 // Do the types and extents of n mention a symbol that is set inside loop `l`: by `live`, or as the
 // extent of a state that grows there?
 bool sq_node_sized_inside(sq_graph *g, const sq_node *n, const sq_node *l);
+// Do the types, extents and scalars of n mention symbol s?
+bool sq_node_mentions(const sq_graph *g, const sq_node *n, sq_sym s);
+bool sq_size_grows(const sq_graph *g, sq_dim d); // does a state that grows change it?
 // Is block b the body of n or nested in it?
 bool sq_block_inside(const sq_block *b, const sq_node *n);
 // The node of block b that holds n (or n itself); NULL when n is not in b.

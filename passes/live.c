@@ -127,8 +127,14 @@ static void value_ranges(maker *m, sq_value *v) {
     return;
   }
   uint32_t from = 2 * l->end[n->id] + 1;
-  if (n->op == SQ_OP_MAP || (n->op == SQ_OP_SCAN && v->index >= n->n_carried))
-    from = 2 * l->begin[n->id] + 1;
+  if (n->op == SQ_OP_MAP || (n->op == SQ_OP_SCAN && v->index >= n->n_carried)) {
+    uint32_t begin = 2 * l->begin[n->id] + 1;
+    if (!m->uses[v->id].v.n) { // every turn writes it, though nothing reads it
+      add_range(m, v, begin, from);
+      return;
+    }
+    from = begin;
+  }
   if (n->op == SQ_OP_IF)
     for (uint32_t r = 0; r < n->n_region; r++) {
       uint32_t at = 2 * l->begin[sq_block_end(n->region[r])->id] + 1;

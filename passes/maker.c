@@ -86,9 +86,11 @@ bool sq_node_is_elementwise(const sq_node *n) {
   return n->op == SQ_OP_GENERIC && !n->g->n_red && !n->g->keyed && !n->g->pos && n->out[0];
 }
 
-static bool is_constant(const sq_generic *k, const sq_scalar *r) {
-  return r->kind == SQ_SC_FLOAT || r->kind == SQ_SC_INT || r->kind == SQ_SC_DIM ||
-         (r->kind == SQ_SC_CAST && k->s.v[r->a[0]].kind == SQ_SC_DIM);
+// The same wherever it stands: not the extent of a state that grows.
+static bool is_constant(const sq_graph *g, const sq_generic *k, const sq_scalar *r) {
+  if (r->kind == SQ_SC_CAST && k->s.v[r->a[0]].kind == SQ_SC_DIM) r = &k->s.v[r->a[0]];
+  return r->kind == SQ_SC_FLOAT || r->kind == SQ_SC_INT ||
+         (r->kind == SQ_SC_DIM && !sq_size_grows(g, r->dim));
 }
 
 // A bare read whose positions, seen from here, are affine.
@@ -128,7 +130,7 @@ static uint32_t read_through(sq_maker *m, const sq_scalar *s) {
   const sq_scalar *r = &n->g->s.v[root];
   uint32_t axis[SQ_MAX_RANK];
   for (uint32_t k = 0; k < s->n_pos; k++) axis[k] = sq_maker_cast(m, s->pos[k], SQ_I64);
-  bool here = m->through && (is_constant(n->g, r) || is_affine_copy(m, n, r, axis));
+  bool here = m->through && (is_constant(m->g, n->g, r) || is_affine_copy(m, n, r, axis));
   if (!here && !(m->inlines && m->inlines(m->user, s, v))) return SQ_NO_SCALAR;
   uint32_t other = s->other, guard = s->guard;
   uint32_t inside = other == SQ_NO_SCALAR ? SQ_NO_SCALAR : bounds(m, v, s->n_pos, axis);

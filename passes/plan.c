@@ -367,9 +367,7 @@ typedef struct slots {
 // Constant sizes, sizes of the call, sizes that a growing state changes during it.
 static int size_kind(const sq_graph *g, sq_dim d) {
   if (sq_dim_is_const(g->dims, d, NULL)) return 0;
-  for (uint32_t k = 0; k < g->state.n; k++)
-    if (g->state.v[k].grow.i && sq_dim_mentions(g->dims, d, g->state.v[k].grow)) return 2;
-  return 1;
+  return sq_size_grows(g, d) ? 2 : 1;
 }
 
 // A free slot for a set that begins at `from`: of the same size, else the first that is large
