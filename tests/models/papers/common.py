@@ -90,6 +90,16 @@ def greedy(forward, tokens, new):
     return np.array(out[len(tokens):], np.int32), margin
 
 
+# ---- recurrent cells -----------------------------------------------------------------------------
+def lstm(x, h, c, w, name, suffix=""):
+    """Gates i, f, g, o; new output and cell."""
+    z = (w[name + "weight_ih" + suffix] @ x + w[name + "bias_ih" + suffix]
+         + w[name + "weight_hh" + suffix] @ h + w[name + "bias_hh" + suffix])
+    i, f, g, o = z.reshape(4, -1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
 # ---- weights -------------------------------------------------------------------------------------
 def matrix(rng, *shape, gain=1.0):
     return gain * rng.normal(size=shape) / math.sqrt(max(shape[-1], 1))
@@ -107,3 +117,10 @@ def norm_weights(rng, name, d, bias=True):
     if bias:
         w[name + ".bias"] = 0.3 * rng.normal(size=d)
     return w
+
+
+def lstm_weights(rng, name, h, i, suffix="", gain=1.0):
+    return {name + "weight_ih" + suffix: matrix(rng, 4 * h, i, gain=gain),
+            name + "weight_hh" + suffix: matrix(rng, 4 * h, h, gain=gain),
+            name + "bias_ih" + suffix: 0.3 * rng.normal(size=4 * h),
+            name + "bias_hh" + suffix: 0.3 * rng.normal(size=4 * h)}
