@@ -100,6 +100,15 @@ def lstm(x, h, c, w, name, suffix=""):
     return sigmoid(o) * np.tanh(c), c
 
 
+def gru(x, h, w, name):
+    """Gates r, z, n; new output."""
+    a = w[name + "weight_ih"] @ x + w[name + "bias_ih"]
+    b = w[name + "weight_hh"] @ h + w[name + "bias_hh"]
+    (ar, az, an), (br, bz, bn) = a.reshape(3, -1), b.reshape(3, -1)
+    z, n = sigmoid(az + bz), np.tanh(an + sigmoid(ar + br) * bn)
+    return (1 - z) * n + z * h
+
+
 # ---- weights -------------------------------------------------------------------------------------
 def matrix(rng, *shape, gain=1.0):
     return gain * rng.normal(size=shape) / math.sqrt(max(shape[-1], 1))
@@ -119,8 +128,17 @@ def norm_weights(rng, name, d, bias=True):
     return w
 
 
+def cell_weights(rng, name, gates, h, i, suffix="", gain=1.0):
+    o = gates * h
+    return {name + "weight_ih" + suffix: matrix(rng, o, i, gain=gain),
+            name + "weight_hh" + suffix: matrix(rng, o, h, gain=gain),
+            name + "bias_ih" + suffix: 0.3 * rng.normal(size=o),
+            name + "bias_hh" + suffix: 0.3 * rng.normal(size=o)}
+
+
 def lstm_weights(rng, name, h, i, suffix="", gain=1.0):
-    return {name + "weight_ih" + suffix: matrix(rng, 4 * h, i, gain=gain),
-            name + "weight_hh" + suffix: matrix(rng, 4 * h, h, gain=gain),
-            name + "bias_ih" + suffix: 0.3 * rng.normal(size=4 * h),
-            name + "bias_hh" + suffix: 0.3 * rng.normal(size=4 * h)}
+    return cell_weights(rng, name, 4, h, i, suffix, gain)
+
+
+def gru_weights(rng, name, h, i, suffix="", gain=1.0):
+    return cell_weights(rng, name, 3, h, i, suffix, gain)
