@@ -101,8 +101,10 @@ def decoding(t):
 def mistakes(t):
     x = t.normal(3, t.c["din"])
     t.fails("the end is fed", t.call("forward", [], x=x, tgt=np.array([3, 0])), says="index out of range")
+    t.fails("a start within", t.call("forward", [], x=x, tgt=np.array([-1, 0])), says="index out of range")
     t.fails("a step to nowhere", t.call("encode", [], x=x), t.call("step", [], prev=3), says="index out of range")
     t.fails("a negative step", t.call("encode", [], x=x), t.call("step", [], prev=-2), says="index out of range")
+    t.fails("a start within", t.call("forward", [], x=x, tgt=np.array([-1, 0])), says="index out of range")
     t.fails("a step too early", t.call("step", [], prev=-1), says="nothing is encoded")
 
 
