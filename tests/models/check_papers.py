@@ -107,6 +107,12 @@ class Case:
         """A single output of a single call."""
         return self.run(self.call(entry, [output], **inputs))[0][output]
 
+    def state_bytes(self, *calls):
+        """What the state takes in a file after these calls."""
+        path = os.path.join(self.folder, "state")
+        self.run(*calls, more=["--save-state", path])
+        return os.path.getsize(path)
+
     # ---- results
     def label(self, text):
         return f"{self.name} {self.k} {text}"

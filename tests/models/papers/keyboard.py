@@ -132,6 +132,12 @@ def renamed(t):
     t.save(t.w, t.path)
 
 
+def state_size(t):
+    encode, step = t.call("encode", [], chars=typed(t, 3, 4)), t.call("step", [], tok=t.c["bos"])
+    sizes = {t.state_bytes(encode, *[step] * n) for n in (0, 1, 20)}
+    t.check("the state does not grow", len(sizes) == 1, str(sizes))
+
+
 def mistakes(t):
     c = t.c
     chars, tgt = typed(t, 2, 3), t.ids(c["vocab"], 2)
@@ -145,4 +151,5 @@ def check(t):
     greedy(t)
     renamed(t)
     if t.k == 0:
+        state_size(t)
         mistakes(t)

@@ -98,6 +98,12 @@ def decoding(t):
         t.equal(f"a permutation {n}", np.sort(got[1]["ids"]), np.arange(n))
 
 
+def state_size(t):
+    encode, step = t.call("encode", [], x=t.normal(4, t.c["din"])), t.call("step", [], prev=2)
+    sizes = {t.state_bytes(encode, *[step] * n) for n in (0, 1, 20)}
+    t.check("the state does not grow", len(sizes) == 1, str(sizes))
+
+
 def mistakes(t):
     x = t.normal(3, t.c["din"])
     t.fails("the end is fed", t.call("forward", [], x=x, tgt=np.array([3, 0])), says="index out of range")
@@ -112,4 +118,5 @@ def check(t):
     sequences(t)
     decoding(t)
     if t.k == 0:
+        state_size(t)
         mistakes(t)
