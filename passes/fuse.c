@@ -168,9 +168,26 @@ static void join_epilogue(fuser *w, sq_node *sum, sq_node *n) {
 }
 
 // ---- producers ---------------------------------------------------------------------------------
-static bool takes_producers(sq_graph *g, const sq_node *n) {
-  return (n->op == SQ_OP_GENERIC && !sq_is_product(g, n)) || n->op == SQ_OP_UPDATE ||
-         n->op == SQ_OP_STATE_WRITE || n->op == SQ_OP_PARAM_WRITE;
+static bool takes_producers(const sq_node *n) {
+  return n->op == SQ_OP_GENERIC || n->op == SQ_OP_UPDATE || n->op == SQ_OP_STATE_WRITE ||
+         n->op == SQ_OP_PARAM_WRITE;
+}
+
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+
+// Is v a factor of the matrix product n, and not only read by its epilogue?
+static bool is_factor(sq_graph *g, const sq_node *n, const sq_value *v) {
+  if (!sq_is_product(g, n)) return false;
+  const sq_generic *k = n->g;
+  bool *seen = SQ_ARRAY(g->arena, bool, k->body + 1);
+  seen[k->body] = true;
+  for (uint32_t id = k->body + 1; id-- > 0;) { // references go to smaller ids
+    const sq_scalar *s = &k->s.v[id];
+    if (!seen[id]) continue;
+    if (s->kind == SQ_SC_READ && n->in[s->operand] == v) return true;
+    sq_scalar_refs(s, mark, seen);
+  }
+  return false;
 }
 
 static uint32_t count_reads(const sq_node *n, const sq_value *v) {
@@ -216,7 +233,8 @@ typedef struct others {
 static void ask_user(sq_node *n, void *user) {
   others *o = user;
   for (uint32_t k = 0; k < n->n_in; k++)
-    if (n->in[k] == o->v && (!takes_producers(o->w->g, n) || is_target(n, o->v)))
+    if (n->in[k] == o->v &&
+        (!takes_producers(n) || is_target(n, o->v) || is_factor(o->w->g, n, o->v)))
       o->all_take = false;
 }
 
@@ -224,7 +242,8 @@ static bool wanted(void *user, const sq_scalar *read, sq_value *v) {
   (void)read;
   fuser *w = user;
   sq_node *p = v->def, *n = w->into;
-  if (v->id >= w->n_known || !sq_node_reads(n, v) || is_target(n, v) || p->block->func != w->f)
+  if (v->id >= w->n_known || !sq_node_reads(n, v) || is_target(n, v) || p->block->func != w->f ||
+      is_factor(w->g, n, v))
     return false;
   uint32_t cost = sq_scalar_cost(p->g, sq_scalar_root(p->g));
   bool same_block = p->block == n->block;
@@ -275,7 +294,7 @@ static void do_block(fuser *w, sq_block *b, bool producers, bool tell) {
         k--; // the sum stood before n
       }
     }
-    if (producers && n->g && n->op != SQ_OP_MAP && takes_producers(w->g, n)) take_producers(w, n);
+    if (producers && n->g && n->op != SQ_OP_MAP && takes_producers(n)) take_producers(w, n);
   }
 }
 
