@@ -82,6 +82,16 @@ static void results(sq_low *L, sq_node *n, sq_scope *s, const carried *c) {
   bind_carried(L, s, c, out);
 }
 
+// What a scan binds, when its body was not looked at.
+static void poison_scan(sq_low *L, sq_scope *s, const sq_stmt *st) {
+  sq_carry_names names = {0};
+  sq_stmts one = {0};
+  sq_push(L->a, &one, (sq_stmt *)st);
+  sq_carry_assigned(L, &one, &names);
+  for (uint32_t k = 0; k < names.n; k++)
+    sq_bind_add(L, s, names.v[k].name, SQ_B_LOCAL, names.v[k].span, sq_poison());
+}
+
 static void poison_carried(sq_low *L, sq_scope *s, const carried *c) {
   for (uint32_t k = 0; k < c->n; k++)
     sq_bind_add(L, s, c->name[k], SQ_B_LOCAL, c->first[k], sq_poison());
@@ -595,7 +605,7 @@ static void lower_scan(sq_low *L, sq_scope *s, const sq_stmt *st) {
   sc->next = L->scan;
   sc->index = st->name;
   if (!ok || !flatten_carried(L, &c)) {
-    poison_carried(L, s, &c);
+    poison_scan(L, s, st);
     return;
   }
   sq_dim extent = sq_dim_sub(ds, hi, lo);
