@@ -763,9 +763,52 @@ static bool small_enough(gn *r, sq_type t, double turns) {
   return t.rank < 4 && count_of(r, t) * r->turns * turns <= MAX_STEPS;
 }
 
+// An array of f32 of these extents.
+static sq_value *made(gn *r, uint32_t rank, const sq_dim *dim) {
+  return of_type(r, sq_type_make(r->g, SQ_F32, rank, dim));
+}
+
+// w times x, or times row t of x.
+static sq_value *times(gn *r, sq_value *w, sq_value *x, sq_value *t) {
+  sq_node *n = new_node(r, SQ_OP_GENERIC);
+  sq_generic *k = n->g = sq_generic_new(r->g, 1, 1);
+  uint32_t pos[2], factor[2];
+  for (uint32_t a = 0; a < 2; a++) {
+    k->axis[a].extent = w->type.dim[a];
+    pos[a] = sq_sc_index(r->g, k, a);
+  }
+  factor[0] = sq_sc_read(r->g, k, SQ_F32, sq_node_add_in(r->g, n, w), 2, pos);
+  if (t) {
+    pos[0] = sq_sc_read(r->g, k, SQ_I32, sq_node_add_in(r->g, n, t), 0, NULL);
+    pos[0] = sq_sc_cast(r->g, k, pos[0], SQ_I64);
+  }
+  factor[1] = sq_sc_read(r->g, k, SQ_F32, sq_node_add_in(r->g, n, x), t ? 2 : 1, t ? pos : pos + 1);
+  k->monoid = SQ_SUM;
+  k->body = sq_sc_ewise(r->g, k, SQ_EW_MUL, factor[0], factor[1]);
+  finish(r, (gn_nest){n, 2}, SQ_F32);
+  return nest_result(r, n, SQ_F32);
+}
+
+// A recurrent cell around what else the scan does: a product with the row of the turn, and one that
+// is emitted.
+typedef struct cell {
+  sq_value *into, *x, *out;
+} cell;
+static bool make_cell(gn *r, sq_dim extent, double turns, cell *c) {
+  if (!gn_one_in(r, 2) || turns * r->turns * 25 > MAX_STEPS) return false;
+  sq_dim in = sq_dim_const(r->g->dims, 1 + gn_next(r, 4)),
+         hidden = sq_dim_const(r->g->dims, 1 + gn_next(r, 4)),
+         out = sq_dim_const(r->g->dims, 1 + gn_next(r, 4));
+  c->into = made(r, 2, (sq_dim[]){hidden, in});
+  c->x = made(r, 2, (sq_dim[]){extent, in});
+  c->out = made(r, 2, (sq_dim[]){out, hidden});
+  return true;
+}
+
 static void scan(gn *r) {
   sq_value *in[8];
   sq_type t[8];
+  cell c;
   uint32_t n_carried = gn_one_in(r, 8) ? 0 : pick_carried(r, in, t, 3);
   sq_dim extent = pick_size(r);
   double turns = (double)gn_nominal(r, extent);
@@ -773,6 +816,7 @@ static void scan(gn *r) {
     extent = sq_dim_const(r->g->dims, 3);
     turns = 3;
   }
+  bool is_cell = make_cell(r, extent, turns, &c);
   sq_node *n = sq_node_new(r->g, r->b, SQ_OP_SCAN, (sq_span){0}, n_carried, in);
   n->extent = extent;
   n->flag = gn_next(r, 4);
@@ -782,12 +826,16 @@ static void scan(gn *r) {
     sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 0);
     t[n_out++] = v && small_enough(r, v->type, turns) ? v->type : sq_type_scalar(SQ_F32);
   }
+  if (is_cell) t[n_out++] = sq_type_make(r->g, SQ_F32, 1, c.out->type.dim);
   scope s = enter(r, n, turns, false);
   r->pure++;
-  live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL));
+  sq_value *turn = live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL)), *y = NULL;
   args(r, n_carried, t);
+  if (is_cell) times(r, c.into, c.x, turn);
   block(r, inner_size(r));
+  if (is_cell) y = times(r, c.out, made(r, 1, c.into->type.dim), NULL);
   carried_yield(r, n_carried, t, 1, n_out);
+  if (y && !gn_one_in(r, 4)) sq_block_end(r->b)->in[n_out - 1] = y;
   r->pure--;
   leave(r, s);
   for (uint32_t k = n_carried; k < n_out; k++) t[k] = in_front(r, t[k], &extent, 1);
