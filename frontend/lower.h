@@ -490,6 +490,15 @@ sq_val sq_define(sq_low *L, sq_scope *s, uint32_t n, sq_expr *const *item, const
                  sq_span span, const char *name);
 void sq_lower_define(sq_low *L, sq_scope *s, const sq_stmt *st);
 void sq_lower_write(sq_low *L, sq_scope *s, const sq_stmt *st);
+// Places on the left of `<-`, of a value with `rank` axes (places.c).
+typedef struct sq_places {
+  uint32_t n; // items
+  sq_expr *const *item;
+  sq_scope *scope;  // of all parts of the left side: an index means the same in each
+  sq_ivars binders; // in order of appearance
+} sq_places;
+bool sq_places_bind(sq_low *L, sq_places *p, sq_scope *s, uint32_t rank);
+sq_sx *sq_place_of(sq_low *L, sq_scope *s, const sq_expr *e); // one position; NULL after a message
 sq_val sq_lower_call(sq_low *L, sq_scope *s, const sq_expr *e);
 sq_val sq_call_fn(sq_low *L, const sq_val *fn, uint32_t n, const sq_val *arg,
                   const char *const *names, const sq_span *spans, sq_span span);
