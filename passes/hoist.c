@@ -6,7 +6,8 @@
 //
 // Moved are pure operations whose operands and sizes come from outside. What can fail stays, since
 // the loop may take no turn; so does what reads a state or parameter that the loop writes. A
-// constant by itself stays: its users hold it already, or will.
+// constant by itself stays, its users hold it already, or will; but the number of an instance goes
+// with the parameter or state of it.
 #include "passes/internal.h"
 
 typedef struct hoister {
@@ -55,6 +56,15 @@ static bool may_move(hoister *h, const sq_node *n, const sq_node *loop) {
 
 static bool worth_it(const sq_node *n) { return n->n_in || n->out[0]->type.rank; }
 
+// Moves the constant that says which instance n reads.
+static void move_instance(hoister *h, sq_node *n, sq_node *loop) {
+  sq_node *c = n->has_instance ? n->in[n->n_in - 1]->def : NULL;
+  if (!c || !sq_block_inside(c->block, loop) || c->n_in || !may_move(h, c, loop)) return;
+  sq_node_remove(c);
+  sq_node_insert_before(loop, c);
+  h->changed = true;
+}
+
 static void move_out(hoister *h, sq_node *loop) {
   uint32_t words = h->g->state.n / 64 + 1;
   memset(h->writes, 0, words * sizeof *h->writes);
@@ -63,6 +73,9 @@ static void move_out(hoister *h, sq_node *loop) {
     sq_block *b = loop->region[r];
     for (uint32_t k = 0; k < b->nodes.n; k++) {
       sq_node *n = b->nodes.v[k];
+      uint32_t before = b->nodes.n;
+      if (n->op == SQ_OP_PARAM || n->op == SQ_OP_STATE_READ) move_instance(h, n, loop);
+      k -= before - b->nodes.n;
       if (!may_move(h, n, loop) || !worth_it(n)) continue;
       sq_node_remove(n);
       sq_node_insert_before(loop, n);
