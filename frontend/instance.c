@@ -450,6 +450,7 @@ void sq_inst_sub(sq_low *L, sq_inst *parent, sq_decl *d) {
   const sq_expr *call = d->value;
   if (!declare_once(L, parent, l->name, l->span)) return;
   sq_val v = sq_poison();
+  sq_bind_kind kind = SQ_B_DECL;
   int64_t n = 1;
   const char *index = NULL;
   if (l->has_items) {
@@ -471,7 +472,8 @@ void sq_inst_sub(sq_low *L, sq_inst *parent, sq_decl *d) {
   }
   if (call->kind != SQ_E_CALL) {
     v = sq_eval_expr(L, parent->scope, call);
-    if (v.kind == SQ_V_INST || v.kind == SQ_V_INSTS || v.kind == SQ_V_POISON) goto done; // shared
+    kind = SQ_B_SHARED;
+    if (v.kind == SQ_V_INST || v.kind == SQ_V_INSTS || v.kind == SQ_V_POISON) goto done;
     sq_diag *e = sq_low_error(L, call->span, "`sub` makes an instance of a module, but `%s` is %s",
                               sq_low_text(L, call->span), sq_val_what(L, &v));
     if (v.kind == SQ_V_MODULE)
@@ -500,7 +502,7 @@ void sq_inst_sub(sq_low *L, sq_inst *parent, sq_decl *d) {
   v = (sq_val){.kind = SQ_V_INST, .inst = c};
   sq_inst_decls(L, c, &m.decl->decls);
 done:
-  sq_bind_add(L, parent->scope, l->name, SQ_B_DECL, l->span, v);
+  sq_bind_add(L, parent->scope, l->name, kind, l->span, v);
 }
 
 // ---- the declarations of a module --------------------------------------------------------------

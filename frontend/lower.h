@@ -90,9 +90,11 @@ typedef struct sq_ex {
 // ---- values ------------------------------------------------------------------------------------
 // Which instance of a class: a constant, a scalar value, or (ix) a tree over indices of a
 // definition,
-// `[l: layer[l].weight]`. `many`: the class has instance numbers.
+// `[l: layer[l].weight]`. `many`: the class has instance numbers. `base`: c counts within one
+// instance of that class; a declaration in it does not know which.
 typedef struct sq_at {
   bool many;
+  sq_inst *base;
   int64_t c;
   sq_value *v;
   sq_sx *ix;
@@ -149,6 +151,7 @@ typedef enum sq_bind_kind {
   SQ_B_LOOP,   // the index of a loop
   SQ_B_INDEX,  // an index of a definition, reduction
   SQ_B_DECL,   // declared: param, sub, state, fn
+  SQ_B_SHARED, // `sub` of an instance that exists
   SQ_B_LAZY,   // a definition outside functions, not yet evaluated
 } sq_bind_kind;
 typedef struct sq_bind {

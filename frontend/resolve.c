@@ -152,6 +152,24 @@ static sq_at at_of_ancestor(sq_low *L, sq_inst *from, sq_at at, const sq_inst *t
   return at;
 }
 
+// The class whose copy numbers the value's `at` holds.
+static const sq_inst *numbered(const sq_val *v) {
+  return v->kind == SQ_V_INST    ? v->inst
+         : v->kind == SQ_V_INSTS ? v->insts->klass[0]->parent
+                                 : sq_scope_inst(v->scope);
+}
+
+// An instance or function that was passed on or shared by a declaration, seen from copy `at` of
+// `inst`, which stands in the class `base` of the declaration.
+static sq_at at_of_passed(sq_low *L, const sq_val *v, sq_inst *inst, sq_at at) {
+  sq_inst *base = v->at.base;
+  const sq_inst *own = numbered(v);
+  if (!base || !own || at.base) return v->at;
+  at = at_of_ancestor(L, inst, at, base);
+  return sq_at_combine(L, at, own->count / base->count, (sq_at){.many = true, .c = v->at.c},
+                       inst->span);
+}
+
 static void attach(sq_low *L, sq_val *v, sq_bind_kind kind, sq_inst *inst, sq_at at) {
   switch ((int)v->kind) {
   case SQ_V_TUPLE: {
@@ -164,25 +182,21 @@ static void attach(sq_low *L, sq_val *v, sq_bind_kind kind, sq_inst *inst, sq_at
     break;
   }
   case SQ_V_PARAM:
-    v->at = (sq_at){L->g->param.v[v->ref].has_instances, at.c, at.v, at.ix};
+    v->at = (sq_at){L->g->param.v[v->ref].has_instances, at.base, at.c, at.v, at.ix};
     break;
   case SQ_V_STATE:
-    v->at = (sq_at){L->g->state.v[v->ref].has_instances, at.c, at.v, at.ix};
+    v->at = (sq_at){L->g->state.v[v->ref].has_instances, at.base, at.c, at.v, at.ix};
     break;
   case SQ_V_INST:
   case SQ_V_FN:
-  case SQ_V_INSTS: {
-    const sq_inst *owner = v->kind == SQ_V_INST    ? v->inst->parent
-                           : v->kind == SQ_V_INSTS ? v->insts->klass[0]->parent
-                                                   : sq_scope_inst(v->scope);
-    if (kind == SQ_B_CONFIG) { // passed on: owned further up
-      if (!owner || v->at.many) break;
-      at = at_of_ancestor(L, inst, at, owner);
+  case SQ_V_INSTS:
+    if (kind == SQ_B_CONFIG || kind == SQ_B_SHARED) {
+      v->at = at_of_passed(L, v, inst, at);
+      break;
     }
     v->at = at;
     if (v->kind == SQ_V_INST) v->at.many = v->inst->many;
     break;
-  }
   default:
     break;
   }
@@ -221,7 +235,10 @@ static sq_bind *found(sq_low *L, sq_scope *s, const char *name, sq_at at, sq_val
     } else {
       b->read = L->g->n_values;
     }
-    if (s->kind == SQ_SC_INST) attach(L, v, b->kind, s->inst, at);
+    if (s->kind == SQ_SC_INST) {
+      if (s->inst->many && !at.many) at = (sq_at){.many = true, .base = s->inst};
+      attach(L, v, b->kind, s->inst, at);
+    }
   }
   return b;
 }

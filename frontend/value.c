@@ -60,6 +60,8 @@ bool sq_val_is_static(const sq_val *v) {
   return true;
 }
 
+static bool same_at(sq_at a, sq_at b) { return a.base == b.base && a.c == b.c && a.v == b.v; }
+
 bool sq_val_equal(sq_low *L, const sq_val *a, const sq_val *b) {
   if (a->kind != b->kind) return false;
   switch (a->kind) {
@@ -79,15 +81,15 @@ bool sq_val_equal(sq_low *L, const sq_val *a, const sq_val *b) {
       if (!sq_val_equal(L, &a->item[k], &b->item[k])) return false;
     return true;
   case SQ_V_FN:
-    return a->decl == b->decl && a->scope == b->scope;
+    return a->decl == b->decl && a->scope == b->scope && same_at(a->at, b->at);
   case SQ_V_MODULE:
     return a->decl == b->decl;
   case SQ_V_BUILTIN:
     return a->i == b->i;
   case SQ_V_INST:
-    return a->inst == b->inst && a->at.c == b->at.c && a->at.v == b->at.v;
+    return a->inst == b->inst && same_at(a->at, b->at);
   case SQ_V_INSTS:
-    return a->insts == b->insts;
+    return a->insts == b->insts && same_at(a->at, b->at);
   case SQ_V_POISON:
   case SQ_V_NONE:
     return true;
@@ -223,8 +225,9 @@ static sq_at at_of_tree(sq_low *L, sq_sx *t, bool indexed, sq_span span) {
 
 sq_at sq_at_combine(sq_low *L, sq_at parent, int64_t n, sq_at member, sq_span span) {
   bool plain = !parent.v && !parent.ix;
+  if (plain && !member.v && !member.ix)
+    return (sq_at){.many = true, .base = parent.base, .c = parent.c * n + member.c};
   if (plain && !parent.c) return member;
-  if (plain && !member.v && !member.ix) return (sq_at){.many = true, .c = parent.c * n + member.c};
   sq_sx *p = sq_sx_binary(L, SQ_B_MUL, at_tree(L, parent, span),
                           sq_sx_int(L, n, SQ_I32, false, false), span);
   p = sq_sx_binary(L, SQ_B_ADD, p, at_tree(L, member, span), span);
