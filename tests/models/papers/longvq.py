@@ -110,7 +110,8 @@ def reading(t):
         tokens = t.ids(c["vocab"], n)
         changed = tokens.copy()
         changed[-1] = (changed[-1] + 1) % c["vocab"]
-        calls = [t.call("forward", "logits", tokens=x) for x in (tokens, changed)] + [t.call("codes", "codes", tokens=tokens)]
+        calls = [t.call("forward", "logits", tokens=x) for x in (tokens, changed)]
+        calls += [t.call("codes", "codes", tokens=tokens)]
         calls += [t.call("step", "logits", token=x) for x in tokens]
         calls += [t.call("forward", "logits", tokens=tokens[:1]), t.call("reset", "")]  # `forward` leaves the state
         calls += [t.call("step", "logits", token=x) for x in changed]
