@@ -228,6 +228,15 @@ static bool is_whole_read(sq_low *L, const sq_sx *e, uint32_t n, sq_ivar *const 
   return true;
 }
 
+// A name for `t % n` stays below n, for what is proved of reads at it.
+static void note_range(sq_low *L, sq_value *v, sq_sx *root) {
+  sq_dim lo, hi;
+  if (v->type.dtype != SQ_I32 && v->type.dtype != SQ_I64) return;
+  if (!sq_sx_bounds(L, root, &lo, &hi)) return;
+  sq_range_note_set(L, v, lo, sq_dim_add(L->g->dims, hi, sq_dim_const(L->g->dims, 1)));
+  L->range.v[v->id].data = true;
+}
+
 sq_value *sq_emit_value(sq_low *L, sq_sx *root, uint32_t n, sq_ivar *const *axis, sq_span span,
                         const char *name) {
   root = sq_sx_value_type(L, root);
@@ -244,7 +253,9 @@ sq_value *sq_emit_value(sq_low *L, sq_sx *root, uint32_t n, sq_ivar *const *axis
   sq_gen_start(L, &G, SQ_OP_GENERIC, span, n, 0, axis);
   G.k->body = sq_gen_scalar(L, &G, root, L->guards);
   sq_gen_place(L, &G);
-  return sq_node_result(L->g, G.node, t, name);
+  sq_value *v = sq_node_result(L->g, G.node, t, name);
+  if (!n) note_range(L, v, root);
+  return v;
 }
 
 // ---- writes ------------------------------------------------------------------------------------

@@ -251,8 +251,9 @@ typedef struct sq_file {
   sq_scope *scope;
   bool busy;
 } sq_file;
-typedef struct sq_range_note { // the range of a scalar value (a loop's index)
+typedef struct sq_range_note { // the range of a scalar value
   sq_dim lo, hi;               // lo <= v < hi
+  bool data;                   // it is made of data; else a loop's index
 } sq_range_note;
 
 typedef struct sq_unknown { // a name that was reported

@@ -298,8 +298,8 @@ const sq_guard_list *sq_guard_add(sq_low *L, const sq_guard_list *l, sq_sx *cond
 }
 
 void sq_range_note_set(sq_low *L, sq_value *v, sq_dim lo, sq_dim hi) {
-  while (L->range.n <= v->id) sq_push(L->a, &L->range, (sq_range_note){{0}, {0}});
-  L->range.v[v->id] = (sq_range_note){lo, hi};
+  while (L->range.n <= v->id) sq_push(L->a, &L->range, (sq_range_note){0});
+  L->range.v[v->id] = (sq_range_note){.lo = lo, .hi = hi};
 }
 
 // ---- ranges of indices -------------------------------------------------------------------------

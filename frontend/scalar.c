@@ -106,7 +106,8 @@ static bool has_data(sq_low *L, const sq_sx *e) {
   if (!e) return false;
   if (e->kind == SQ_SX_REDUCE || e->kind == SQ_SX_AXIS) return true;
   if (e->kind == SQ_SX_READ)
-    return e->n_pos || e->v->id >= L->range.n || !L->range.v[e->v->id].hi.i;
+    return e->n_pos || e->v->id >= L->range.n || !L->range.v[e->v->id].hi.i ||
+           L->range.v[e->v->id].data;
   for (int k = 0; k < 3; k++)
     if (has_data(L, e->a[k])) return true;
   return false;
