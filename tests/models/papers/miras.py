@@ -219,11 +219,11 @@ def kept_weights(t):
     for n in range(1, 3 * t.c["chunk"]):
         t.run(*[t.call("memora_step", "logits", token=n % t.c["vocab"]) for _ in range(n)], more=["--save-state", path])
         w = read_state(path)
-        for name, axis in ("C1", 2), ("C2", 1):
+        for j, axis in (0, 2), (1, 1):
             for l in range(t.c["layers"]):
-                W = w[f"layer.{l}.memora.{name}"]
-                t.check(f"memora {name} {n} is not negative", bool(np.all(W >= 0)))
-                t.near(f"memora {name} {n} sums", W.sum(axis), np.full(W.sum(axis).shape, f), 1e-5)
+                W = w[f"layer.{l}.memora.s.1.{j}"]  # the weights at the end of a chunk
+                t.check(f"memora W{j + 1} {n} is not negative", bool(np.all(W >= 0)))
+                t.near(f"memora W{j + 1} {n} sums", W.sum(axis), np.full(W.sum(axis).shape, f), 1e-5)
 
 
 def read_state(path):
