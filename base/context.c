@@ -32,5 +32,19 @@ void sq_remark_add(sq_ctx *ctx, const char *pass, bool fired, sq_span span, cons
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
   sq_push(&ctx->arena, &ctx->remarks,
-          (sq_remark){pass, fired, span, entry, sq_arena_str(&ctx->arena, text, strlen(text))});
+          (sq_remark){.pass = pass,
+                      .fired = fired,
+                      .span = span,
+                      .entry = entry,
+                      .text = sq_arena_str(&ctx->arena, text, strlen(text))});
+}
+
+void sq_remark_found(sq_ctx *ctx, const char *pass, sq_span span, const char *entry,
+                     const char *text) {
+  sq_push(&ctx->arena, &ctx->remarks,
+          (sq_remark){.pass = pass,
+                      .found = true,
+                      .span = span,
+                      .entry = entry,
+                      .text = sq_arena_str(&ctx->arena, text, strlen(text))});
 }

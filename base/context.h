@@ -7,6 +7,7 @@
 typedef struct sq_remark {
   const char *pass; // "fuse", "softmax", "plan", ...
   bool fired;
+  bool found; // says what is there, not what was done
   sq_span span;
   const char *entry; // entry in which it happened, or NULL
   const char *text;  // "fused bias, gelu into the contraction over k"
@@ -26,3 +27,6 @@ sq_ctx *sq_ctx_new(sq_alloc alloc);
 void sq_ctx_free(sq_ctx *ctx);
 void sq_remark_add(sq_ctx *ctx, const char *pass, bool fired, sq_span span, const char *entry,
                    const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+// What a pass found in the program, whatever becomes of it.
+void sq_remark_found(sq_ctx *ctx, const char *pass, sq_span span, const char *entry,
+                     const char *text);

@@ -11,6 +11,7 @@ typedef struct carried {
   sq_span *span;  // where rebound
   sq_span *first; // where bound before
   sq_val *like;
+  SQ_VEC(const char *) leaf; // names of the values carried: of parts of a tree "u.0", "u.1"
   sq_carry_values in;
 } carried;
 
@@ -43,6 +44,9 @@ static bool flatten_carried(sq_low *L, carried *c) {
     uint32_t from = c->in.n, at = 0;
     if (!sq_carry_flatten(L, &c->like[k], c->first[k], c->name[k], &c->in)) return false;
     c->like[k] = sq_carry_rebuild(L, &c->like[k], c->in.v + from, &at);
+    for (uint32_t j = from; j < c->in.n; j++)
+      sq_push(L->a, &c->leaf,
+              c->in.n == from + 1 ? c->name[k] : sq_arena_fmt(L->a, "%s.%u", c->name[k], j - from));
   }
   return true;
 }
@@ -57,7 +61,7 @@ static void bind_carried(sq_low *L, sq_scope *s, const carried *c, sq_value *con
 
 static sq_value **region_args(sq_low *L, sq_block *b, const carried *c) {
   sq_value **v = SQ_ARRAY(L->a, sq_value *, c->in.n + 1);
-  for (uint32_t k = 0; k < c->in.n; k++) v[k] = sq_block_arg(b, c->in.v[k]->type, c->in.v[k]->name);
+  for (uint32_t k = 0; k < c->in.n; k++) v[k] = sq_block_arg(b, c->in.v[k]->type, c->leaf.v[k]);
   return v;
 }
 
@@ -78,7 +82,7 @@ static void finish_block(sq_low *L, const sq_carry_values *v, sq_span span) {
 static void results(sq_low *L, sq_node *n, sq_scope *s, const carried *c) {
   sq_value **out = SQ_ARRAY(L->a, sq_value *, c->in.n + 1);
   for (uint32_t k = 0; k < c->in.n; k++)
-    out[k] = sq_node_result(L->g, n, c->in.v[k]->type, c->in.v[k]->name);
+    out[k] = sq_node_result(L->g, n, c->in.v[k]->type, c->leaf.v[k]);
   bind_carried(L, s, c, out);
 }
 
@@ -684,7 +688,9 @@ static void lower_scan(sq_low *L, sq_scope *s, const sq_stmt *st) {
   }
   uint32_t at = c.in.n;
   for (uint32_t k = 0; k < n_emit; k++) {
+    uint32_t first = at;
     sq_val v = sq_carry_rebuild(L, &like[k], res, &at);
+    if (at == first + 1) res[first]->name = sc->emitted.v[k].name;
     sq_bind_add(L, s, sc->emitted.v[k].name, SQ_B_LOCAL, sc->emitted.v[k].span, v);
   }
 }

@@ -28,7 +28,10 @@
   } while (0)
 #define YYLLOC_DEFAULT(cur, rhs, n)                                                                \
   do {                                                                                             \
-    (cur) = (n) ? YYRHSLOC(rhs, 1) : (sq_span){ps->file, YYRHSLOC(rhs, 0).end, YYRHSLOC(rhs, 0).end}; \
+    int first = 1; /* what is left out in front has no place */                                    \
+    while (first < (n) && YYRHSLOC(rhs, first).begin == YYRHSLOC(rhs, first).end) first++;         \
+    (cur) = (n) ? YYRHSLOC(rhs, first)                                                             \
+                : (sq_span){ps->file, YYRHSLOC(rhs, 0).end, YYRHSLOC(rhs, 0).end};                 \
     if (n) (cur).end = YYRHSLOC(rhs, n).end;                                                       \
   } while (0)
 

@@ -51,10 +51,10 @@ sq_status sq_cmd_explain(sq_cli *cli) {
     uint32_t line, column;
     sq_span_line(&ctx->diags, r->span, &line, &column);
     if (line) printf("%s:%u:%u: ", ctx->diags.sources.v[r->span.file].name, line, column);
-    printf("%s %s: %s", r->fired ? "done" : "not done", r->pass, r->text);
+    printf("%s %s: %s", r->found ? "found" : r->fired ? "done" : "not done", r->pass, r->text);
     if (r->entry) printf(" (in %s)", r->entry);
     printf("\n");
-    *(r->fired ? &fired : &missed) += 1;
+    if (!r->found) *(r->fired ? &fired : &missed) += 1;
   }
   printf("%u rewrites done, %u not done\n", fired, missed);
   return SQ_OK;
