@@ -34,7 +34,7 @@ static sq_dim checked_extent(sq_low *L, sq_dim d, sq_span span) {
     sq_low_error(L, span, "the range is negative: %s", sq_dim_str(L, d));
     return zero;
   }
-  if (L->conditional || L->at_load || !L->f) return sq_dim_max(ds, zero, d);
+  if (L->conditional || L->at_load || !L->f || sq_size_moves(L, d)) return sq_dim_max(ds, zero, d);
   sq_require_size(L, zero, d, false, span,
                   sq_arena_fmt(L->a, "the range `%s` is negative", sq_low_text(L, span)));
   return d;
@@ -100,6 +100,11 @@ static void bind_faulty(sq_low *L, sq_axes *x, const sq_expr *e, uint32_t depth)
   for (uint32_t k = 0; k < e->n && depth < 20; k++) bind_faulty(L, x, e->arg[k], depth + 1);
 }
 
+static bool is_live(const sq_low *L, sq_dim d) {
+  const sq_dim_node *n = sq_dim_at(L->g->dims, d);
+  return n->kind == SQ_DIM_SYM && sq_sym_at(L->g->dims, n->sym)->kind == SQ_SYM_LIVE;
+}
+
 // `n < m limit B`: m is data; from here on a name m stands for the size.
 static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *outer) {
   const sq_expr *c = e->arg[0];
@@ -119,16 +124,12 @@ static void live(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *e, sq_scope *
     return;
   }
   sq_val n = sq_eval_size_expr(L, outer, c->arg[1]);
-  if (n.kind == SQ_V_DIM) { // a size after all
+  if (n.kind == SQ_V_DIM && (is_live(L, n.dim) || !sq_size_moves(L, n.dim))) { // a size after all
     iv->extent = n.dim;
-    if (sq_sym_count(L->g->dims)) {
-      const sq_dim_node *d = sq_dim_at(L->g->dims, n.dim);
-      bool is_live = d->kind == SQ_DIM_SYM && sq_sym_at(L->g->dims, d->sym)->kind == SQ_SYM_LIVE;
-      if (!is_live)
-        sq_require_size(
-            L, n.dim, bound, false, e->span,
-            sq_arena_fmt(L->a, "`%s` is above its limit", sq_low_text(L, c->arg[1]->span)));
-    }
+    if (!is_live(L, n.dim))
+      sq_require_size(
+          L, n.dim, bound, false, e->span,
+          sq_arena_fmt(L->a, "`%s` is above its limit", sq_low_text(L, c->arg[1]->span)));
   } else {
     sq_sx *t = n.kind == SQ_V_POISON ? NULL : tree_of(L, &n, c->arg[1]->span);
     sq_value *v = t ? sq_emit_value(L, sq_sx_cast(L, sq_sx_value_type(L, t), SQ_I32, false), 0,

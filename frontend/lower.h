@@ -548,13 +548,21 @@ void sq_assign(sq_low *L, sq_scope *s, const char *name, sq_span span, const sq_
 void sq_lower_check(sq_low *L, sq_scope *s, const sq_expr *cond, const char *text, sq_span span);
 void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st);
 bool sq_low_work(sq_low *L, sq_span span); // false: enough
-void sq_low_grown(sq_low *L, sq_sym s);
-bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since);    // a value's id
-bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span); // says so
 void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span);
 // The value converted to a declared type; poison after a message.
 sq_val sq_val_convert(sq_low *L, const sq_val *v, sq_dtype t, sq_span span, const char *what,
                       bool narrow_floats);
+
+// ---- sizes that change during a call (grown.c) ---------------------------------------------------
+// Not known at the call's start: the extent of a growing state, or one that data choose.
+bool sq_size_moves(const sq_low *L, sq_dim d);
+void sq_low_grown(sq_low *L, sq_sym s);
+bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since);    // a value's id
+bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span); // says so
+// A condition that holds from here on; those on growing sizes may not.
+const sq_guard_list *sq_branch_add(sq_low *L, const sq_guard_list *l, sq_sx *cond, bool negated);
+// Values from before `first` that the loop uses and whose extents it changes, for its next turn.
+bool sq_loop_fresh(sq_low *L, const sq_node *loop, uint32_t first); // else says so
 
 // ---- instances, states, config, entries --------------------------------------------------------
 sq_inst *sq_inst_model(sq_low *L, sq_decl *model, sq_file *file, sq_front_info *info);

@@ -142,7 +142,9 @@ static check inside(sq_low *L, sq_sx *pos, sq_dim extent, const sq_guard_list *g
     wrong(L, pos, lo, hi, extent, axis, span, write);
     return CHECK_NONE;
   }
-  if (L->conditional || L->at_load) return CHECK_SITE;
+  if (L->conditional || L->at_load || sq_size_moves(L, lo) || sq_size_moves(L, hi) ||
+      sq_size_moves(L, last))
+    return CHECK_SITE;
   const char *text = sq_low_text(L, span);
   sq_require_size(L, hi, last, false, span,
                   sq_arena_fmt(L->a, "index out of range: `%s`, axis %u: %s must be less than %s",

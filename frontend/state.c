@@ -313,11 +313,6 @@ static sq_val state_tree(sq_low *L, sq_inst *inst, sq_decl *d, const char *name,
   if (part.kind == SQ_V_TUPLE && depth < 16) {
     leave(L, &saved);
     drop_func(L, f);
-    if (sh->given) {
-      sq_low_error(L, d->value->span, "`%s` has a shape, but its initial value is %s", name,
-                   sq_val_what(L, &part));
-      return r;
-    }
     r = sq_val_tuple(L, part.n, part.item);
     for (uint32_t k = 0; k < part.n; k++) {
       path[depth] = k;
@@ -328,7 +323,8 @@ static sq_val state_tree(sq_low *L, sq_inst *inst, sq_decl *d, const char *name,
   if (part.kind != SQ_V_POISON) {
     sq_dtype t = L->g->float_type;
     const char *type = d->lhs->type;
-    bool typed = type || d->lhs->has_items; // a bare shape is the model's float
+    // a bare shape is the model's float; parts of a tree have their own types
+    bool typed = type || (d->lhs->has_items && depth == 0);
     if (type && !sq_dtype_named(type, &t)) {
       sq_low_error(L, d->lhs->type_span, "unknown type `%s`", type);
     } else {

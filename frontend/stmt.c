@@ -148,6 +148,7 @@ static bool check_sizes(sq_low *L, const sq_sx *c, const char *text, sq_span spa
   if (c->ew != SQ_EW_LE && c->ew != SQ_EW_LT && c->ew != SQ_EW_EQ) return false;
   sq_dim a, b;
   if (!sq_sx_size(L, c->a[0], &a) || !sq_sx_size(L, c->a[1], &b)) return false;
+  if (sq_size_moves(L, a) || sq_size_moves(L, b)) return false;
   if (c->ew == SQ_EW_LT) a = sq_dim_add(L->g->dims, a, sq_dim_const(L->g->dims, 1));
   sq_require_size(L, a, b, c->ew == SQ_EW_EQ, span, text);
   return true;
@@ -179,7 +180,7 @@ void sq_lower_check(sq_low *L, sq_scope *s, const sq_expr *cond, const char *tex
   if (!c || c->type.rank) return;
   sq_node *n = sq_node_new(L->g, L->b, SQ_OP_CHECK, span, 1, &c);
   n->site = sq_site_new(L->g, cond->span, "%s", text);
-  L->branch = sq_guard_add(L, L->branch, x.root, false);
+  L->branch = sq_branch_add(L, L->branch, x.root, false);
 }
 
 void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {
@@ -212,33 +213,6 @@ void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {
   node->has_instance = in[1] != NULL;
   sq_low_effect(L, st->span);
   sq_low_grown(L, L->g->state.v[base.ref].grow);
-}
-
-// Values read from a growing state before have another extent than it has now.
-void sq_low_grown(sq_low *L, sq_sym s) {
-  while (L->grown.n <= s.i) sq_push(L->a, &L->grown, 0);
-  L->grown.v[s.i] = L->g->n_values;
-}
-
-bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since) {
-  for (uint32_t s = 1; s < L->grown.n; s++)
-    if (L->grown.v[s] > since && sq_dim_mentions(L->g->dims, d, (sq_sym){s})) return true;
-  return false;
-}
-
-bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span) {
-  for (uint32_t k = 0; k < v->type.rank; k++)
-    for (uint32_t s = 1; s < L->grown.n; s++) {
-      if (L->grown.v[s] <= v->id || !sq_dim_mentions(L->g->dims, v->type.dim[k], (sq_sym){s}))
-        continue;
-      if (L->stale_said == v->id + 1) return true;
-      L->stale_said = v->id + 1;
-      sq_diag *d = sq_low_error(L, span, "`%s` has the extent that `%s` had before it grew",
-                                sq_low_text(L, span), sq_sym_at(L->g->dims, (sq_sym){s})->name);
-      sq_hint(d, "read the state again behind `reserve`");
-      return true;
-    }
-  return false;
 }
 
 void sq_lower_reset(sq_low *L, sq_scope *s, sq_span span) {

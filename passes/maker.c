@@ -93,11 +93,18 @@ static bool is_constant(const sq_graph *g, const sq_generic *k, const sq_scalar 
          (r->kind == SQ_SC_DIM && !sq_size_grows(g, r->dim));
 }
 
+// A position in it may be another one here.
+static bool takes_growing_size(const sq_graph *g, const sq_generic *k) {
+  for (uint32_t j = 0; j < k->s.n; j++)
+    if (k->s.v[j].kind == SQ_SC_DIM && sq_size_grows(g, k->s.v[j].dim)) return true;
+  return false;
+}
+
 // A bare read whose positions, seen from here, are affine.
 static bool is_affine_copy(sq_maker *m, const sq_node *n, const sq_scalar *r,
                            const uint32_t *axis) {
   if (r->kind != SQ_SC_READ || r->guard != SQ_NO_SCALAR || r->other != SQ_NO_SCALAR ||
-      r->site != SQ_NO_SITE || r->n_pos > SQ_MAX_RANK)
+      r->site != SQ_NO_SITE || r->n_pos > SQ_MAX_RANK || takes_growing_size(m->g, n->g))
     return false;
   sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
   uint32_t *map = sq_maker_map(m, n);
