@@ -1,5 +1,6 @@
 """What the references share: float64 numpy, from the textbook. Time first, Linear weight [out, in]."""
 import math
+import os
 
 import numpy as np
 
