@@ -9,6 +9,12 @@ static sq_dots *find_dots(sq_scope *s) {
 
 // ---- instances -------------------------------------------------------------
 
+// `first + n` is not n alone, also where `first` happens to be 0.
+static bool is_computed(const sq_expr *e) {
+  while (e->kind == SQ_E_PAREN) e = e->arg[0];
+  return e->kind == SQ_E_BINARY || e->kind == SQ_E_UNARY;
+}
+
 // The number as a tree: of a definition's indices, or of scalars.
 static sq_sx *instance_index(sq_low *L, const sq_val *v, int64_t n, sq_span span) {
   sq_ex x;
@@ -356,7 +362,7 @@ static sq_val index_array(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
     }
     pos[axis] = position(L, s, e->arg[k + 1]);
     ok &= pos[axis] != NULL;
-    if (pos[axis] && pos[axis]->kind == SQ_SX_IVAR && !other)
+    if (pos[axis] && pos[axis]->kind == SQ_SX_IVAR && !other && !is_computed(e->arg[k + 1]))
       sq_ivar_reads(L, pos[axis]->iv, sq_ivar_root(x.own[axis])->extent, e->span);
     if (pos[axis] && pos[axis]->kind == SQ_SX_IVAR && other)
       sq_ivar_root(pos[axis]->iv)->guarded = true;
