@@ -61,12 +61,12 @@ def rms_norm(x, weight, eps):
 
 def heads_first(x, heads):
     """[N, d] -> [heads, N, d / heads]"""
-    return x.reshape(len(x), heads, -1).transpose(1, 0, 2)
+    return x.reshape(len(x), heads, x.shape[-1] // heads).transpose(1, 0, 2)
 
 
 def heads_last(x):
     """[heads, N, e] -> [N, heads * e]"""
-    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+    return x.transpose(1, 0, 2).reshape(x.shape[1], x.shape[0] * x.shape[2])
 
 
 def alibi_slopes(heads):
