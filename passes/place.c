@@ -1,4 +1,5 @@
 // Questions about memory: which values may lie in one place, which writes clobber what.
+#include "passes/maker.h"
 #include "passes/plan.h"
 
 sq_dim sq_storage_bytes(sq_graph *g, sq_type t, uint32_t skip) {
@@ -6,6 +7,49 @@ sq_dim sq_storage_bytes(sq_graph *g, sq_type t, uint32_t skip) {
   for (uint32_t k = skip; k < t.rank; k++)
     n = sq_dim_mul(g->dims, n, sq_dim_storage(g->dims, t.dim[k]));
   return n;
+}
+
+// The size that a scalar of a condition is; {0}: none.
+static sq_dim scalar_size(sq_graph *g, const sq_generic *k, uint32_t at) {
+  const sq_scalar *s = &k->s.v[at];
+  while (s->kind == SQ_SC_CAST && !sq_is_float(s->dtype)) s = &k->s.v[s->a[0]];
+  if (s->kind == SQ_SC_DIM) return s->dim;
+  return s->kind == SQ_SC_INT ? sq_dim_const(g->dims, s->i) : (sq_dim){0};
+}
+
+// What holds in block b, a side of an `if` on sizes: *lo <= *hi.
+static bool side_bound(sq_graph *g, const sq_block *b, sq_dim *lo, sq_dim *hi) {
+  const sq_node *n = b->owner, *c = n->op == SQ_OP_IF ? n->in[0]->def : NULL;
+  if (!c || !sq_node_is_elementwise(c) || c->g->n_par || c->g->post != SQ_NO_SCALAR) return false;
+  const sq_scalar *s = &c->g->s.v[c->g->body];
+  if (s->kind != SQ_SC_EWISE || (s->ew != SQ_EW_LE && s->ew != SQ_EW_LT)) return false;
+  bool holds = b == n->region[0];
+  *lo = scalar_size(g, c->g, s->a[holds ? 0 : 1]);
+  *hi = scalar_size(g, c->g, s->a[holds ? 1 : 0]);
+  if (!lo->i || !hi->i) return false;
+  if (holds == (s->ew == SQ_EW_LT)) *hi = sq_dim_sub(g->dims, *hi, sq_dim_const(g->dims, 1));
+  return true;
+}
+
+// Inside `if N <= 4` values exist only where that holds, so that N counts as min(N, 4).
+static sq_dim within_side(sq_graph *g, sq_dim bytes, const sq_block *b) {
+  sq_dim lo, hi, zero = sq_dim_const(g->dims, 0);
+  if (!side_bound(g, b, &lo, &hi)) return bytes;
+  const sq_dim_node *d = sq_dim_at(g->dims, lo);
+  if (d->kind != SQ_DIM_SYM || sq_dim_mentions(g->dims, hi, d->sym)) return bytes;
+  uint32_t count = sq_sym_count(g->dims) + 1, sym = d->sym.i;
+  sq_dim *with = SQ_ARRAY(g->arena, sq_dim, count);
+  with[sym] = sq_dim_min(g->dims, lo, hi);
+  if (sq_prove_le(g->dims, zero, with[sym]) != 1) with[sym] = sq_dim_max(g->dims, zero, with[sym]);
+  sq_dim less = sq_dim_subst(g->dims, bytes, with, count);
+  return sq_prove_le(g->dims, zero, less) == 1 ? less : bytes;
+}
+
+sq_dim sq_storage_of(sq_graph *g, const sq_value *v) {
+  sq_dim bytes = sq_storage_bytes(g, v->type, 0);
+  for (const sq_block *b = v->def ? v->def->block : v->block; b && b->owner; b = b->owner->block)
+    bytes = within_side(g, bytes, b);
+  return bytes;
 }
 
 // Same bytes an element and the same strides: position p is at one address in both.

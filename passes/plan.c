@@ -420,6 +420,14 @@ static void sort_homes(home **h, uint32_t n) { // by begin; stable merge sort in
     }
 }
 
+static sq_dim home_bytes(planner *p, const home *h) {
+  sq_dim bytes = sq_storage_of(p->g, h->m.v[0].v);
+  for (uint32_t k = 1; k < h->m.n; k++)
+    if (!sq_dim_same(bytes, sq_storage_of(p->g, h->m.v[k].v)))
+      return sq_storage_bytes(p->g, h->m.v[0].v->type, 0);
+  return bytes;
+}
+
 static void lay_out(planner *p) {
   uint32_t n = 0;
   home **all = SQ_ARRAY(p->g->arena, home *, p->live->value.n + 1);
@@ -432,8 +440,7 @@ static void lay_out(planner *p) {
   sort_homes(all, n);
   slots s = {0};
   for (uint32_t k = 0; k < n; k++)
-    all[k]->slot = take_slot(p->g, &s, sq_storage_bytes(p->g, all[k]->m.v[0].v->type, 0),
-                             all[k]->from, all[k]->to);
+    all[k]->slot = take_slot(p->g, &s, home_bytes(p, all[k]), all[k]->from, all[k]->to);
   p->f->slot.n = 0;
   for (uint32_t k = 0; k < s.v.n; k++) sq_push(p->g->arena, &p->f->slot, s.v.v[k].size);
 }

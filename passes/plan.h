@@ -18,6 +18,8 @@ bool sq_ranges_collide(const sq_live *l, sq_range a, const sq_value *x, sq_range
 sq_node *sq_alias_clobber(const sq_live *l, const sq_value *v);
 // Bytes of a value's storage; without its first `skip` axes.
 sq_dim sq_storage_bytes(sq_graph *g, sq_type t, uint32_t skip);
+// Bytes of v's place, given the conditions on sizes under which v exists at all.
+sq_dim sq_storage_of(sq_graph *g, const sq_value *v);
 
 // Checks all promises of a planned function; faults are added, one line each.
 bool sq_plan_verify(const sq_func *f, sq_text *faults);

@@ -77,8 +77,7 @@ static void check_values(checker *c) {
     if (v->store == SQ_STORE_SLOT) {
       if (v->store_index >= c->f->slot.n)
         fault(c, v, "has no such slot");
-      else if (sq_prove_le(g->dims, sq_storage_bytes(g, v->type, 0), c->f->slot.v[v->store_index]) <
-               0)
+      else if (sq_prove_le(g->dims, sq_storage_of(g, v), c->f->slot.v[v->store_index]) < 0)
         fault(c, v, "does not fit into its slot");
     }
     bool alias = v->store == SQ_STORE_PARAM || v->store == SQ_STORE_STATE;
