@@ -130,6 +130,7 @@ void sq_lower_entry(sq_low *L, sq_inst *root, sq_decl *d) {
   L->effects = 0;
   L->work = 0;
   L->gave_up = false;
+  sq_grown_begin(L);
   sq_scope *s = sq_scope_new(L, SQ_SC_CALL, root->scope);
   if (!declare_inputs(L, s, d)) return;
   bool is_reset = !strcmp(d->name, "reset");

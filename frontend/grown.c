@@ -1,35 +1,28 @@
 // Sizes that change during a call: the extent of a growing state, and extents that data choose. They are
-// not known when the call starts; a value read before a state grew, or a condition on its extent, is
-// not used behind. (A name for the extent keeps the number: sq_bind_add.)
+// not what they are when the call starts; a value read before a state grew, and what was known of its
+// extent, is not used behind. (A name for the extent keeps the number: sq_bind_add.)
 #include "frontend/lower.h"
 
-static bool has_kind(const sq_low *L, sq_dim d, sq_sym_kind kind) {
-  if (!d.i) return false;
-  for (uint32_t k = 1; k <= sq_sym_count(L->g->dims); k++)
-    if (sq_sym_at(L->g->dims, (sq_sym){k})->kind == kind &&
-        sq_dim_mentions(L->g->dims, d, (sq_sym){k}))
-      return true;
-  return false;
-}
-
 bool sq_size_moves(const sq_low *L, sq_dim d) {
-  return has_kind(L, d, SQ_SYM_GROW) || has_kind(L, d, SQ_SYM_LIVE);
-}
-
-static bool on_growing(const sq_low *L, const sq_sx *e) {
-  if (e->kind == SQ_SX_DIM) return has_kind(L, e->dim, SQ_SYM_GROW);
-  for (int k = 0; k < 3; k++)
-    if (e->a[k] && on_growing(L, e->a[k])) return true;
+  if (!d.i) return false;
+  for (uint32_t k = 1; k <= sq_sym_count(L->g->dims); k++) {
+    sq_sym_kind kind = sq_sym_at(L->g->dims, (sq_sym){k})->kind;
+    bool moves = kind == SQ_SYM_LIVE || (kind == SQ_SYM_GROW && k < L->grown.n && L->grown.v[k]);
+    if (moves && sq_dim_mentions(L->g->dims, d, (sq_sym){k})) return true;
+  }
   return false;
 }
 
-const sq_guard_list *sq_branch_add(sq_low *L, const sq_guard_list *l, sq_sx *cond, bool negated) {
-  return on_growing(L, cond) ? l : sq_guard_add(L, l, cond, negated);
+void sq_grown_begin(sq_low *L) {
+  L->grown.n = 0;
+  for (uint32_t k = 0; k < L->g->state.n; k++)
+    if (L->g->state.v[k].grow.i) sq_fact_forget(L->g->dims, L->g->state.v[k].grow);
 }
 
 void sq_low_grown(sq_low *L, sq_sym s) {
   while (L->grown.n <= s.i) sq_push(L->a, &L->grown, 0);
   L->grown.v[s.i] = L->g->n_values;
+  sq_fact_forget(L->g->dims, s);
 }
 
 // The symbol in d of a state that has grown since the values below this id were made.
@@ -41,6 +34,17 @@ static sq_sym grown_since(const sq_low *L, sq_dim d, uint32_t id) {
 
 bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since) {
   return grown_since(L, d, since).i != 0;
+}
+
+static bool tree_grown(const sq_low *L, const sq_sx *e, uint32_t since) {
+  if (e->kind == SQ_SX_DIM) return grown_since(L, e->dim, since).i != 0;
+  for (int k = 0; k < 3; k++)
+    if (e->a[k] && tree_grown(L, e->a[k], since)) return true;
+  return false;
+}
+
+bool sq_guard_stale(const sq_low *L, const sq_guard_list *g) {
+  return g->born && tree_grown(L, g->cond, g->born - 1);
 }
 
 // Says so when the extents of v have changed since the values below this id were made.

@@ -420,7 +420,7 @@ static void lower_while(sq_low *L, sq_scope *s, const sq_stmt *st) {
   if (cond) { // the condition holds in the body, of the body's values
     uint32_t errors = L->ds->errors;
     sq_sx *again = sq_eval_cond(L, inner, st->cond);
-    if (again && errors == L->ds->errors) L->branch = sq_branch_add(L, branch, again, false);
+    if (again && errors == L->ds->errors) L->branch = sq_guard_add(L, branch, again, false);
   }
   sq_lower_stmts(L, inner, &st->body, NULL);
   grown_in_loop(L, s, start);
@@ -480,7 +480,7 @@ static void lower_if_run(sq_low *L, sq_scope *s, const sq_stmt *st, sq_sx *cond)
   L->conditional++;
   for (int k = 0; k < 2; k++) {
     side[k] = L->b = sq_node_region(L->g, n, L->f);
-    L->branch = sq_branch_add(L, branch, cond, k == 1);
+    L->branch = sq_guard_add(L, branch, cond, k == 1);
     sq_scope *inner = sq_scope_new(L, SQ_SC_BLOCK, s);
     sq_lower_stmts(L, inner, k ? &st->else_ : &st->body, NULL);
     val[k] = SQ_ARRAY(L->a, sq_val, names.n + 1);

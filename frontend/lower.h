@@ -226,6 +226,7 @@ typedef struct sq_guard_list {
   const struct sq_guard_list *next;
   sq_sx *cond;
   bool negated;
+  uint32_t born; // how many values there were
 } sq_guard_list;
 
 typedef struct sq_call_note {
@@ -554,13 +555,14 @@ sq_val sq_val_convert(sq_low *L, const sq_val *v, sq_dtype t, sq_span span, cons
                       bool narrow_floats);
 
 // ---- sizes that change during a call (grown.c) ---------------------------------------------------
-// Not known at the call's start: the extent of a growing state, or one that data choose.
+// Not what it is at the call's start: an extent that data choose, or that of a state that has grown.
 bool sq_size_moves(const sq_low *L, sq_dim d);
+void sq_grown_begin(sq_low *L); // an entry begins: nothing has grown
 void sq_low_grown(sq_low *L, sq_sym s);
 bool sq_low_has_grown(sq_low *L, sq_dim d, uint32_t since);    // a value's id
 bool sq_low_stale(sq_low *L, const sq_value *v, sq_span span); // says so
-// A condition that holds from here on; those on growing sizes may not.
-const sq_guard_list *sq_branch_add(sq_low *L, const sq_guard_list *l, sq_sx *cond, bool negated);
+// Has a size in the condition changed since the guard was added?
+bool sq_guard_stale(const sq_low *L, const sq_guard_list *g);
 // Values from before `first` that the loop uses and whose extents it changes, for its next turn.
 bool sq_loop_fresh(sq_low *L, const sq_node *loop, uint32_t first); // else says so
 

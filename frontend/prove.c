@@ -274,7 +274,8 @@ sq_proof sq_prove_inside(sq_low *L, sq_sx *pos, sq_dim extent, const sq_guard_li
   facts known, *fs = &known;
   fs->n = 0;
   for (const sq_guard_list *g = guards; g; g = g->next) facts_of(L, fs, g->cond, g->negated, 0);
-  for (const sq_guard_list *g = L->branch; g; g = g->next) facts_of(L, fs, g->cond, g->negated, 0);
+  for (const sq_guard_list *g = L->branch; g; g = g->next)
+    if (!sq_guard_stale(L, g)) facts_of(L, fs, g->cond, g->negated, 0);
   lin p = lin_of(L, pos, 0);
   lin top = lin_dim(sq_dim_sub(L->g->dims, extent, constant(L, 1)));
   lin above = lin_add(L, top, &p, constant(L, -1));
@@ -294,6 +295,7 @@ const sq_guard_list *sq_guard_add(sq_low *L, const sq_guard_list *l, sq_sx *cond
   g->next = l;
   g->cond = cond;
   g->negated = negated;
+  g->born = L->g->n_values;
   return g;
 }
 

@@ -180,7 +180,7 @@ void sq_lower_check(sq_low *L, sq_scope *s, const sq_expr *cond, const char *tex
   if (!c || c->type.rank) return;
   sq_node *n = sq_node_new(L->g, L->b, SQ_OP_CHECK, span, 1, &c);
   n->site = sq_site_new(L->g, cond->span, "%s", text);
-  L->branch = sq_branch_add(L, L->branch, x.root, false);
+  L->branch = sq_guard_add(L, L->branch, x.root, false);
 }
 
 void sq_lower_reserve(sq_low *L, sq_scope *s, const sq_stmt *st) {

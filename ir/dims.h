@@ -76,6 +76,8 @@ bool sq_dim_is_const(const sq_dims *ds, sq_dim d, int64_t *v); // v may be NULL
 // Facts: `a <= b` or `a == b` known to hold (from checks and config); used by the provers.
 void sq_fact_le(sq_dims *ds, sq_dim a, sq_dim b);
 void sq_fact_eq(sq_dims *ds, sq_dim a, sq_dim b);
+// Drops what is known of symbol s: its value has changed.
+void sq_fact_forget(sq_dims *ds, sq_sym s);
 // Facts in the order in which they were stated; true: `a == b`.
 uint32_t sq_fact_count(const sq_dims *ds);
 bool sq_fact_at(const sq_dims *ds, uint32_t i, sq_dim *a, sq_dim *b);

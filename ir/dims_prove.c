@@ -481,6 +481,13 @@ static void fact_add(sq_dims *ds, sq_dim a, sq_dim b, bool equal) {
 void sq_fact_le(sq_dims *ds, sq_dim a, sq_dim b) { fact_add(ds, a, b, false); }
 void sq_fact_eq(sq_dims *ds, sq_dim a, sq_dim b) { fact_add(ds, a, b, true); }
 
+void sq_fact_forget(sq_dims *ds, sq_sym s) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < ds->fact.n; i++)
+    if (!sq_dim_mentions(ds, ds->fact.v[i].diff, s)) ds->fact.v[kept++] = ds->fact.v[i];
+  ds->fact.n = kept;
+}
+
 uint32_t sq_fact_count(const sq_dims *ds) { return ds->fact.n; }
 
 bool sq_fact_at(const sq_dims *ds, uint32_t i, sq_dim *a, sq_dim *b) {
