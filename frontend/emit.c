@@ -20,6 +20,7 @@ static bool in_list(uint32_t n, sq_ivar *const *axis, sq_ivar *v) {
 
 // ---- keyed reductions --------------------------------------------------------------------------
 // sum(i where at[i] == n) x[i], n an index bound outside: one pass over i that adds to place at[i].
+// Where else n stands, it is at[i] too; elements whose key lies outside are left out before.
 
 static bool reads_data(const sq_sx *e) {
   if (!e) return false;
@@ -50,22 +51,39 @@ static bool uses_any(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *v) {
   return false;
 }
 
+// An axis operator along v needs all of v at once: it must be possible to compute it before.
+static bool runs_along(sq_low *L, sq_sx *e, const sq_ivar *v, const sq_ivars *red) {
+  if (!e) return false;
+  if (e->kind == SQ_SX_AXIS && sq_ivar_root(e->iv) == v && !sq_sx_goes_first(L, e, red))
+    return true;
+  bool found = runs_along(L, e->other, v, red);
+  for (int k = 0; k < 3; k++) found |= runs_along(L, e->a[k], v, red);
+  for (uint32_t k = 0; k < e->n_pos; k++) found |= runs_along(L, e->pos[k], v, red);
+  for (uint32_t k = 0; k < e->n_where; k++) found |= runs_along(L, e->where[k], v, red);
+  return found;
+}
+
+// Keys that hold no index of another key, so that one substitution does.
+static bool independent(sq_low *L, const keyed *of, sq_sx *key, sq_ivar *v) {
+  if (sq_sx_uses(L, key, v) || uses_any(L, key, of->n, of->index)) return false;
+  for (uint32_t k = 0; k < of->n; k++)
+    if (of->index[k] == v || sq_sx_uses(L, of->key[k], v)) return false;
+  return true;
+}
+
 static void find_keys(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis, keyed *out) {
-  for (uint32_t w = 0; w < e->n_where; w++) {
+  sq_ivars red = {.v = e->red, .n = e->n_red};
+  for (uint32_t w = 0; w < e->n_where && out->n < SQ_MAX_RANK; w++) {
     sq_sx *c = e->where[w];
     if (c->kind != SQ_SX_EWISE || c->ew != SQ_EW_EQ || sq_is_float(c->a[0]->dtype)) continue;
     for (int side = 0; side < 2; side++) {
       sq_ivar *v = bare_index(c->a[side]);
       sq_sx *key = c->a[!side];
       if (!v || !in_list(n, axis, v) || in_list(e->n_red, e->red, v)) continue;
-      if (!reads_data(key) || sq_sx_uses(L, key, v) || !uses_any(L, key, e->n_red, e->red))
-        continue;
-      bool elsewhere = sq_sx_uses(L, e->a[0], v);
-      for (uint32_t o = 0; o < e->n_where; o++)
-        if (o != w) elsewhere |= sq_sx_uses(L, e->where[o], v);
-      if (elsewhere || in_list(out->n, out->index, v) || out->n == SQ_MAX_RANK) continue;
+      if (!reads_data(key) || !uses_any(L, key, e->n_red, e->red)) continue;
+      if (!independent(L, out, key, v) || runs_along(L, e, v, &red)) continue;
       out->index[out->n] = v;
-      out->key[out->n] = key;
+      out->key[out->n] = sq_sx_cast(L, key, SQ_I64, true);
       out->where[out->n++] = w;
       break;
     }
@@ -90,42 +108,77 @@ static const sq_guard_list *add_domain(sq_low *L, sq_gen *G, const sq_guard_list
 }
 
 // Guards from outside, outermost first, then the conditions in the head.
-static const sq_guard_list *domain_of(sq_low *L, sq_gen *G, const sq_guard_list *outer, sq_sx *e,
-                                      const keyed *skip) {
+static const sq_guard_list *domain_of(sq_low *L, sq_gen *G, const sq_guard_list *outer, sq_sx *e) {
   const sq_guard_list *stack[64], *list = NULL;
   uint32_t n = 0;
   for (; outer && n < 64; outer = outer->next) stack[n++] = outer;
   while (n-- > 0) list = add_domain(L, G, list, stack[n]->cond, stack[n]->negated);
-  for (uint32_t k = 0; k < e->n_where; k++) {
-    bool skipped = false;
-    for (uint32_t j = 0; skip && j < skip->n; j++) skipped |= skip->where[j] == k;
-    if (!skipped) list = add_domain(L, G, list, e->where[k], false);
+  for (uint32_t k = 0; k < e->n_where; k++) list = add_domain(L, G, list, e->where[k], false);
+  return list;
+}
+
+static bool is_key(const keyed *key, uint32_t w) {
+  for (uint32_t k = 0; k < key->n; k++)
+    if (key->where[k] == w) return true;
+  return false;
+}
+
+static bool elsewhere(sq_low *L, sq_sx *e, const keyed *key, sq_ivar *v) {
+  if (sq_sx_uses(L, e->a[0], v)) return true;
+  for (uint32_t w = 0; w < e->n_where; w++)
+    if (!is_key(key, w) && sq_sx_uses(L, e->where[w], v)) return true;
+  return false;
+}
+
+static const sq_guard_list *inside(sq_low *L, sq_gen *G, const sq_guard_list *list, sq_sx *key,
+                                   sq_dim extent) {
+  sq_sx *low =
+      sq_sx_ewise(L, SQ_EW_LE, sq_sx_dim(L, sq_dim_const(L->g->dims, 0)), key, SQ_BOOL, false);
+  sq_sx *high = sq_sx_ewise(L, SQ_EW_LT, key, sq_sx_dim(L, extent), SQ_BOOL, false);
+  return add_domain(L, G, add_domain(L, G, list, low, false), high, false);
+}
+
+// What does not use the keys comes first, then that they lie inside, then the rest.
+static const sq_guard_list *keyed_domain(sq_low *L, sq_gen *G, sq_sx *e, const keyed *key,
+                                         const sq_ivars *red) {
+  const sq_guard_list *list = NULL;
+  for (int use = 0; use < 2; use++) {
+    for (uint32_t w = 0; w < e->n_where; w++) {
+      if (is_key(key, w) || uses_any(L, e->where[w], key->n, key->index) != (use == 1)) continue;
+      sq_sx *c = sq_sx_subst_first(L, e->where[w], key->n, key->index, key->key, red);
+      list = add_domain(L, G, list, c, false);
+    }
+    for (uint32_t k = 0; k < key->n && !use; k++)
+      if (elsewhere(L, e, key, key->index[k]))
+        list = inside(L, G, list, key->key[k], key->index[k]->extent);
   }
   return list;
 }
 
 static sq_value *emit_keyed(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis, const keyed *key,
-                            const sq_guard_list *outer, const char *name) {
+                            const char *name) {
   sq_ivar *all[2 * SQ_MAX_RANK];
   uint32_t m = 0;
   for (uint32_t k = 0; k < n; k++)
     if (!in_list(key->n, key->index, axis[k])) all[m++] = axis[k];
   for (uint32_t k = 0; k < e->n_red && m < 2 * SQ_MAX_RANK; k++) all[m++] = e->red[k];
   sq_type t = sq_axes_type(L, e->dtype, n, axis);
+  sq_ivars red = {.v = e->red, .n = e->n_red};
+  sq_sx *body = sq_sx_subst_first(L, e->a[0], key->n, key->index, key->key, &red);
   sq_gen G;
   sq_gen_start(L, &G, SQ_OP_GENERIC, e->span, 0, m, all);
   G.k->monoid = e->monoid;
   G.k->keyed = true;
-  G.domain = domain_of(L, &G, outer, e, key);
+  G.domain = keyed_domain(L, &G, e, key, &red);
   G.k->n_pos = n;
   G.k->pos = n ? SQ_ARRAY(L->a, uint32_t, n) : NULL;
   for (uint32_t k = 0; k < n; k++) {
-    sq_sx *p = sq_sx_ivar(L, axis[k]);
+    sq_sx *p = sq_sx_cast(L, sq_sx_ivar(L, axis[k]), SQ_I64, true);
     for (uint32_t j = 0; j < key->n; j++)
       if (key->index[j] == sq_ivar_root(axis[k])) p = key->key[j];
-    G.k->pos[k] = sq_gen_scalar(L, &G, sq_sx_cast(L, p, SQ_I64, true), G.domain);
+    G.k->pos[k] = sq_gen_scalar(L, &G, p, G.domain);
   }
-  G.k->body = sq_gen_scalar(L, &G, e->a[0], G.domain);
+  G.k->body = sq_gen_scalar(L, &G, body, G.domain);
   sq_gen_place(L, &G);
   return sq_node_result(L->g, G.node, t, name);
 }
@@ -136,7 +189,7 @@ sq_value *sq_emit_reduce(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
   for (uint32_t k = 0; k < n; k++) sq_ivar_known(L, axis[k]);
   keyed key = {0};
   if (!outer) find_keys(L, e, n, axis, &key);
-  if (key.n) return emit_keyed(L, e, n, axis, &key, outer, name);
+  if (key.n) return emit_keyed(L, e, n, axis, &key, name);
   sq_ivar *all[2 * SQ_MAX_RANK];
   uint32_t m = 0;
   for (uint32_t k = 0; k < n && m < 2 * SQ_MAX_RANK; k++) all[m++] = axis[k];
@@ -145,7 +198,7 @@ sq_value *sq_emit_reduce(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *axis,
   sq_gen G;
   sq_gen_start(L, &G, SQ_OP_GENERIC, e->span, n, m - n, all);
   G.k->monoid = e->monoid;
-  G.domain = domain_of(L, &G, outer, e, NULL);
+  G.domain = domain_of(L, &G, outer, e);
   G.k->body = sq_gen_scalar(L, &G, e->a[0], G.domain);
   sq_gen_place(L, &G);
   return sq_node_result(L->g, G.node, t, name);

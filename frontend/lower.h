@@ -391,6 +391,11 @@ sq_ex sq_ex_fresh(sq_low *L, const sq_ex *e);
 // Makes the axes of b those of a, aligned at the end; the result's axes are left in a (and b).
 bool sq_ex_align(sq_low *L, sq_ex *a, sq_ex *b, sq_span span_a, sq_span span_b);
 typedef SQ_VEC(sq_ivar *) sq_ivars;
+// The same where `to` depends on `inner`: what uses none of `inner` and can be computed before, is,
+// for all of `from`, and read.
+bool sq_sx_goes_first(sq_low *L, sq_sx *e, const sq_ivars *inner);
+sq_sx *sq_sx_subst_first(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *from, sq_sx *const *to,
+                         const sq_ivars *inner);
 void sq_sx_free(sq_low *L, sq_sx *e, sq_ivars *out); // adds free variables, each once
 bool sq_sx_uses(sq_low *L, sq_sx *e, sq_ivar *v);
 void sq_ivars_sort(sq_ivars *v);

@@ -328,6 +328,7 @@ typedef struct walker {
   uint32_t n;
   sq_ivar *const *from;
   sq_sx *const *to;
+  const sq_ivars *inner; // or NULL: sq_sx_subst_first
   // memo of copies, by a hash of the node's address
   struct {
     const sq_sx *key;
@@ -356,6 +357,13 @@ static void remember(walker *w, const sq_sx *e, sq_sx *copy) {
   w->used++;
 }
 
+bool sq_sx_goes_first(sq_low *L, sq_sx *e, const sq_ivars *inner) {
+  if (e->kind != SQ_SX_REDUCE && e->kind != SQ_SX_AXIS) return false;
+  for (uint32_t k = 0; k < inner->n; k++)
+    if (sq_sx_uses(L, e, inner->v[k])) return false;
+  return !sq_needs_guards(L, e, NULL);
+}
+
 static sq_sx *subst(walker *w, sq_sx *e) {
   if (!e) return NULL;
   if (e->kind == SQ_SX_FLOAT || e->kind == SQ_SX_INT || e->kind == SQ_SX_DIM) return e;
@@ -368,6 +376,12 @@ static sq_sx *subst(walker *w, sq_sx *e) {
   if (w->cap) {
     uint32_t h = slot_of(w, e);
     if (w->slot[h].key) return w->slot[h].copy;
+  }
+  if (w->inner && sq_sx_goes_first(w->L, e, w->inner)) {
+    sq_ivars order = {0};
+    sq_sx *read = subst(w, sq_emit_inner(w->L, e, &order, NULL));
+    remember(w, e, read);
+    return read;
   }
   bool changed = false;
   sq_sx c = *e;
@@ -414,6 +428,12 @@ static sq_sx *subst(walker *w, sq_sx *e) {
 sq_sx *sq_sx_subst(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *from, sq_sx *const *to) {
   if (!n) return e;
   walker w = {.L = L, .n = n, .from = from, .to = to};
+  return subst(&w, e);
+}
+
+sq_sx *sq_sx_subst_first(sq_low *L, sq_sx *e, uint32_t n, sq_ivar *const *from, sq_sx *const *to,
+                         const sq_ivars *inner) {
+  walker w = {.L = L, .n = n, .from = from, .to = to, .inner = inner};
   return subst(&w, e);
 }
 
