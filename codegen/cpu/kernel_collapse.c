@@ -22,7 +22,10 @@ static uint32_t pair_at(sq_graph *g, const sq_node *n, const sq_scalar *read, ui
     const sq_scalar *q = &k->s.v[read->pos[i + 1]];
     if (q->kind != SQ_SC_INDEX || q->axis != axis + 1) return SQ_NO_SCALAR;
     sq_dim inner = n->in[read->operand]->type.dim[i + 1];
-    if (!storage_is(g->dims, inner, k->axis[axis + 1].extent)) return SQ_NO_SCALAR;
+    sq_dim extent = k->axis[axis + 1].extent;
+    bool tested = read->other != SQ_NO_SCALAR || read->site != SQ_NO_SITE;
+    if (!storage_is(g->dims, inner, extent) || (tested && !sq_dim_same(inner, extent)))
+      return SQ_NO_SCALAR; // what is stored behind a live extent is outside
     at = i++;
   }
   return at;

@@ -3,9 +3,10 @@
 #include "codegen/cpu/kernel.h"
 
 typedef struct columns {
-  sq_lv outer, length, inner; // in the kernel
-  sq_lv count, work;          // in the entry: outer * inner, length
-  bool last;                  // inner is 1
+  sq_lv length, inner; // in the kernel
+  sq_lv stored;        // what the axis has room for: the length, or its limit
+  sq_lv count, work;   // in the entry: outer * inner, length
+  bool last;           // inner is 1
 } columns;
 static sq_dim product(sq_kern *k, const sq_type *t, uint32_t from, uint32_t to) {
   sq_dims *ds = k->g->dims;
@@ -16,7 +17,7 @@ static sq_dim product(sq_kern *k, const sq_type *t, uint32_t from, uint32_t to) 
 static columns columns_of(sq_kern *k, const sq_type *t, uint32_t axis) {
   sq_dim outer = product(k, t, 0, axis), inner = product(k, t, axis + 1, t->rank);
   int64_t one;
-  columns c = {.outer = sq_kern_dim(k, outer),
+  columns c = {.stored = sq_kern_dim(k, product(k, t, axis, axis + 1)),
                .inner = sq_kern_dim(k, inner),
                .length = sq_kern_dim(k, t->dim[axis]),
                .last = sq_dim_is_const(k->g->dims, inner, &one) && one == 1};
@@ -32,10 +33,10 @@ static sq_lv less(sq_kern *k, sq_lv a, sq_lv b) {
 static sq_lv pick(sq_kern *k, sq_lv c, sq_lv a, sq_lv b) {
   return LLVMBuildSelect(k->b, c, a, b, "");
 }
-// First element of column `unit` in a tensor whose axis has `length`.
-static sq_lv column_base(sq_kern *k, const columns *c, sq_lv unit, sq_lv length) {
+// First element of column `unit` in a tensor whose axis has room for `stored`.
+static sq_lv column_base(sq_kern *k, const columns *c, sq_lv unit, sq_lv stored) {
   sq_lv o = LLVMBuildUDiv(k->b, unit, c->inner, ""), j = LLVMBuildURem(k->b, unit, c->inner, "");
-  return add(k, mul(k, mul(k, o, length), c->inner), j);
+  return add(k, mul(k, mul(k, o, stored), c->inner), j);
 }
 
 // ---- cumulate ----------------------------------------------------------------------------------
@@ -85,12 +86,12 @@ void sq_kernel_cumulate(sq_cg *cg, sq_node *n) {
   sq_kouter o = {.n = 1, .extent = {tasks.units}};
   sq_kouter_begin(k, &o, &tasks);
   if (w == 1) {
-    r.base = mul(k, o.index[0], c.length);
+    r.base = mul(k, o.index[0], c.stored);
     run_column(&r, 1, NULL);
   } else {
     sq_lv row = LLVMBuildUDiv(k->b, o.index[0], per_row, "");
     sq_lv j = mul(k, LLVMBuildURem(k->b, o.index[0], per_row, ""), lanes);
-    r.base = add(k, mul(k, mul(k, row, c.length), c.inner), j);
+    r.base = add(k, mul(k, mul(k, row, c.stored), c.inner), j);
     sq_lv left = LLVMBuildSub(k->b, c.inner, j, "");
     sq_kif f;
     sq_kif_begin(k, &f, less(k, left, lanes));
@@ -166,7 +167,7 @@ void sq_kernel_sort(sq_cg *cg, sq_node *n) {
   sq_ktasks tasks = sq_ktasks_make(k, c.count, work);
   sq_kouter o = {.n = 1, .extent = {tasks.units}};
   sq_kouter_begin(k, &o, &tasks);
-  sq_lv len = c.length, base = column_base(k, &c, o.index[0], len);
+  sq_lv len = c.length, base = column_base(k, &c, o.index[0], c.stored);
   lists s;
   s.key[0] = mine;
   s.key[1] = sq_k_offset(k, mine, len, t);
@@ -251,8 +252,9 @@ void sq_kernel_topk(sq_cg *cg, sq_node *n) {
   sq_kouter o = {.n = 1, .extent = {tasks.units}};
   sq_kouter_begin(k, &o, &tasks);
   sq_lv zero = sq_k_int(k, 0), one = sq_k_int(k, 1);
-  sq_lv base = column_base(k, &c, o.index[0], c.length);
-  r.base = column_base(k, &c, o.index[0], r.want);
+  sq_lv base = column_base(k, &c, o.index[0], c.stored);
+  r.base = column_base(k, &c, o.index[0],
+                       sq_kern_dim(k, product(k, &n->out[0]->type, n->axis, n->axis + 1)));
   sq_kif some;
   sq_kif_begin(k, &some, LLVMBuildICmp(k->b, LLVMIntSGT, r.want, zero, ""));
   sq_kloop l;
