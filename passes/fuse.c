@@ -25,7 +25,7 @@ typedef struct fuser {
   sq_func *f;
   uint32_t *users; // by value id: nodes that use it
   sq_node **user;  // by value id: one of them
-  uint32_t n_known;
+  uint32_t n_known, room;
   sq_node *into; // the consumer being made
   bool changed;
 } fuser;
@@ -42,8 +42,14 @@ static void count_users(sq_node *n, void *user) {
 
 static void count(fuser *w) {
   w->n_known = w->g->n_values;
-  w->users = SQ_ARRAY(w->g->arena, uint32_t, w->n_known + 1);
-  w->user = SQ_ARRAY(w->g->arena, sq_node *, w->n_known + 1);
+  if (w->room < w->n_known) {
+    w->room = 2 * w->n_known;
+    w->users = SQ_ARRAY(w->g->arena, uint32_t, w->room);
+    w->user = SQ_ARRAY(w->g->arena, sq_node *, w->room);
+  } else if (w->n_known) {
+    memset(w->users, 0, w->n_known * sizeof *w->users);
+    memset(w->user, 0, w->n_known * sizeof *w->user);
+  }
   sq_walk(w->f->body, count_users, w);
 }
 
@@ -300,22 +306,22 @@ static void do_block(fuser *w, sq_block *b, bool producers, bool tell) {
 
 bool sq_pass_fuse(sq_graph *g, const sq_pass_options *o) {
   bool any = false;
+  fuser w = {.g = g};
   for (int round = 0; round < 20; round++) {
-    bool changed = false;
+    w.changed = false;
     for (uint32_t k = 0; k < g->func.n; k++) {
-      fuser w = {.g = g, .f = g->func.v[k]};
+      w.f = g->func.v[k];
       for (int step = 0; step < 2; step++) {
         count(&w);
         do_block(&w, w.f->body, step, false);
-        changed |= w.changed;
       }
     }
-    if (!changed) break;
+    if (!w.changed) break;
     any = true;
     sq_pass_dce(g, o);
   }
   for (uint32_t k = 0; k < g->func.n; k++) {
-    fuser w = {.g = g, .f = g->func.v[k]};
+    w.f = g->func.v[k];
     count(&w);
     do_block(&w, w.f->body, false, true); // says what stayed apart
   }
