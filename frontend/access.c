@@ -417,6 +417,9 @@ static sq_val index_value(sq_low *L, sq_scope *s, const sq_val *base, const sq_e
   case SQ_V_STATE:
     return index_array(L, s, base, e, other);
   default: {
+    bool number = base->kind == SQ_V_DIM || base->kind == SQ_V_FLOAT || base->kind == SQ_V_BOOL;
+    if (number && e->n == 2 && e->arg[1]->kind == SQ_E_DOTS) // `..` stands for no axes
+      return index_array(L, s, base, e, other);
     sq_diag *d = sq_low_error(L, e->span, "`%s` is %s and cannot be indexed",
                               sq_low_text(L, e->arg[0]->span), sq_val_what(L, base));
     if (base->kind == SQ_V_INST) sq_hint(d, "it is not an array of instances");
