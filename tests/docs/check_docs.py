@@ -19,8 +19,9 @@ What is checked, in every .md file of the repository (or in those named):
 - paths       in backquotes, beginning with a folder of the root, exist.
 - READMEs     of source folders name every source file of the folder.
 - gallery     examples/README.md: in a row of a table that begins with `NAME.seqm`, a cell that is a
-              number is the file's length in lines (--update writes it), and the last cell's command
-              behind `seqm run examples/` runs.
+              number is the file's length in lines, at most 250, the cell behind it names the passes
+              that `seqm explain` says have done something (--update writes both), and the last
+              cell's command behind `seqm run examples/` runs.
 Prints one line for each fault: file:line: what. The exit status is 1 when there is one.
 """
 
@@ -38,6 +39,7 @@ ROOTS = "base ir frontend passes codegen runtime tools lang examples tests scrip
 SOURCES = (".c", ".h", ".def", ".l", ".y", ".seqm", ".sh", ".in", ".cmake", ".map", ".py")
 DESCRIBED = ["base", "ir", "frontend", "passes", "codegen", "codegen/cpu", "runtime", "tools",
              "lang/std", "examples", "examples/host", "scripts", "cmake"]
+MOST_LINES = 250  # of an example: it is read as a whole
 MAY_MISS = {"model.safetensors"}
 FENCE = re.compile(r"^(\s*)```(\w*)\s*$")
 
@@ -251,11 +253,16 @@ class Checker:
             lines = str(f.read().count("\n"))
         cells = row.split("|")
         at = next((k for k, c in enumerate(cells) if re.fullmatch(r" \d+ ", c)), None)
-        if at and cells[at].strip() != lines:
-            if self.update:
-                cells[at] = f" {lines} "
-            else:
-                self.fault(path, number, f"{m[1]} has {lines} lines, not{cells[at].rstrip()}")
+        if at is None or at + 2 >= len(cells):
+            self.fault(path, number, "no cell holds the number of lines, or none the passes behind it")
+            return row
+        if int(lines) > MOST_LINES:
+            self.fault(path, number, f"{m[1]} has {lines} lines, more than {MOST_LINES}")
+        for k, now in ((at, lines), (at + 1, self.rewrites(path, number, m[1]))):
+            if cells[k].strip() != now and self.update:
+                cells[k] = f" {now} "
+            elif cells[k].strip() != now:
+                self.fault(path, number, f"{m[1]} has `{now}`, not `{cells[k].strip()}`")
         command = re.fullmatch(r" `(\w+\.seqm .*)` ", cells[-2])
         if not command:
             self.fault(path, number, "the last cell is not a command")
@@ -264,6 +271,13 @@ class Checker:
             if status:
                 self.fault(path, number, f"`{command[1]}` fails: {text.strip()[-300:]}")
         return "|".join(cells)
+
+    def rewrites(self, path, number, model):
+        """The passes that changed something, by `seqm explain`, in the order of the alphabet."""
+        status, text, errors = self.run("seqm explain examples/" + model)
+        if status:
+            self.fault(path, number, f"`seqm explain` fails: {errors.strip()[-300:]}")
+        return " ".join(sorted(set(re.findall(r": done (\w+): ", text))))
 
     def folder(self, folder):
         """Every source file of the folder is named in its README (or in that of the folder above)."""
