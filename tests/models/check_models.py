@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The example models against independent implementations (tests/models/data/), through `seqm run`.
 
-    check_models.py --seqm build/seqm --source . minilm|gpt2|llama|mamba|lightning ... [--target cpu] [--object]
+    check_models.py --seqm build/seqm --source . minilm|gpt2|llama|mamba|rwkv|lightning ... [--target cpu] [--object]
 
 Prints one line a check and ends with 'N passed, N failed'; exit status 1 when one failed.
 """
@@ -180,18 +180,25 @@ def llama(folder):
                    folder)
 
 
-def mamba(folder):
-    """A checkpoint as Hugging Face writes it, the tied head beside the embedding."""
-    m = Model("mamba", ["-D", "d=24", "-D", "d_state=6", "-D", "dt_rank=3", "--weights",
-                        os.path.join(DATA, "mamba.safetensors")], folder)
-    ids, want, greedy = load("mamba_ids"), load("mamba_logits"), load("mamba_greedy")
+def recurrent(name, options, folder):
+    """A checkpoint as Hugging Face writes it: forward, greedy continuation, and step after step."""
+    m = Model(name, options + ["--weights", os.path.join(DATA, name + ".safetensors")], folder)
+    ids, want, greedy = load(name + "_ids"), load(name + "_logits"), load(name + "_greedy")
     scalar = lambda v: np.array(v, np.int32)
     out = m.run([("forward", {"tokens": ids}, ["logits"]),
                  ("generate", {"prompt": ids[:5], "max_new": scalar(12)}, ["tokens"]), ("reset", {}, [])] +
                 [("step", {"token": scalar(t)}, ["logits"]) for t in ids])
-    near("mamba forward", out[0]["logits"], want, 1e-4)
-    check("mamba generate", np.array_equal(out[1]["tokens"], greedy), str(out[1]["tokens"]))
-    near("mamba step after step", np.stack([s["logits"] for s in out[3:]]), want, 1e-4)
+    near(f"{name} forward", out[0]["logits"], want, 1e-4)
+    check(f"{name} generate", np.array_equal(out[1]["tokens"], greedy), str(out[1]["tokens"]))
+    near(f"{name} step after step", np.stack([s["logits"] for s in out[3:]]), want, 1e-4)
+
+
+def mamba(folder):
+    recurrent("mamba", ["-D", "d=24", "-D", "d_state=6", "-D", "dt_rank=3"], folder)
+
+
+def rwkv(folder):
+    recurrent("rwkv", ["-D", "d=24"], folder)
 
 
 def lightning(folder):
@@ -234,7 +241,7 @@ def host(folder):
 for what in args.what:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            {"minilm": minilm, "host": host, "gpt2": gpt2, "llama": llama, "mamba": mamba,
+            {"minilm": minilm, "host": host, "gpt2": gpt2, "llama": llama, "mamba": mamba, "rwkv": rwkv,
              "lightning": lightning}[what](folder)
         except Exception as error:  # a crash of one model must not hide the others
             check(what, False, repr(error))

