@@ -61,6 +61,40 @@ Test(decoding, a_growing_cache_allocates_at_growths_only) {
   cr_assert_eq(grown, 0, "with a bound %ld of 399 steps allocated", grown);
 }
 
+// A state of constant size: after 10,000 steps not a byte more than after 10.
+static void constant_memory(const char *example, const char *name, int width) {
+  counting c;
+  seqm_context *ctx = counted_context(&c, 2);
+  seqm_model *m = compile_example(ctx, example, NULL);
+  const seqm_entry *step = entry(m, ctx, name);
+  float logits[64];
+  long calls = 0;
+  size_t state[2], arena[2];
+  for (int32_t t = 0; t < 10000; t++) {
+    int32_t id = t * 7 % width;
+    seqm_tensor in = scalar(&id), out = row(logits, width, SEQM_F32);
+    OK(ctx, seqm_call(m, step, &in, 1, &out, 1));
+    if (t == 9) calls = c.calls;
+    if (t == 9 || t == 9999) OK(ctx, seqm_memory(m, NULL, &state[t != 9], &arena[t != 9]));
+  }
+  cr_assert_eq(c.calls, calls, "%s: %ld allocations after the tenth step", example,
+               c.calls - calls);
+  cr_assert_eq(state[0], state[1], "%s: %zu bytes of state, then %zu", example, state[0], state[1]);
+  cr_assert_eq(arena[0], arena[1], "%s: %zu bytes of arena, then %zu", example, arena[0], arena[1]);
+  seqm_model_free(m);
+  seqm_context_free(ctx);
+  cr_assert_eq(c.live, 0);
+}
+Test(decoding, recurrent_models_keep_their_size) {
+  constant_memory("mamba", "step", 64);
+  constant_memory("rwkv", "step", 64);
+  constant_memory("spikegpt", "step", 64);
+  constant_memory("transnormerllm", "step", 64);
+  constant_memory("pararnn", "lm_step", 40);
+  constant_memory("miras", "yaad_step", 32);
+  constant_memory("titans", "lmm_step", 32);
+}
+
 // 512 tokens in one call, equal to a host's own loop over steps.
 static void long_generation(const char *example, const char *bound) {
   counting c;
