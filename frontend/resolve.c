@@ -78,22 +78,8 @@ const char *sq_low_text(sq_low *L, sq_span span) {
   return s;
 }
 
-// Symbols of several entries share a name in the source: "N.2" is shown as "N".
 const char *sq_dim_str(sq_low *L, sq_dim d) {
-  if (!d.i) return "?";
-  const char *text = sq_dim_text(L->g->dims, d);
-  char *out = sq_arena_str(L->a, text, strlen(text)), *to = out;
-  for (const char *p = text; *p;) {
-    bool suffix = *p == '.' && p > text && (isalnum((unsigned char)p[-1]) || p[-1] == '_') &&
-                  isdigit((unsigned char)p[1]);
-    if (!suffix) {
-      *to++ = *p++;
-      continue;
-    }
-    for (p++; isdigit((unsigned char)*p);) p++;
-  }
-  *to = 0;
-  return out;
+  return d.i ? sq_dim_source_text(L->g->dims, d) : "?";
 }
 
 // ---- scopes ------------------------------------------------------------------------------------

@@ -828,3 +828,20 @@ const char *sq_dim_text(sq_dims *ds, sq_dim d) {
   sq_dim_print(ds, d, &t);
   return t.v;
 }
+
+const char *sq_dim_source_text(sq_dims *ds, sq_dim d) {
+  sq_text t = {.arena = ds->arena};
+  sq_text_add(&t, "%s", "");
+  bool name = false;
+  for (const char *s = sq_dim_text(ds, d); *s; s++) {
+    bool letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_';
+    bool digit = *s >= '0' && *s <= '9';
+    if (name && *s == '.') {
+      while (s[1] >= '0' && s[1] <= '9') s++;
+      continue;
+    }
+    name = letter || (name && digit);
+    sq_text_put(&t, s, 1);
+  }
+  return t.v;
+}

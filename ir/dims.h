@@ -99,3 +99,5 @@ bool sq_dim_mentions(const sq_dims *ds, sq_dim d, sq_sym s);
 // "2 * N + 3", "floordiv(N, 4)", "min(N, 8)"
 void sq_dim_print(const sq_dims *ds, sq_dim d, sq_text *t);
 const char *sq_dim_text(sq_dims *ds, sq_dim d); // in the arena
+// The same with names as in the source: "N" also where it is "N.1" among the graph's symbols.
+const char *sq_dim_source_text(sq_dims *ds, sq_dim d);

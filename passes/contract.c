@@ -72,7 +72,8 @@ static void say_axes(site *w, uint32_t axes, bool extents) {
   for (uint32_t a = 0; a < n_axes(w->n->g); a++) {
     if (!(axes >> a & 1)) continue;
     sq_text_add(&w->t, "%s%s", comma, axis_name(w, a));
-    if (extents) sq_text_add(&w->t, " < %s", sq_dim_text(w->g->dims, w->n->g->axis[a].extent));
+    if (extents)
+      sq_text_add(&w->t, " < %s", sq_dim_source_text(w->g->dims, w->n->g->axis[a].extent));
     comma = ", ";
   }
 }
@@ -112,7 +113,7 @@ static bool say_order(site *w, uint32_t lhs, uint32_t rhs, int64_t plus) {
     if (known && c < 0 && *sign)
       sq_text_add(&w->t, " - %lld", (long long)-c);
     else
-      sq_text_add(&w->t, "%s%s", sign, sq_dim_text(ds, off));
+      sq_text_add(&w->t, "%s%s", sign, sq_dim_source_text(ds, off));
   }
   return true;
 }
@@ -154,7 +155,7 @@ static void tell(site *w, const sq_func *f) {
   }
   if (w->scan)
     sq_text_add(&w->t, ", in each turn of a scan over %s",
-                sq_dim_text(w->g->dims, w->scan->extent));
+                sq_dim_source_text(w->g->dims, w->scan->extent));
   sq_remark_found(w->g->ctx, "contract", w->n->span, sq_pass_entry(f), w->t.v);
 }
 

@@ -240,7 +240,7 @@ static void tell(sq_graph *g, const sq_func *f, sq_node *scan) {
   sq_recurrence r = sq_recurrence_make(g, scan);
   teller w = {.r = &r, .g = g, .t = {.arena = g->arena}};
   sq_text_add(&w.t, "%sscan over %s: ", scan->flag & 1 ? "reversed " : "",
-              sq_dim_text(g->dims, scan->extent));
+              sq_dim_source_text(g->dims, scan->extent));
   if (!r.known) sq_text_add(&w.t, "carries more than %d values", SQ_MAX_STATES);
   if (!scan->n_carried) sq_text_add(&w.t, "carries nothing");
   for (uint32_t k = 0; k < r.n_component; k++) {

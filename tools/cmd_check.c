@@ -1,19 +1,8 @@
 // `seqm check`: types and shapes; prints constants, entries, parameters, states.
 #include "tools/model.h"
 
-// A size for people: "N" also where it is "N.1" among the graph's symbols.
 static void print_dim(sq_graph *g, sq_dim d, sq_text *out) {
-  const char *s = sq_dim_text(g->dims, d);
-  for (bool name = false; *s; s++) {
-    bool letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_';
-    bool digit = *s >= '0' && *s <= '9';
-    if (name && *s == '.') {
-      while (s[1] >= '0' && s[1] <= '9') s++;
-      continue;
-    }
-    name = letter || (name && digit);
-    sq_text_put(out, s, 1);
-  }
+  sq_text_add(out, "%s", sq_dim_source_text(g->dims, d));
 }
 
 static void print_type(sq_graph *g, sq_type t, sq_text *out) {
@@ -23,6 +12,14 @@ static void print_type(sq_graph *g, sq_type t, sq_text *out) {
     print_dim(g, t.dim[k], out);
   }
   sq_text_add(out, "]");
+}
+
+static bool keeps_something(const sq_graph *g) {
+  for (uint32_t k = 0; k < g->param.n; k++)
+    if (g->param.v[k].written) return true;
+  for (uint32_t k = 0; k < g->state.n; k++)
+    if (!g->state.v[k].derived) return true;
+  return false;
 }
 
 static void print_entry(sq_graph *g, sq_func *f, sq_text *out) {
@@ -37,7 +34,7 @@ static void print_entry(sq_graph *g, sq_func *f, sq_text *out) {
     sq_text_add(out, "%s%s: ", k ? ", " : " -> ", f->out_names.v[k]);
     print_type(g, end->in[k]->type, out);
   }
-  if (f->writes) sq_text_add(out, "   # writes state");
+  if (f->writes && keeps_something(g)) sq_text_add(out, "   # writes state");
   sq_text_add(out, "\n");
 }
 
