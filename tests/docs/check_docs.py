@@ -19,7 +19,7 @@ What is checked, in every .md file of the repository (or in those named):
 - paths       in backquotes, beginning with a folder of the root, exist.
 - READMEs     of source folders name every source file of the folder.
 - gallery     examples/README.md: in a row of a table that begins with `NAME.seqm`, a cell that is a
-              number is the file's length in lines, at most so many as a reader stands, the cell behind it names the passes
+              number is the file's length in lines, at most MOST_LINES, the cell behind it names the passes
               that `seqm explain` says have done something (--update writes both), and the last
               cell's command behind `seqm run examples/` runs.
 Prints one line for each fault: file:line: what. The exit status is 1 when there is one.
