@@ -17,6 +17,7 @@ equation; on the CPU it is f32.
 import argparse
 import importlib
 import os
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -43,7 +44,8 @@ class Case:
 
     def __init__(self, results, paper, name, k, args, folder):
         self.results, self.name, self.k = results, name, k
-        self.c = {**paper.DEFAULTS, **paper.CONFIGS[k]}
+        self.changed = paper.CONFIGS[k]
+        self.c = {**paper.DEFAULTS, **self.changed}
         self.rng = np.random.default_rng([k, *name.encode()])
         self.f64 = args.target == "interp"
         self.interp = self.f64
@@ -57,7 +59,7 @@ class Case:
         options = ["--target", args.target]
         if self.f64:
             options += ["--float", "f64"]
-        for n, v in paper.CONFIGS[k].items():
+        for n, v in self.changed.items():
             options += ["-D", f"{n}={written(v)}"]
         if w:
             options += ["--weights", self.path]
@@ -112,6 +114,13 @@ class Case:
         path = os.path.join(self.folder, "state")
         self.run(*calls, more=["--save-state", path])
         return os.path.getsize(path)
+
+    def scratch(self, entry):
+        """The bytes that a call needs beside its state, as a formula in the sizes of its inputs."""
+        constants = [x for n, v in self.changed.items() for x in ("-D", f"{n}={written(v)}")]
+        p = subprocess.run([self.runner.seqm, "check", self.runner.model, *constants], capture_output=True, text=True)
+        lines = p.stdout.partition("scratch memory")[2].splitlines()
+        return next((x.split(": ", 1)[1] for x in lines if x.startswith(f"  {entry}: ")), p.stderr)
 
     # ---- results
     def label(self, text):

@@ -1,6 +1,7 @@
 """Titans: memories that learn while reading. The memory here is the chunk's closed form (equation 5),
 its gradient a complex step, attention is over all rows with a mask, streams are convolved as a whole."""
 import os
+import re
 
 from common import *
 
@@ -241,6 +242,11 @@ def state_size(t, kind):
     t.check(f"{kind} state is flat", sizes[0] == sizes[1], f"{sizes}")
 
 
+def work_space(t, kind):
+    """Linear in the length: attention sees a window, never all pairs."""
+    t.check(f"{kind} takes linear room", re.fullmatch(r"\d+ \* N \+ \d+", t.scratch(kind)), t.scratch(kind))
+
+
 def check(t):
     learner(t)
     for kind in KINDS:
@@ -248,6 +254,7 @@ def check(t):
     if t.k == 0:
         for kind in KINDS:
             state_size(t, kind)
+            work_space(t, kind)
         t.fails("token outside", t.call("mac", "logits", tokens=np.array([1, 7], np.int32)), says="index out of range")
         t.fails("heads", t.call("lmm", "logits", tokens="1"), says="heads", more=["-D", "heads=5"])
         t.fails("kinds of memory", t.call("lmm", "logits", tokens="1"), says="mem_layers", more=["-D", "mem_layers=3"])
