@@ -143,6 +143,7 @@ def mistakes(t):
     chars, tgt = typed(t, 2, 3), t.ids(c["vocab"], 2)
     t.fails("a character outside", t.call("encode", [], chars=chars + c["nchar"]), says="index out of range")
     t.fails("a word outside", t.call("forward", [], chars=chars, tgt=tgt + c["vocab"]), says="index out of range")
+    t.fails("a step too early", t.call("step", [], tok=0), says="nothing is encoded")
     t.fails("no filter", t.call("reset", []), more=["-D", "widths=2,0"], says="filter")
 
 

@@ -112,6 +112,8 @@ def mistakes(t):
     t.fails("a negative step", t.call("encode", [], x=x), t.call("step", [], prev=-2), says="index out of range")
     t.fails("a start within", t.call("forward", [], x=x, tgt=np.array([-1, 0])), says="index out of range")
     t.fails("a step too early", t.call("step", [], prev=-1), says="nothing is encoded")
+    t.fails("a step after a reset", t.call("encode", [], x=x), t.call("reset", []), t.call("step", [], prev=-1),
+            says="nothing is encoded")
 
 
 def check(t):

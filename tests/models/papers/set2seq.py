@@ -160,6 +160,9 @@ def mistakes(t):
     t.fails("too many", t.call("generate", [], x=x, n=6), says="at most as many")
     t.fails("too many items", t.call("order_loss", [], x=x, items=np.arange(5)), says="at most four")
     t.fails("no such item", t.call("order_loss", [], x=x, items=np.array([5])), says="index out of range")
+    t.fails("a step too early", t.call("step", [], prev=-1), says="nothing is encoded")
+    t.fails("a step after a reset", t.call("encode", [], x=x), t.call("reset", []), t.call("step", [], prev=-1),
+            says="nothing is encoded")
     t.fails("no such position", t.call("forward", [], x=x, tgt=np.array([-1, 2])), says="index out of range")
 
 

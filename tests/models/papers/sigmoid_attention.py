@@ -126,3 +126,5 @@ def sequences(t):
 def check(t):
     operator(t)
     sequences(t)
+    if t.k == 0:
+        t.fails("no such kind", t.call("reset", ""), more=["-D", "kind=2"], says="kind is 0 (sigmoid) or 1")
