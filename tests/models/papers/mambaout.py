@@ -8,6 +8,7 @@ CONFIGS = [
          conv_num=3, conv_den=4, mlp_ratio=2),
     {},
     dict(classes=1, in_ch=1, dim0=2, dim1=1, dim2=1, dim3=1, n1=0, n2=1, kernel=1, ratio_num=1, ratio_den=1, mlp_ratio=1),
+    dict(dim0=8, dim1=8, dim2=8, dim3=8, conv_num=27, conv_den=10),  # 21 of 21 channels at this width
     dict(kernel=5, ratio_num=1, ratio_den=1, n2=1, mlp_ratio=1, eps=1e-3),
 ]
 
@@ -92,6 +93,8 @@ def images(t):
         t.near(f"forward {h} {w}", got[1]["logits"], head(y.mean((0, 1)), t.w, t.c))
         t.near(f"forward is the head of the features {h} {w}", got[1]["logits"],
                head(got[0]["y"].astype(float).mean((0, 1)), t.w, t.c))
+    t.fails("more channels to convolve than there are", t.call("forward", "", image=t.normal(t.c["in_ch"], 4, 4)),
+            says="more channels are convolved", more=["-D", "conv_num=3", "-D", "conv_den=1", "-D", "ratio_num=5", "-D", "ratio_den=2"])
     t.fails("another number of channels", t.call("forward", "", image=t.normal(t.c["in_ch"] + 1, 4, 4)), says="axis 0 must be")
 
 
