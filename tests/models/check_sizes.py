@@ -402,7 +402,7 @@ def limits_of_decoder(model, folder):
     none = seqm.run([("forward", dict(ids=ids[:0]), ["logits"])])[0]["logits"]
     check(f"{model}: forward of nothing", none.shape == (0, c["vocab"]), str(none.shape))
     fails(f"{model}: generate from nothing", seqm,
-          [("generate", dict(prompt=ids[:0], max_new=i32(3)), [])], [])
+          [("generate", dict(prompt=ids[:0], max_new=i32(3)), [])], ["no tokens"])
     fails(f"{model}: generate a negative number", seqm,
           [("generate", dict(prompt=ids[:2], max_new=i32(-1)), [])], ["negative"])
     one = seqm.run([("loss", dict(ids=ids[:1]), ["loss"])])[0]["loss"]
