@@ -3,6 +3,12 @@
 #include "ir/ir.h"
 #include "runtime/abi.h"
 
+// Where kernels run; the entry around them is code of the host in each case.
+typedef enum sq_device_kind {
+  SQ_DEVICE_HOST,     // on the host, as compiled code
+  SQ_DEVICE_CUDA_EMU, // CUDA C, compiled for the host, under an emulation of CUDA's threads
+  SQ_DEVICE_CUDA,     // CUDA C, on a graphics processor
+} sq_device_kind;
 typedef struct sq_target {
   const char *triple;   // "x86_64-linux-gnu", "aarch64-linux-gnu"
   const char *cpu;      // LLVM's name: "native" is resolved to the host's
@@ -10,6 +16,7 @@ typedef struct sq_target {
   uint32_t vector_bytes, vector_registers;
   bool fma, fp16, bf16;
   uint32_t l1_bytes, l2_bytes;
+  sq_device_kind device; // as sq_target_find leaves it: SQ_DEVICE_HOST
 } sq_target;
 // name: native | x86-64-v2 | x86-64-v3 | x86-64-v4 | aarch64. SQ_EUSAGE for another.
 sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char **message);
@@ -33,6 +40,9 @@ sq_status sq_codegen_object(sq_graph *g, const sq_target *t, const char *path,
                             const char **message);
 // Text of the module ("llvm") or its assembly ("asm"), of one entry or all (NULL).
 sq_status sq_codegen_text(sq_graph *g, const sq_target *t, const char *entry, bool assembly,
+                          sq_text *out, const char **message);
+// The kernels of one entry, or all (NULL), in CUDA C; `words`: with all that they need, as NVRTC takes it.
+sq_status sq_codegen_cuda(sq_graph *g, const sq_target *t, const char *entry, bool words,
                           sq_text *out, const char **message);
 // Links an object and the runtime's static library into a self-contained shared object, which exports
 // `seqm_model` and the functions of seqm.h. Uses the system's C compiler driver, else LLVM's linker;

@@ -42,7 +42,7 @@ typedef struct sq_abi_site {
 typedef struct sq_abi_require {
   sq_abi_expr a, b;
   uint32_t equal; // 1: a == b, 0: a <= b
-  uint32_t site; // UINT32_MAX: a size's own lower bound, not written in the source
+  uint32_t site;  // UINT32_MAX: a size's own lower bound, not written in the source
 } sq_abi_require;
 
 // One instance of a growing or fixed state, as compiled code sees it.
@@ -51,19 +51,20 @@ typedef struct sq_abi_cell {
 } sq_abi_cell;
 
 typedef struct sq_call sq_call;
+typedef struct sq_device sq_device;
 typedef void (*sq_task)(void *closure, int64_t task, int64_t worker);
 
 // What a compiled entry is called with. Compiled code reads it by these offsets; append only.
 struct sq_call {
-  int64_t *sym;          // values of symbols by number ([0]: workers); live symbols are written here
-  void *const *in;       // data of the inputs, dense row-major
+  int64_t *sym;    // values of symbols by number ([0]: workers); live symbols are written here
+  void *const *in; // data of the inputs, dense row-major
   // Buffers for the outputs, storage size (live extents at their limit). One whose shape mentions the
   // extent of a growing state follows it: `reserve`, `reset`, `resize` may change out[k].
   void *const *out;
-  char *arena;           // entry->arena bytes, 64-byte aligned
-  void *const *param;    // data by row: model->param[p].row + instance
-  sq_abi_cell *cell;     // by row: model->state[s].row + instance
-  void *pool;            // first argument of `parallel`
+  char *arena;        // entry->arena bytes, 64-byte aligned
+  void *const *param; // data by row: model->param[p].row + instance
+  sq_abi_cell *cell;  // by row: model->state[s].row + instance
+  void *pool;         // first argument of `parallel`
   // Runs fn(closure, t, worker) for t = 0 .. n_tasks-1 in any order, 0 <= worker < sym[0]; returns
   // when all are done. Task boundaries never depend on the number of workers.
   void (*parallel)(void *pool, int64_t n_tasks, sq_task fn, void *closure);
@@ -77,7 +78,7 @@ struct sq_call {
   // `error_value` is the offending index or value of some failure at that site.
   uint64_t error;
   int64_t error_value;
-  void *const *packed;   // packed weights by number, made at load
+  void *const *packed; // packed weights by number, made at load
   // Whole write of a growing state: sets the extent of `state` to n (may move), content undefined.
   int32_t (*resize)(sq_call *c, uint32_t state, int64_t n);
   // The runtime sets error_value to INT64_MIN (no value to show) and error_limit to -1 (none); a
@@ -86,6 +87,32 @@ struct sq_call {
   // When not NULL: called before each kernel with what it computes ("generic y, gpt2.seqm:21"), for
   // traces. The text belongs to the code.
   void (*mark)(sq_call *c, const char *label);
+  // When not NULL: arena, inputs, outputs, parameters and states are memory of this device, and
+  // compiled code touches them by its functions alone.
+  const sq_device *device;
+  void *kernels;       // the device's own: the kernels of this entry
+  const char *trouble; // what a function of the device that failed says, NULL: nothing
+};
+
+// An argument of a kernel: a number (bytes -1), or an address of the device and how many bytes from
+// there the kernel may touch.
+typedef struct sq_device_arg {
+  int64_t value, bytes;
+} sq_device_arg;
+// Functions return 0, or nonzero with c->trouble set (`test`: when the error word is set). They take
+// effect in the order of the calls; those that give something to the host wait for it.
+struct sq_device {
+  const char *name;
+  int32_t (*begin)(sq_call *c); // a call begins: nothing has failed
+  // Runs kernel number `kernel` of the entry in `blocks` blocks (0: nothing happens).
+  int32_t (*launch)(sq_call *c, uint32_t kernel, int64_t blocks, const sq_device_arg *arg,
+                    uint32_t n_arg);
+  int32_t (*read)(sq_call *c, void *to, const void *from, int64_t bytes);  // device -> host
+  int32_t (*write)(sq_call *c, void *to, const void *from, int64_t bytes); // host -> device
+  int32_t (*copy)(sq_call *c, void *to, const void *from, int64_t bytes);  // they may overlap
+  int32_t (*clear)(sq_call *c, void *to, int64_t bytes);                   // to zero
+  // Brings what kernels have failed with into the error word.
+  int32_t (*test)(sq_call *c);
 };
 
 // Returns 0, or nonzero when c->error is set or a hook failed.
@@ -98,11 +125,11 @@ typedef struct sq_abi_entry {
   const sq_abi_tensor *out;
   uint32_t n_require;
   const sq_abi_require *require;
-  sq_abi_expr arena; // bytes
+  sq_abi_expr arena;         // bytes
   uint32_t n_param, n_state; // what it reads or writes, itself and through calls
   const uint32_t *param;
   const uint32_t *state;
-  uint32_t writes; // 1: has effects on state or parameters
+  uint32_t writes;    // 1: has effects on state or parameters
   sq_entry_code code; // NULL in a JIT model until first called: see sq_abi_hooks
 } sq_abi_entry;
 
@@ -120,7 +147,7 @@ typedef struct sq_abi_param {
 typedef struct sq_abi_state {
   const char *name;
   uint32_t dtype, rank;
-  const int64_t *dim;  // a growing axis has -1
+  const int64_t *dim; // a growing axis has -1
   uint32_t count;
   const char *const *names; // [count]
   uint32_t row;
@@ -145,9 +172,9 @@ typedef struct sq_abi_model {
   const sq_abi_param *param;
   const sq_abi_state *state;
   const sq_abi_site *site;
-  const char *config;  // "d=384 heads=12 ...", for messages
-  const char *cpu;     // what the code needs, "x86-64-v3", for a clear error on a lesser machine
-  uint32_t n_feature;  // required CPU features, as in /proc/cpuinfo flags
+  const char *config; // "d=384 heads=12 ...", for messages
+  const char *cpu;    // what the code needs, "x86-64-v3", for a clear error on a lesser machine
+  uint32_t n_feature; // required CPU features, as in /proc/cpuinfo flags
   const char *const *feature;
 } sq_abi_model;
 
@@ -157,4 +184,8 @@ typedef struct sq_abi_hooks {
   void *user;
   sq_entry_code (*compile)(void *user, int is_init, uint32_t k, const char **message);
   void (*release)(void *user); // with the model
+  // A model whose kernels run on a device: what its calls get as `device`, and, once the entry is
+  // compiled, as `kernels`. NULL: none.
+  const sq_device *device;
+  void *(*kernels)(void *user, int is_init, uint32_t k);
 } sq_abi_hooks;

@@ -110,7 +110,9 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
                         .resize = sq_rt_resize,
                         .reset = sq_rt_reset,
                         .error_value = INT64_MIN,
-                        .error_limit = -1},
+                        .error_limit = -1,
+                        .device = m->hooks.device,
+                        .kernels = e->kernels},
                   .m = m,
                   .e = e,
                   .arena = arena};
@@ -119,6 +121,9 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
   int32_t failed = e->code(&r.c);
   if (m->trace) m->trace(m->trace_user, NULL, false);
   if (r.hook_status) return r.hook_status;
+  if (r.c.trouble)
+    return sq_rt_fail(m->ctx, SQ_EWORLD, "%s: %s: %s", e->abi->name,
+                      r.c.device ? r.c.device->name : "the device", r.c.trouble);
   if (r.c.error) return fail_site(&r);
   return failed ? sq_rt_fail(m->ctx, SQ_EMODEL, "%s: failed", e->abi->name) : SQ_OK;
 }

@@ -321,6 +321,8 @@ int sq_rt_prepare_code(seqm_model *m, seqm_entry *e) {
   if (e->code) return SQ_OK;
   const char *why = NULL;
   if (m->hooks.compile) e->code = m->hooks.compile(m->hooks.user, e->is_init, e->number, &why);
+  if (e->code && m->hooks.kernels)
+    e->kernels = m->hooks.kernels(m->hooks.user, e->is_init, e->number);
   if (e->code) return SQ_OK;
   return sq_rt_fail(m->ctx, SQ_EWORLD, "%s: cannot be compiled: %s", e->abi->name,
                     why ? why : "it has no code");

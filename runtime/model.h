@@ -18,6 +18,7 @@ struct seqm_entry {
   bool bound;     // its parameters are there
   bool out_grows; // an output's shape mentions a growing extent
   sq_entry_code code;
+  void *kernels; // of a device
 };
 
 typedef enum sq_state_phase {

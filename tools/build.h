@@ -10,6 +10,7 @@ typedef struct sq_build {
   sq_front_options front;
   sq_pass_options pass;
   const char *cpu;       // NULL: native
+  sq_device_kind device; // where kernels run
   const char *cache_dir; // "": none; NULL: the user's cache folder
 } sq_build;
 

@@ -18,7 +18,7 @@ const sq_command sq_commands[] = {
      "what scans and contractions there are, what was fused and rewritten, and what was not and "
      "why",
      SQ_CMD_EXPLAIN, sq_cmd_explain},
-    {"dump", "dump MODEL.seqm [--after PASS | --stage ast|ir|sched|llvm|asm] [--entry E]",
+    {"dump", "dump MODEL.seqm [--after PASS | --stage ast|ir|sched|llvm|asm|cuda] [--entry E]",
      "print an intermediate form", SQ_CMD_DUMP, sq_cmd_dump},
     {"opt", "opt FILE.sir --passes a,b,c [options]", "run passes on textual IR", SQ_CMD_OPT,
      sq_cmd_opt},

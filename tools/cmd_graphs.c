@@ -60,11 +60,16 @@ sq_status sq_cmd_explain(sq_cli *cli) {
   return SQ_OK;
 }
 
-static sq_status dump_code(sq_cli *cli, sq_graph *g, const sq_build *b, bool assembly, sq_text *t) {
+typedef enum code_form { LLVM_TEXT, ASSEMBLY, CUDA_C } code_form;
+static sq_status dump_code(sq_cli *cli, sq_graph *g, const sq_build *b, code_form form,
+                           sq_text *t) {
   const char *message = "";
   sq_target target;
   sq_status s = sq_build_plan(g, b, &target, &message);
-  if (!s) s = sq_codegen_text(g, &target, cli->entry, assembly, t, &message);
+  if (!s && form == CUDA_C)
+    s = sq_codegen_cuda(g, &target, cli->entry, false, t, &message);
+  else if (!s)
+    s = sq_codegen_text(g, &target, cli->entry, form == ASSEMBLY, t, &message);
   return s ? sq_print_failure(s, message) : SQ_OK;
 }
 
@@ -107,7 +112,6 @@ sq_status sq_cmd_dump(sq_cli *cli) {
   if (stage < 0)
     return sq_complain(SQ_EUSAGE, "--stage takes ast, ir, sched, llvm, asm or cuda, not `%s`",
                        cli->stage);
-  if (stage == 5) return sq_complain(SQ_EWORLD, "the target cuda is not built yet");
   sq_text t = {.arena = &cli->ctx->arena};
   sq_text_put(&t, "", 0);
   if (stage == 0) {
@@ -131,7 +135,7 @@ sq_status sq_cmd_dump(sq_cli *cli) {
     if (s) return sq_print_failure(s, message);
   }
   if (stage >= 3)
-    SQ_TRY(dump_code(cli, g, &b, stage == 4, &t));
+    SQ_TRY(dump_code(cli, g, &b, (code_form)(stage - 3), &t));
   else
     print_graph(cli, g, &t);
   fputs(t.v, stdout);

@@ -23,6 +23,11 @@ static sq_entry_code compile(void *user, int is_init, uint32_t k, const char **m
   return code;
 }
 
+static void *kernels(void *user, int is_init, uint32_t k) {
+  holder *h = user;
+  return h->inner.kernels(h->inner.user, is_init, k);
+}
+
 static void release(void *user) {
   holder *h = user;
   sq_jit_free(h->jit);
@@ -39,6 +44,8 @@ sq_status sq_jit_model(sq_ctx *ctx, bool own_ctx, seqm_context *rt, sq_graph *pl
   SQ_TRY(sq_jit_new(planned, target, cache_dir, &h->jit, message));
   h->inner = sq_jit_hooks(h->jit);
   sq_abi_hooks hooks = {.user = h, .compile = compile, .release = release};
+  hooks.device = h->inner.device;
+  if (h->inner.kernels) hooks.kernels = kernels;
   sq_status s = (sq_status)seqm_model_jit(rt, desc, &hooks, m);
   if (s) sq_jit_free(h->jit);
   return s;

@@ -37,11 +37,12 @@ sq_status sq_print_failure(sq_status s, const char *message) {
 }
 
 static sq_status target_built(const sq_cli *cli) {
-  static const char *const later[] = {"cuda", "cuda-emu"};
-  for (int k = 0; cli->target && k < 2; k++)
-    if (!strcmp(cli->target, later[k]))
-      return sq_complain(SQ_EWORLD, "the target %s is not built yet", later[k]);
-  if (cli->target && strcmp(cli->target, "cpu") && strcmp(cli->target, "interp"))
+  static const char *const known[] = {"cpu", "interp", "cuda-emu", "cuda"};
+  bool found = !cli->target;
+  for (int k = 0; cli->target && k < 4; k++) found |= !strcmp(cli->target, known[k]);
+  if (cli->target && !strcmp(cli->target, "cuda"))
+    return sq_complain(SQ_EWORLD, "the target cuda is not built yet");
+  if (!found)
     return sq_complain(SQ_EUSAGE, "--target takes cpu, interp, cuda or cuda-emu, not `%s`",
                        cli->target);
   if (cli->quantize) return sq_complain(SQ_EWORLD, "--quantize is not built yet");
@@ -53,6 +54,7 @@ static sq_status target_built(const sq_cli *cli) {
 sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
   *b = (sq_build){.cpu = cli->target_cpu, .cache_dir = cli->no_cache ? "" : NULL};
   SQ_TRY(target_built(cli));
+  if (cli->target && !strcmp(cli->target, "cuda-emu")) b->device = SQ_DEVICE_CUDA_EMU;
   if (sq_build_float(cli->float_name, &b->front.float_type))
     return sq_complain(SQ_EUSAGE, "--float takes f32, bf16 or f64, not `%s`", cli->float_name);
   if (cli->dump_dir && mkdir(cli->dump_dir, 0777) && errno != EEXIST)

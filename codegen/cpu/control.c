@@ -7,21 +7,28 @@
 //     body  -> carried                       body; carried moved; turn++; again
 //
 // The error word is tested at every loop's head and before every write that outlives the call, so a
-// failing call stops early and never turns forever on garbage.
+// failing call stops early and never turns forever on garbage. On a device kernels have an error word
+// of their own: those that write look at it themselves, the host where it reads a condition.
 #include "codegen/cpu/driver.h"
 #include <stddef.h>
 
 // ---- errors ------------------------------------------------------------------------------------
-// Goes on in a new block where `ok` holds, leaves the entry otherwise.
-static void go_on_if(sq_cg *cg, LLVMValueRef ok) {
+void sq_control_go_on_if(sq_cg *cg, LLVMValueRef ok) {
   LLVMBasicBlockRef next = sq_cg_block(cg, "go");
   LLVMBuildCondBr(cg->builder, ok, next, sq_cg_driver(cg)->stop);
   LLVMPositionBuilderAtEnd(cg->builder, next);
 }
 
-void sq_control_test(sq_cg *cg) {
+static void test_word(sq_cg *cg) {
   LLVMValueRef error = sq_cg_field(cg, offsetof(sq_call, error), sq_cg_type_i64(cg), "error");
-  go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, error, sq_cg_i64(cg, 0), ""));
+  sq_control_go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, error, sq_cg_i64(cg, 0), ""));
+}
+
+void sq_control_test(sq_cg *cg) {
+  if (sq_cg_on_device(cg))
+    sq_cg_device_call(cg, offsetof(sq_device, test), NULL, 0);
+  else
+    test_word(cg);
 }
 
 // Where `wins` holds, the word of the call at `offset` becomes `v`.
@@ -82,7 +89,7 @@ static void call_hook(sq_cg *cg, size_t hook, LLVMValueRef state, LLVMValueRef n
   LLVMTypeRef type = LLVMFunctionType(i32, types, count, 0);
   LLVMValueRef status =
       LLVMBuildCall2(cg->builder, type, sq_cg_field(cg, hook, ptr, "hook"), args, count, "");
-  go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, status, sq_cg_i32(cg, 0), ""));
+  sq_control_go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, status, sq_cg_i32(cg, 0), ""));
 }
 
 static void emit_reserve(sq_cg *cg, sq_node *n) {
@@ -102,12 +109,13 @@ static void emit_reset(sq_cg *cg, sq_node *n) {
 static void emit_write(sq_cg *cg, sq_node *n) {
   sq_driver *dr = sq_cg_driver(cg);
   if (sq_write_is_done(cg->graph, n)) return;
-  sq_control_test(cg);
+  test_word(cg);
   const sq_state *s = n->op == SQ_OP_STATE_WRITE ? &cg->graph->state.v[n->ref] : NULL;
   if (!s || !s->grow.i || n->g->pos) {
     sq_kernel_emit(cg, n);
     return;
   }
+  if (sq_cg_on_device(cg)) sq_control_test(cg);
   LLVMValueRef before = sq_cg_dim(cg, sq_dim_sym(cg->graph->dims, s->grow));
   LLVMValueRef rows = sq_cg_dim(cg, n->g->axis[s->grow_axis].extent);
   call_hook(cg, offsetof(sq_call, resize), sq_cg_i32(cg, (int32_t)n->ref), rows);
@@ -158,8 +166,9 @@ static void emit_repeat(sq_cg *cg, sq_node *n) {
   move_all(cg, carried, n->in + 2, count);
   LLVMValueRef lo = sq_cg_integer(cg, n->in[0]), hi = sq_cg_integer(cg, n->in[1]);
   loop l = loop_open(cg, lo, hi, "repeat");
-  sq_control_test(cg);
+  test_word(cg);
   sq_cg_set_integer(cg, body->args.v[0], l.index);
+  sq_cg_know(cg, body->args.v[0], l.index);
   sq_control_block(cg, body);
   move_all(cg, carried, sq_block_end(body)->in, count);
   loop_close(cg, &l);
@@ -173,7 +182,7 @@ static void emit_while(sq_cg *cg, sq_node *n) {
   move_all(cg, cond->args.v, n->in, count);
   LLVMValueRef limit = n->extent.i ? sq_cg_dim(cg, n->extent) : sq_cg_i64(cg, INT64_MAX);
   loop l = loop_open(cg, sq_cg_i64(cg, 0), limit, "while");
-  sq_control_test(cg);
+  test_word(cg);
   sq_control_block(cg, cond);
   sq_control_test(cg);
   LLVMBasicBlockRef inside = sq_cg_block(cg, "holds");
@@ -214,10 +223,11 @@ static void emit_scan(sq_cg *cg, sq_node *n) {
   move_all(cg, carried, n->in, count);
   LLVMValueRef extent = sq_cg_dim(cg, n->extent);
   loop l = loop_open(cg, sq_cg_i64(cg, 0), extent, "scan");
-  sq_control_test(cg);
+  test_word(cg);
   LLVMValueRef t = l.index;
   if (n->flag & 1) t = LLVMBuildSub(b, LLVMBuildSub(b, extent, sq_cg_i64(cg, 1), ""), l.index, "t");
   sq_cg_set_integer(cg, body->args.v[0], t);
+  sq_cg_know(cg, body->args.v[0], t);
   sq_control_block(cg, body);
   sq_value **yields = sq_block_end(body)->in;
   for (uint32_t k = count; k < n->n_out; k++) move_row(cg, n->out[k], t, yields[k]);
@@ -239,7 +249,8 @@ static void emit_map(sq_cg *cg, sq_node *n) {
   }
   // All of them every time: values of the body may lie in the place of one that is no longer used.
   for (uint32_t k = 0; k < n->g->n_par; k++) sq_cg_set_integer(cg, body->args.v[k], l[k].index);
-  sq_control_test(cg);
+  for (uint32_t k = 0; k < n->g->n_par; k++) sq_cg_know(cg, body->args.v[k], l[k].index);
+  test_word(cg);
   sq_control_block(cg, body);
   for (uint32_t k = 0; k < n->n_out; k++) move_row(cg, n->out[k], row, sq_block_end(body)->in[k]);
   for (uint32_t k = n->g->n_par; k-- > 0;) loop_close(cg, &l[k]);

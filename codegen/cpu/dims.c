@@ -7,6 +7,7 @@
 // Expressions of sizes alone are computed once, in the function's first block; those that mention a
 // live symbol or a growing extent are computed where they are asked for.
 #include "codegen/cpu/driver.h"
+#include "codegen/cuda/kernels.h"
 #include <stddef.h>
 
 // ---- questions ---------------------------------------------------------------------------------
@@ -249,25 +250,32 @@ static void gather_need(sq_node *n, void *user) {
 }
 
 static void add_segment(sq_graph *g, sq_layout *l, sq_segment_kind kind, uint32_t index,
-                        sq_dim size) {
+                        sq_dim size, int64_t blocks) {
   sq_dim bytes = align_up(g->dims, size);
   l->seg[l->n++] = (sq_segment){.kind = kind,
                                 .index = index,
                                 .size = bytes,
+                                .stride = bytes,
                                 .per_worker = kind == SQ_SEG_INNER || kind == SQ_SEG_PRIVATE,
                                 .grows = sq_dim_grows(g->dims, bytes)};
+  sq_segment *s = &l->seg[l->n - 1];
+  if (!blocks || !s->per_worker) return;
+  s->per_worker = false; // one for each block that a kernel may have
+  s->size = sq_dim_mul(g->dims, bytes, sq_dim_const(g->dims, blocks));
 }
 
 sq_layout sq_layout_make(sq_graph *g, const sq_target *t, sq_func *f, sq_arena *a) {
   need w = {.g = g, .t = t};
+  int64_t blocks = t->device ? SQ_CUDA_BLOCKS : 0;
   sq_walk(f->body, gather_need, &w);
   uint32_t most = f->slot.n + f->scratch.n + 2;
   sq_layout all = {0, SQ_ARRAY(a, sq_segment, most)}, l = {0, SQ_ARRAY(a, sq_segment, most)};
-  for (uint32_t k = 0; k < f->slot.n; k++) add_segment(g, &all, SQ_SEG_SLOT, k, f->slot.v[k]);
+  for (uint32_t k = 0; k < f->slot.n; k++)
+    add_segment(g, &all, SQ_SEG_SLOT, k, f->slot.v[k], blocks);
   for (uint32_t k = 0; k < f->scratch.n; k++)
-    add_segment(g, &all, SQ_SEG_INNER, k, f->scratch.v[k]);
-  if (w.shared.i) add_segment(g, &all, SQ_SEG_SHARED, 0, w.shared);
-  if (w.private.i) add_segment(g, &all, SQ_SEG_PRIVATE, 0, w.private);
+    add_segment(g, &all, SQ_SEG_INNER, k, f->scratch.v[k], blocks);
+  if (w.shared.i) add_segment(g, &all, SQ_SEG_SHARED, 0, w.shared, blocks);
+  if (w.private.i) add_segment(g, &all, SQ_SEG_PRIVATE, 0, w.private, blocks);
   for (int growing = 0; growing < 2; growing++)
     for (uint32_t k = 0; k < all.n; k++)
       if (all.seg[k].grows == (growing == 1)) l.seg[l.n++] = all.seg[k];

@@ -20,7 +20,8 @@ typedef enum sq_segment_kind {
 typedef struct sq_segment {
   sq_segment_kind kind;
   uint32_t index;
-  sq_dim size; // bytes, a multiple of 64; per worker where per_worker
+  sq_dim size;   // bytes, a multiple of 64; per worker where per_worker
+  sq_dim stride; // bytes from one worker's part to the next one's
   bool per_worker;
   bool grows;
 } sq_segment;
@@ -56,7 +57,8 @@ typedef struct sq_unit {
   LLVMMemoryBufferRef buffer;         // the object, or the assembly
   LLVMMemoryBufferRef part[SQ_PARTS]; // objects of sq_parts_compile
   uint32_t n_part;
-  const char *message; // why the work failed, in the graph's arena
+  const char *message;  // why the work failed, in the graph's arena
+  struct sq_cuda *cuda; // of a device: the kernels' text so far
 } sq_unit;
 typedef sq_status (*sq_unit_work)(sq_unit *u, void *arg);
 // rethrow: a failed allocation goes on to the context's guard; otherwise it is SQ_EWORLD and
@@ -101,6 +103,9 @@ typedef struct sq_driver {
   LLVMValueRef *local;        // by value id: memory of a scalar without a store
   SQ_VEC(LLVMValueRef) fixed; // by dim id: values known since the start
   const uint32_t *param_row, *state_row;
+  LLVMValueRef *known; // by value id, on a device: what the host knows of an integer
+  LLVMValueRef word,
+      args;      // on a device: memory of the host for a scalar, for the arguments of a launch
   sq_sym frozen; // a growing extent that stands for `frozen_value` while its state is rewritten
   LLVMValueRef frozen_value;
 } sq_driver;
@@ -131,11 +136,27 @@ bool sq_cg_same_place(const sq_value *to, const sq_value *from);
 // Copies the storage of `from` to the memory of `to`, or to `at` when that is not NULL.
 void sq_cg_move(sq_cg *cg, const sq_value *to, LLVMValueRef at, const sq_value *from);
 
+// ---- kernels on a device (device.c) ------------------------------------------------------------
+// The entry is code of the host; what it wants of values that lie on the device goes through these.
+bool sq_cg_on_device(const sq_cg *cg);
+// Calls c->device->HOOK(c, arg...), HOOK at byte `hook` of sq_device; leaves the entry when it fails.
+void sq_cg_device_call(sq_cg *cg, size_t hook, LLVMValueRef *arg, unsigned n);
+// A copy in the host's memory of the scalar at `from`; a word of it for a value to be written.
+LLVMValueRef sq_cg_fetch(sq_cg *cg, LLVMValueRef from, int64_t bytes);
+LLVMValueRef sq_cg_word(sq_cg *cg);
+void sq_cg_device_write(sq_cg *cg, LLVMValueRef to, LLVMValueRef from, int64_t bytes);
+void sq_cg_device_copy(sq_cg *cg, LLVMValueRef to, LLVMValueRef from, LLVMValueRef bytes);
+void sq_cg_device_clear(sq_cg *cg, LLVMValueRef to, LLVMValueRef bytes);
+// v, the index of a loop, has the value i (i64) while the loop's body runs.
+void sq_cg_know(sq_cg *cg, const sq_value *v, LLVMValueRef i);
+
 // ---- operations (control.c) --------------------------------------------------------------------
 // All nodes of a block but its yield.
 void sq_control_block(sq_cg *cg, sq_block *b);
 // Leaves the entry when the error word is set.
 void sq_control_test(sq_cg *cg);
+// Goes on in a new block where `ok` holds, leaves the entry otherwise.
+void sq_control_go_on_if(sq_cg *cg, LLVMValueRef ok);
 
 // ---- targets (target.c) ------------------------------------------------------------------------
 void sq_target_init(void); // LLVM's targets, once a process

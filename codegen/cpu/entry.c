@@ -46,10 +46,18 @@ static LLVMTypeRef integer_type(sq_cg *cg, sq_dtype t) {
   return LLVMIntTypeInContext(cg->ctx, (unsigned)sq_dtype_table[t].bytes * 8);
 }
 
+// The scalar where the host can read it.
+static LLVMValueRef scalar_at(sq_cg *cg, const sq_value *v) {
+  LLVMValueRef at = sq_cg_pointer(cg, v);
+  return sq_cg_on_device(cg) ? sq_cg_fetch(cg, at, sq_dtype_table[v->type.dtype].bytes) : at;
+}
+
 LLVMValueRef sq_cg_integer(sq_cg *cg, const sq_value *v) {
   sq_dtype t = v->type.dtype;
   SQ_ASSERT(!sq_is_float(t), "an integer scalar was expected");
-  LLVMValueRef x = LLVMBuildLoad2(cg->builder, integer_type(cg, t), sq_cg_pointer(cg, v), "");
+  if (sq_cg_driver(cg)->known && sq_cg_driver(cg)->known[v->id])
+    return sq_cg_driver(cg)->known[v->id];
+  LLVMValueRef x = LLVMBuildLoad2(cg->builder, integer_type(cg, t), scalar_at(cg, v), "");
   if (sq_dtype_table[t].bytes == 8) return x;
   return sq_dtype_table[t].cls == 'I' ? LLVMBuildSExt(cg->builder, x, sq_cg_type_i64(cg), "")
                                       : LLVMBuildZExt(cg->builder, x, sq_cg_type_i64(cg), "");
@@ -57,14 +65,20 @@ LLVMValueRef sq_cg_integer(sq_cg *cg, const sq_value *v) {
 
 LLVMValueRef sq_cg_bool(sq_cg *cg, const sq_value *v) {
   LLVMTypeRef type = integer_type(cg, v->type.dtype);
-  LLVMValueRef x = LLVMBuildLoad2(cg->builder, type, sq_cg_pointer(cg, v), "");
+  LLVMValueRef x = LLVMBuildLoad2(cg->builder, type, scalar_at(cg, v), "");
   return LLVMBuildICmp(cg->builder, LLVMIntNE, x, LLVMConstNull(type), "");
 }
 
 void sq_cg_set_integer(sq_cg *cg, const sq_value *v, LLVMValueRef i) {
   LLVMTypeRef type = integer_type(cg, v->type.dtype);
-  if (sq_dtype_table[v->type.dtype].bytes < 8) i = LLVMBuildTrunc(cg->builder, i, type, "");
-  LLVMBuildStore(cg->builder, i, sq_cg_pointer(cg, v));
+  int bytes = sq_dtype_table[v->type.dtype].bytes;
+  if (bytes < 8) i = LLVMBuildTrunc(cg->builder, i, type, "");
+  if (!sq_cg_on_device(cg)) {
+    LLVMBuildStore(cg->builder, i, sq_cg_pointer(cg, v));
+    return;
+  }
+  LLVMBuildStore(cg->builder, i, sq_cg_word(cg));
+  sq_cg_device_write(cg, sq_cg_pointer(cg, v), sq_cg_word(cg), bytes);
 }
 
 // ---- places ------------------------------------------------------------------------------------
@@ -93,7 +107,7 @@ static LLVMValueRef segment_at(sq_cg *cg, uint32_t k) {
 LLVMValueRef sq_cg_inner(sq_cg *cg, uint32_t k, LLVMValueRef *stride) {
   sq_driver *dr = sq_cg_driver(cg);
   uint32_t s = sq_layout_find(&dr->layout, SQ_SEG_INNER, k);
-  *stride = sq_cg_dim(cg, dr->layout.seg[s].size);
+  *stride = sq_cg_dim(cg, dr->layout.seg[s].stride);
   return segment_at(cg, s);
 }
 LLVMValueRef sq_cg_shared(sq_cg *cg) {
@@ -102,7 +116,7 @@ LLVMValueRef sq_cg_shared(sq_cg *cg) {
 LLVMValueRef sq_cg_private(sq_cg *cg, LLVMValueRef *stride) {
   sq_driver *dr = sq_cg_driver(cg);
   uint32_t s = sq_layout_find(&dr->layout, SQ_SEG_PRIVATE, 0);
-  *stride = sq_cg_dim(cg, dr->layout.seg[s].size);
+  *stride = sq_cg_dim(cg, dr->layout.seg[s].stride);
   return segment_at(cg, s);
 }
 
@@ -207,6 +221,10 @@ void sq_cg_move(sq_cg *cg, const sq_value *to, LLVMValueRef at, const sq_value *
   if (!at && sq_cg_same_place(to, from)) return;
   LLVMValueRef source = sq_cg_pointer(cg, from);
   if (!at) at = sq_cg_pointer(cg, to);
+  if (sq_cg_on_device(cg)) {
+    sq_cg_device_copy(cg, at, source, sq_cg_bytes(cg, from));
+    return;
+  }
   if (from->type.rank == 0) {
     LLVMTypeRef type = integer_type(cg, from->type.dtype);
     LLVMBuildStore(cg->builder, LLVMBuildLoad2(cg->builder, type, source, ""), at);
@@ -253,7 +271,10 @@ static void clear_outputs(sq_cg *cg, sq_func *f) {
       live = live || !sq_dim_same(v->type.dim[j], sq_dim_storage(cg->graph->dims, v->type.dim[j]));
     if (!live) continue;
     LLVMValueRef out = table_row(cg, offsetof(sq_call, out), sizeof(void *), sq_cg_i64(cg, k));
-    LLVMBuildMemSet(cg->builder, out, zero, sq_cg_bytes(cg, v), 1);
+    if (sq_cg_on_device(cg))
+      sq_cg_device_clear(cg, out, sq_cg_bytes(cg, v));
+    else
+      LLVMBuildMemSet(cg->builder, out, zero, sq_cg_bytes(cg, v), 1);
   }
 }
 
@@ -266,6 +287,7 @@ static void emit_end(sq_cg *cg, sq_func *f) {
     LLVMValueRef out = table_row(cg, offsetof(sq_call, out), sizeof(void *), sq_cg_i64(cg, k));
     sq_cg_move(cg, v, out, v);
   }
+  if (sq_cg_on_device(cg)) sq_control_test(cg);
   LLVMValueRef error = sq_cg_field(cg, offsetof(sq_call, error), i64, "error");
   LLVMValueRef failed = LLVMBuildICmp(cg->builder, LLVMIntNE, error, LLVMConstNull(i64), "failed");
   LLVMBuildRet(cg->builder,
@@ -288,9 +310,11 @@ LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool exte
               .ctx = u->ctx,
               .module = u->module,
               .builder = u->builder,
-              .driver = &dr};
+              .driver = &dr,
+              .kernels = u->cuda};
   dr.layout = sq_layout_make(g, u->target, f, cg.scratch);
   dr.local = SQ_ARRAY(cg.scratch, LLVMValueRef, g->n_values + 1);
+  if (sq_cg_on_device(&cg)) dr.known = SQ_ARRAY(cg.scratch, LLVMValueRef, g->n_values + 1);
   dr.param_row = sq_rows_param(g, cg.scratch);
   dr.state_row = sq_rows_state(g, cg.scratch);
 
@@ -308,6 +332,7 @@ LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool exte
   LLVMBuildRet(cg.builder, sq_cg_i32(&cg, 1));
   LLVMPositionBuilderAtEnd(cg.builder, body);
   emit_start(&cg, f);
+  if (sq_cg_on_device(&cg)) sq_cg_device_call(&cg, offsetof(sq_device, begin), NULL, 0);
   clear_outputs(&cg, f);
   sq_control_block(&cg, f->body);
   emit_end(&cg, f);

@@ -5,6 +5,7 @@
 //   inner
 //            values in the worker's scratch, those of a single element in registers
 #include "codegen/cpu/kernel.h"
+#include "codegen/cuda/kernels.h"
 
 enum { STRETCH = 16 }; // elements of an axis that lanes cross: a cache line of f32
 
@@ -212,6 +213,7 @@ bool sq_kernel_is(const sq_node *n) {
   }
 }
 sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node *n) {
+  if (t->device) return sq_cuda_need(g, n);
   switch ((int)n->op) {
   case SQ_OP_GENERIC:
     if (n->g->keyed) return sq_kernel_keyed_need(g, n);
@@ -224,6 +226,10 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
   }
 }
 void sq_kernel_emit(sq_cg *cg, sq_node *n) {
+  if (cg->target->device) {
+    sq_cuda_kernel(cg, n);
+    return;
+  }
   switch ((int)n->op) {
   case SQ_OP_GENERIC:
     sq_kernel_generic(cg, n);

@@ -319,7 +319,7 @@ Test(runtime, code_is_made_when_first_called) {
   d.entry = entry;
   d.init = init;
   fake_jit jit = {0};
-  sq_abi_hooks hooks = {&jit, fake_compile, fake_release};
+  sq_abi_hooks hooks = {.user = &jit, .compile = fake_compile, .release = fake_release};
   seqm_model *m;
   cr_assert_eq(seqm_model_jit(ctx, &d, &hooks, &m), 0);
   cr_assert_eq(jit.compiled, 0);

@@ -1,0 +1,114 @@
+// The words of kernels for the emulation: each access of memory is tested, threads meet in the
+// emulator.
+#define SQ_FN static inline
+#define SQ_METHOD inline
+#define SQ_CTX sq_emu_thread *sq_me,
+#define SQ_CTX_ALONE sq_emu_thread *sq_me
+#define SQ_ME sq_me,
+#define SQ_ME_ALONE sq_me
+#define SQ_INF __builtin_inf()
+#define SQ_INFF __builtin_inff()
+#define SQ_NAN __builtin_nan("")
+#define SQ_NANF __builtin_nanf("")
+
+template <class T> struct sq_ptr {
+  T *p;
+  sq_i64 bytes;
+};
+struct sq_int {
+  sq_i64 v, unused;
+  operator sq_i64() const { return v; }
+};
+struct sq_err {
+  sq_i64 unused[2];
+};
+
+template <class T> SQ_FN T *sq_at(SQ_CTX const sq_ptr<T> &p, const char *name, sq_i64 i, int kind) {
+  sq_i64 count = p.bytes / (sq_i64)sizeof(T);
+  if ((sq_u64)i >= (sq_u64)count) sq_me->call->outside(sq_me, name, i, count);
+  sq_me->call->touch(sq_me, p.p + i, sizeof(T), kind);
+  return p.p + i;
+}
+#define SQ_LD(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, 0))
+#define SQ_ST(p, i, v) sq_to_memory(*sq_at(sq_me, p, #p, i, 1), v)
+
+template <class T> struct sq_shared_array {
+  T *p;
+  sq_i64 count;
+};
+template <class T>
+SQ_FN T *sq_shared_at(SQ_CTX const sq_shared_array<T> &s, const char *name, sq_i64 i, int kind) {
+  if ((sq_u64)i >= (sq_u64)s.count) sq_me->call->outside(sq_me, name, i, s.count);
+  sq_me->call->touch_shared(sq_me, name, s.p + i, sizeof(T), kind);
+  return s.p + i;
+}
+#define SQ_SHARED(T, name, n)                                                                      \
+  sq_shared_array<T> name = {(T *)sq_me->call->shared(sq_me, #name, (n) * sizeof(T)), n}
+#define SQ_SHARED_OF(T) sq_shared_array<T>
+#define SQ_SLD(s, i) (*sq_shared_at(sq_me, s, #s, i, 0))
+#define SQ_SST(s, i, v) (*sq_shared_at(sq_me, s, #s, i, 1) = (v))
+
+#define SQ_TID ((sq_i64)sq_me->thread)
+#define SQ_THREADS ((sq_i64)sq_me->threads)
+#define SQ_BLOCK sq_me->block
+#define SQ_GRID sq_me->blocks
+#define SQ_SYNC() sq_me->call->sync(sq_me)
+#define SQ_FAIL(err, site, value, limit) sq_me->call->failed(sq_me, site, value, limit)
+#define SQ_FAILED(err) sq_me->call->has_failed(sq_me)
+#define SQ_KERNEL(name, threads)                                                                   \
+  static void name(const name##_args &a, sq_emu_thread *sq_me)
+#define SQ_TABLE_BEGIN                                                                             \
+  extern "C" {                                                                                     \
+  extern const sq_emu_kernel sq_emu_table[] __attribute__((visibility("default")));                                                       \
+  const sq_emu_kernel sq_emu_table[] = {
+#define SQ_TABLE(name, threads, syncs)                                                             \
+  {#name, (void (*)(const void *, sq_emu_thread *))(void *)name, threads, syncs,                   \
+   sizeof(name##_args) / 16},
+#define SQ_TABLE_END                                                                               \
+  { 0, 0, 0, 0, 0 }                                                                                \
+  }                                                                                                \
+  ;                                                                                                \
+  }
+
+template <class A> SQ_FN A sq_shuffle_xor(SQ_CTX const A &mine, int mask) {
+  A other;
+  __builtin_memcpy(&other, sq_me->call->exchange(sq_me, &mine, sizeof mine, mask), sizeof mine);
+  return other;
+}
+
+// ---- bits and functions
+SQ_FN sq_u32 sq_bits(float f) {
+  sq_u32 u;
+  __builtin_memcpy(&u, &f, 4);
+  return u;
+}
+SQ_FN float sq_of_bits(sq_u32 u) {
+  float f;
+  __builtin_memcpy(&f, &u, 4);
+  return f;
+}
+// Half to float: the exponent is moved by a product, which makes subnormals normal too.
+SQ_FN float sq_half_to_float(unsigned short h) {
+  sq_u32 sign = (sq_u32)(h & 0x8000) << 16, m = (sq_u32)(h & 0x7fff) << 13;
+  if ((h & 0x7c00) == 0x7c00) return sq_of_bits(sign | m | 0x7f800000u);
+  return sq_of_bits(sq_bits(sq_of_bits(m) * 0x1p112f) | sign);
+}
+SQ_FN unsigned short sq_float_to_half(float f) {
+  sq_u32 x = sq_bits(f), a = x & 0x7fffffffu, sign = x >> 16 & 0x8000u, h;
+  if (a > 0x7f800000u)
+    h = 0x7e00;
+  else if (a >= 0x477ff000u)
+    h = 0x7c00;
+  else if (a < 0x38800000u)
+    h = sq_bits(sq_of_bits(a) + 0.5f) - 0x3f000000u;
+  else
+    h = (a + 0xfff - 0x38000000u + (a >> 13 & 1)) >> 13;
+  return (unsigned short)(h | sign);
+}
+#define SQ_FMA(a, b, c) __builtin_fma(a, b, c)
+#define SQ_MATH1(name)                                                                             \
+  SQ_FN float sq_c_##name(float a) { return __builtin_##name##f(a); }                              \
+  SQ_FN double sq_c_##name(double a) { return __builtin_##name(a); }
+#define SQ_MATH2(name)                                                                             \
+  SQ_FN float sq_c_##name(float a, float b) { return __builtin_##name##f(a, b); }                  \
+  SQ_FN double sq_c_##name(double a, double b) { return __builtin_##name(a, b); }

@@ -1,0 +1,36 @@
+// What a kernel under emulation sees of the emulator: one sq_emu_thread for each thread of a block.
+// C and C++: the emulator includes it, and its text stands before the kernels.
+#ifndef SQ_EMU_THREAD
+#define SQ_EMU_THREAD
+
+typedef struct sq_emu_thread sq_emu_thread;
+typedef struct sq_emu_calls {
+  // All threads of the block arrive before any goes on.
+  void (*sync)(sq_emu_thread *t);
+  // A look at, or a change of, memory of the device. kind: 0 read, 1 write, 2 atomic.
+  void (*touch)(sq_emu_thread *t, const void *at, int bytes, int kind);
+  void (*outside)(sq_emu_thread *t, const char *name, long long index, long long count);
+  // The block's shared array of this name: made when first asked for.
+  void *(*shared)(sq_emu_thread *t, const char *name, long long bytes);
+  void (*touch_shared)(sq_emu_thread *t, const char *name, const void *at, int bytes, int kind);
+  // Puts `bytes` at `mine` where lane `lane` ^ `mask` of the warp finds them, and returns its.
+  const void *(*exchange)(sq_emu_thread *t, const void *mine, int bytes, int mask);
+  void (*failed)(sq_emu_thread *t, unsigned site, long long value, long long limit);
+  int (*has_failed)(sq_emu_thread *t);
+} sq_emu_calls;
+
+struct sq_emu_thread {
+  const sq_emu_calls *call;
+  int thread, threads; // in the block
+  long long block, blocks;
+};
+
+// A kernel as the compiled object lists it: the last row has no name.
+typedef struct sq_emu_kernel {
+  const char *name;
+  void (*run)(const void *args, sq_emu_thread *t);
+  int threads;
+  int syncs;        // its threads wait for one another
+  long long n_args; // 16-byte rows that it reads
+} sq_emu_kernel;
+#endif

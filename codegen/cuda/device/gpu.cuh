@@ -1,0 +1,81 @@
+// The words of kernels for a graphics processor, compiled by NVRTC without any header of the toolkit.
+#define SQ_FN static __device__ __forceinline__
+#define SQ_METHOD __device__ __forceinline__
+#define SQ_CTX
+#define SQ_CTX_ALONE
+#define SQ_ME
+#define SQ_ME_ALONE
+#define SQ_INF __longlong_as_double(0x7ff0000000000000ll)
+#define SQ_INFF __int_as_float(0x7f800000)
+#define SQ_NAN __longlong_as_double(0x7ff8000000000000ll)
+#define SQ_NANF __int_as_float(0x7fc00000)
+
+template <class T> struct sq_ptr {
+  T *p;
+};
+typedef sq_i64 sq_int;
+// [0]: lowest failing site + 1; [1 + 2 * site], [2 + 2 * site]: a value that failed there, its limit.
+typedef sq_u64 *sq_err;
+
+#define SQ_LD(q, i) sq_from_memory((q).p[i])
+#define SQ_ST(q, i, v) sq_to_memory((q).p[i], v)
+#define SQ_SHARED(T, name, n) __shared__ T name[n]
+#define SQ_SHARED_OF(T) T *
+#define SQ_SLD(s, i) ((s)[i])
+#define SQ_SST(s, i, v) ((s)[i] = (v))
+#define SQ_TID ((sq_i64)threadIdx.x)
+#define SQ_THREADS ((sq_i64)blockDim.x)
+#define SQ_BLOCK ((sq_i64)blockIdx.x)
+#define SQ_GRID ((sq_i64)gridDim.x)
+#define SQ_SYNC() __syncthreads()
+#define SQ_FAIL(err, site, value, limit) sq_fail_at(err, site, value, limit)
+#define SQ_FAILED(err) (*(volatile sq_u64 *)(err) != 0)
+#define SQ_KERNEL(name, threads)                                                                   \
+  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ name##_args a)
+#define SQ_TABLE_BEGIN
+#define SQ_TABLE(name, threads, syncs)
+#define SQ_TABLE_END
+
+// 0, no error, is made the largest by the subtraction.
+static __device__ __noinline__ void sq_fail_at(sq_err err, sq_u32 site, sq_i64 value, sq_i64 limit) {
+  ((sq_i64 *)err)[1 + 2 * (sq_i64)site] = value;
+  ((sq_i64 *)err)[2 + 2 * (sq_i64)site] = limit;
+  __threadfence();
+  sq_u64 mine = (sq_u64)site + 1, old = *(volatile sq_u64 *)err;
+  while (mine - 1 < old - 1) {
+    sq_u64 was = atomicCAS(err, old, mine);
+    if (was == old) return;
+    old = was;
+  }
+}
+template <class A> SQ_FN A sq_shuffle_xor(const A &mine, int mask) {
+  union {
+    A a;
+    int w[(sizeof(A) + 3) / 4];
+  } u = {mine};
+#pragma unroll
+  for (int k = 0; k < (int)(sizeof(A) + 3) / 4; k++)
+    u.w[k] = __shfl_xor_sync(0xffffffffu, u.w[k], mask);
+  return u.a;
+}
+
+// ---- bits and functions
+SQ_FN sq_u32 sq_bits(float f) { return __float_as_uint(f); }
+SQ_FN float sq_of_bits(sq_u32 u) { return __uint_as_float(u); }
+SQ_FN float sq_half_to_float(unsigned short h) {
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+  return f;
+}
+SQ_FN unsigned short sq_float_to_half(float f) {
+  unsigned short h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
+  return h;
+}
+#define SQ_FMA(a, b, c) fma(a, b, c)
+#define SQ_MATH1(name)                                                                             \
+  SQ_FN float sq_c_##name(float a) { return name##f(a); }                                          \
+  SQ_FN double sq_c_##name(double a) { return name(a); }
+#define SQ_MATH2(name)                                                                             \
+  SQ_FN float sq_c_##name(float a, float b) { return name##f(a, b); }                              \
+  SQ_FN double sq_c_##name(double a, double b) { return name(a, b); }

@@ -1,0 +1,115 @@
+// Memory under emulation: shared arrays, and who touched what. In: each access of a kernel. Out: a fault
+// where two threads touch an element, one of them writing, with no barrier between them; where blocks
+// do so at all; where shared memory is read that nobody wrote.
+//
+// Elements are told apart by their first byte, so accesses of one place in two widths are seen only
+// where they begin alike.
+#include "codegen/cuda/emu.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void fault(sq_emu_fiber *f, const char *what, const char *name, int64_t block, int thread) {
+  if (block == f->t.block)
+    sq_emu_stop(f, "race: %s %s that thread %d of the block touches with no barrier between", what,
+                name, thread);
+  sq_emu_stop(f, "race: %s %s that block %lld touches too", what, name, (long long)block);
+}
+static void read_cell(sq_emu_fiber *f, sq_emu_cell *c, const char *name) {
+  uint64_t now = f->m->epoch;
+  int64_t b = f->t.block;
+  if (c->w_epoch && (c->w_block != b || (c->w_epoch == now && c->w_thread != f->t.thread)))
+    fault(f, "reads", name, c->w_block, c->w_thread);
+  c->many_blocks |= c->r_epoch && c->r_block != b;
+  c->many_threads = c->r_epoch == now && (c->many_threads || c->r_thread != f->t.thread);
+  c->r_epoch = now;
+  c->r_block = b;
+  c->r_thread = f->t.thread;
+}
+static void write_cell(sq_emu_fiber *f, sq_emu_cell *c, const char *name) {
+  uint64_t now = f->m->epoch;
+  int64_t b = f->t.block;
+  if (c->w_epoch && (c->w_block != b || (c->w_epoch == now && c->w_thread != f->t.thread)))
+    fault(f, "writes", name, c->w_block, c->w_thread);
+  bool other = c->many_threads || c->r_thread != f->t.thread;
+  if (c->r_epoch && (c->many_blocks || c->r_block != b || (c->r_epoch == now && other)))
+    fault(f, "writes", name, c->r_block, c->r_thread);
+  c->w_epoch = now;
+  c->w_block = b;
+  c->w_thread = f->t.thread;
+}
+
+// ---- memory of the device: a hash table, emptied by counting launches --------------------------
+static sq_emu_cell *find(sq_emu_cell *v, uint64_t n, uint64_t launch, uint64_t key) {
+  uint64_t at = (key * 0x9E3779B97F4A7C15u) >> 20 & (n - 1);
+  while (v[at].launch == launch && v[at].key != key) at = (at + 1) & (n - 1);
+  return &v[at];
+}
+static void grow(sq_emu_fiber *f) {
+  sq_emu_module *m = f->m;
+  uint64_t n = m->n_table ? 2 * m->n_table : 1 << 12;
+  sq_emu_cell *v = calloc(n, sizeof *v);
+  if (!v) sq_emu_stop(f, "out of memory");
+  for (uint64_t k = 0; k < m->n_table; k++)
+    if (m->table[k].launch == m->launch) *find(v, n, m->launch, m->table[k].key) = m->table[k];
+  free(m->table);
+  m->table = v;
+  m->n_table = n;
+}
+void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind) {
+  sq_emu_module *m = f->m;
+  (void)bytes;
+  if (kind == 2) return;
+  if (2 * m->n_used >= m->n_table) grow(f);
+  uint64_t key = (uint64_t)(uintptr_t)at;
+  sq_emu_cell *c = find(m->table, m->n_table, m->launch, key);
+  if (c->launch != m->launch) {
+    *c = (sq_emu_cell){.key = key, .launch = m->launch};
+    m->n_used++;
+  }
+  if (kind == 0)
+    read_cell(f, c, "memory");
+  else
+    write_cell(f, c, "memory");
+}
+
+// ---- shared memory -----------------------------------------------------------------------------
+void sq_emu_block_begins(sq_emu_module *m) {
+  for (uint32_t k = 0; k < m->n_array; k++) {
+    free(m->array[k].data);
+    free(m->array[k].cell);
+  }
+  m->n_array = 0;
+}
+void sq_emu_memory_free(sq_emu_module *m) {
+  sq_emu_block_begins(m);
+  free(m->table);
+}
+void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes) {
+  sq_emu_module *m = f->m;
+  for (uint32_t k = 0; k < m->n_array; k++)
+    if (m->array[k].name == name) return m->array[k].data;
+  if (m->n_array == SQ_EMU_ARRAYS) sq_emu_stop(f, "more than %d shared arrays", SQ_EMU_ARRAYS);
+  sq_emu_array *s = &m->array[m->n_array++];
+  *s = (sq_emu_array){name, malloc((size_t)bytes), calloc((size_t)bytes, sizeof(sq_emu_cell)),
+                      bytes};
+  if (!s->data || !s->cell) sq_emu_stop(f, "out of memory");
+  memset(s->data, 0xfb, (size_t)bytes);
+  return s->data;
+}
+void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind) {
+  sq_emu_module *m = f->m;
+  const char *p = at;
+  (void)bytes;
+  for (uint32_t k = 0; k < m->n_array; k++) {
+    sq_emu_array *s = &m->array[k];
+    if (p < s->data || p >= s->data + s->bytes) continue;
+    sq_emu_cell *c = &s->cell[p - s->data];
+    if (kind == 0 && !c->w_epoch) sq_emu_stop(f, "%s is read before it is written", name);
+    if (kind == 0)
+      read_cell(f, c, name);
+    else if (kind == 1)
+      write_cell(f, c, name);
+    return;
+  }
+  sq_emu_stop(f, "%s is not shared memory", name);
+}

@@ -1,0 +1,183 @@
+// The frame of a kernel. In: lines of its body, what it wants of the entry. Out: its text, and its
+// launch in the entry.
+//
+//   struct step_2_generic_y_args {       the entry:  arg[0] = {0, 0}
+//     sq_err err;                                    arg[1] = {address of x, bytes of x}
+//     sq_ptr<float> x;                               arg[2] = {N, -1}
+//     sq_int n0;                                     c->device->launch(c, 2, blocks, arg, 3)
+//   };
+//   SQ_KERNEL(step_2_generic_y, 128) { ... SQ_LD(a.x, i) ... }
+#include "codegen/cpu/driver.h"
+#include "codegen/cuda/cuda.h"
+#include <ctype.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+// ---- text --------------------------------------------------------------------------------------
+static void put_line(sq_cu *k, const char *fmt, va_list ap) {
+  char small[512];
+  va_list again;
+  va_copy(again, ap);
+  int n = vsnprintf(small, sizeof small, fmt, ap);
+  char *text = small;
+  if (n >= (int)sizeof small) {
+    text = SQ_ARRAY(k->a, char, n + 1);
+    vsnprintf(text, (size_t)n + 1, fmt, again);
+  }
+  va_end(again);
+  for (uint32_t i = 0; i < k->indent; i++) sq_text_put(&k->body, "  ", 2);
+  sq_text_put(&k->body, text, (size_t)n);
+  sq_text_put(&k->body, "\n", 1);
+}
+void sq_cu_line(sq_cu *k, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  put_line(k, fmt, ap);
+  va_end(ap);
+}
+void sq_cu_open(sq_cu *k, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  put_line(k, fmt, ap);
+  va_end(ap);
+  k->indent++;
+}
+void sq_cu_close(sq_cu *k) {
+  k->indent--;
+  sq_cu_line(k, "}");
+}
+const char *sq_cu_temp(sq_cu *k, const char *prefix) {
+  return sq_arena_fmt(k->a, "%s%u", prefix, k->n_temp++);
+}
+
+static const struct {
+  const char *reg, *mem;
+} types[SQ_DTYPE_COUNT] = {
+    [SQ_F64] = {"double", "double"}, [SQ_F32] = {"float", "float"},
+    [SQ_F16] = {"float", "sq_f16"},  [SQ_BF16] = {"float", "sq_bf16"},
+    [SQ_I64] = {"sq_i64", "sq_i64"}, [SQ_I32] = {"sq_i32", "sq_i32"},
+    [SQ_I8] = {"sq_i8", "sq_i8"},    [SQ_U8] = {"sq_u8", "sq_u8"},
+    [SQ_BOOL] = {"bool", "sq_b8"},
+};
+const char *sq_cu_type(sq_dtype t) { return types[t].reg; }
+const char *sq_cu_mem_type(sq_dtype t) { return types[t].mem; }
+
+// ---- arguments ---------------------------------------------------------------------------------
+static const char *add_arg(sq_cu *k, LLVMValueRef value, LLVMValueRef bytes, const char *type,
+                           const char *prefix) {
+  for (uint32_t i = 0; i < k->arg.n; i++)
+    if (k->arg.v[i].value == value && k->arg.v[i].bytes == bytes && bytes == NULL)
+      return k->arg.v[i].name;
+  const char *name = sq_arena_fmt(k->a, "a.%s%u", prefix, k->arg.n);
+  sq_push(k->a, &k->arg, (sq_cu_arg){value, bytes, name});
+  sq_text_add(&k->args, "  %s %s;\n", type, name + 2);
+  return name;
+}
+const char *sq_cu_number(sq_cu *k, LLVMValueRef v) {
+  if (LLVMIsAConstantInt(v))
+    return sq_arena_fmt(k->a, "%lldll", (long long)LLVMConstIntGetSExtValue(v));
+  return add_arg(k, v, NULL, "sq_int", "n");
+}
+const char *sq_cu_dim(sq_cu *k, sq_dim d) {
+  int64_t c;
+  if (sq_dim_is_const(k->g->dims, d, &c))
+    return c == INT64_MIN ? "(-9223372036854775807ll - 1)"
+                          : sq_arena_fmt(k->a, "%lld", (long long)c);
+  while (k->dim.n <= d.i) sq_push(k->a, &k->dim, NULL);
+  if (!k->dim.v[d.i]) k->dim.v[d.i] = sq_cu_number(k, sq_cg_dim(k->cg, d));
+  return k->dim.v[d.i];
+}
+const char *sq_cu_memory(sq_cu *k, LLVMValueRef at, LLVMValueRef bytes, const char *type) {
+  return add_arg(k, at, bytes, sq_arena_fmt(k->a, "sq_ptr<%s>", type), "p");
+}
+const char *sq_cu_pointer(sq_cu *k, const sq_value *v) {
+  while (k->pointer.n <= v->id) sq_push(k->a, &k->pointer, NULL);
+  if (!k->pointer.v[v->id])
+    k->pointer.v[v->id] = sq_cu_memory(k, sq_cg_pointer(k->cg, v), sq_cg_bytes(k->cg, v),
+                                       sq_cu_mem_type(v->type.dtype));
+  return k->pointer.v[v->id];
+}
+
+// ---- sizes in the entry ------------------------------------------------------------------------
+LLVMValueRef sq_cu_mul(sq_cu *k, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildMul(k->cg->builder, a, b, "");
+}
+static LLVMValueRef at_least_0(sq_cu *k, LLVMValueRef v) {
+  LLVMValueRef zero = sq_cg_i64(k->cg, 0);
+  LLVMBuilderRef b = k->cg->builder;
+  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, v, zero, ""), zero, v, "");
+}
+LLVMValueRef sq_cu_units(sq_cu *k, const sq_generic *g, uint32_t n_axes) {
+  LLVMValueRef n = sq_cg_i64(k->cg, 1);
+  for (uint32_t i = 0; i < n_axes; i++)
+    n = sq_cu_mul(k, n, at_least_0(k, sq_cg_dim(k->cg, g->axis[i].extent)));
+  return n;
+}
+
+// ---- begin and end -----------------------------------------------------------------------------
+static void put_name(sq_text *t, const char *s) {
+  for (; *s; s++) sq_text_add(t, "%c", isalnum((unsigned char)*s) ? *s : '_');
+}
+void sq_cu_begin(sq_cu *k, sq_cg *cg, const char *what, const sq_value *v, uint32_t threads) {
+  *k = (sq_cu){.cg = cg, .g = cg->graph, .a = cg->scratch, .threads = threads, .indent = 1};
+  sq_text name = {.arena = k->a};
+  put_name(&name, cg->func->name);
+  sq_text_add(&name, "_%u_", cg->n_kernel++);
+  put_name(&name, what);
+  if (v && v->name) {
+    sq_text_put(&name, "_", 1);
+    put_name(&name, v->name);
+  }
+  k->name = name.v;
+  k->args.arena = k->body.arena = k->a;
+  sq_text_put(&k->args, "  sq_err err;\n", 14);
+  sq_text_put(&k->body, "", 0);
+  sq_push(k->a, &k->arg, (sq_cu_arg){sq_cg_i64(cg, 0), sq_cg_i64(cg, 0), "a.err"});
+}
+
+static LLVMValueRef block_count(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most) {
+  LLVMBuilderRef b = k->cg->builder;
+  LLVMValueRef n = LLVMBuildAdd(b, units, sq_cg_i64(k->cg, per_block - 1), "");
+  n = LLVMBuildSDiv(b, n, sq_cg_i64(k->cg, per_block), "");
+  LLVMValueRef top = sq_cg_i64(k->cg, most ? most : 1 << 20);
+  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, top, ""), top, n, "");
+}
+
+// The arguments as rows of sq_device_arg on the entry's stack: a launch is done with them when it
+// returns, so that small kernels share their place.
+static LLVMValueRef args_room(sq_cu *k) {
+  enum { SHARED = 64 };
+  sq_driver *dr = sq_cg_driver(k->cg);
+  bool small = k->arg.n <= SHARED;
+  if (small && dr->args) return dr->args;
+  LLVMValueRef n = sq_cg_i64(k->cg, 2 * (int64_t)(small ? SHARED : k->arg.n));
+  LLVMValueRef at = LLVMBuildArrayAlloca(dr->head, sq_cg_type_i64(k->cg), n, "arg");
+  if (small) dr->args = at;
+  return at;
+}
+static LLVMValueRef put_args(sq_cu *k) {
+  sq_cg *cg = k->cg;
+  LLVMValueRef at = args_room(k);
+  for (uint32_t i = 0; i < k->arg.n; i++) {
+    LLVMValueRef v = k->arg.v[i].value, bytes = k->arg.v[i].bytes;
+    LLVMValueRef row = sq_cg_add_bytes(cg, at, sq_cg_i64(cg, 16 * (int64_t)i));
+    LLVMBuildStore(cg->builder, v, row);
+    LLVMBuildStore(cg->builder, bytes ? bytes : sq_cg_i64(cg, -1),
+                   sq_cg_add_bytes(cg, row, sq_cg_i64(cg, 8)));
+  }
+  return at;
+}
+void sq_cu_launch(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most) {
+  sq_cg *cg = k->cg;
+  sq_cuda *c = cg->kernels;
+  LLVMValueRef arg[4] = {sq_cg_i32(cg, (int32_t)c->kernel.n),
+                         block_count(k, units, per_block, most), put_args(k),
+                         sq_cg_i32(cg, (int32_t)k->arg.n)};
+  sq_text_add(&c->text, "struct %s_args {\n%s};\n", k->name, k->args.v);
+  sq_text_add(&c->text, "SQ_KERNEL(%s, %u) {\n", k->name, k->threads);
+  sq_text_put(&c->text, k->body.v, k->body.n);
+  sq_text_put(&c->text, "}\n\n", 3);
+  const char *name = sq_arena_str(c->arena, k->name, strlen(k->name));
+  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){name, k->threads, k->syncs});
+  sq_cg_device_call(cg, offsetof(sq_device, launch), arg, 4);
+}
