@@ -539,6 +539,7 @@ static void check_compiled(differ *d, sq_graph *g) {
   stage(d, "compile");
   if (sq_target_find(d->ctx, d->how->target ? d->how->target : "native", &target, &message))
     fail(d, FZ_INVALID, "%s", message);
+  if (d->how->cuda) target.device = SQ_DEVICE_CUDA_EMU;
   char weights[64], start[64];
   snprintf(weights, sizeof weights, "fuzz-%ld.safetensors", (long)getpid());
   snprintf(start, sizeof start, "fuzz-%ld-start.safetensors", (long)getpid());

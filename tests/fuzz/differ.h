@@ -20,6 +20,7 @@ typedef struct fz_how {
   unsigned trials; // sets of sizes
   unsigned seconds;
   const char *target; // "native", "x86-64-v2", ...
+  bool cuda;          // kernels in CUDA C under emulation
   const char *only;   // the one stage to check (and what it needs), NULL: all
 } fz_how;
 

@@ -1,5 +1,5 @@
-// The operations' tests on the CPU: planned, compiled just in time, run by the runtime. Parameters
-// travel in a safetensors file, as a user's would.
+// The operations' tests on the CPU and under the emulation of CUDA: planned, compiled just in time, run
+// by the runtime. Parameters travel in a safetensors file, as a user's would.
 #include "tests/ops/run_ops.h"
 #include "tools/jit_model.h"
 #include "tools/values.h"
@@ -70,8 +70,9 @@ static sq_status write_weights(machine *m, sq_eval_load load, void *user) {
   return !fclose(f) && ok ? SQ_OK : SQ_EWORLD;
 }
 
-static sq_status start(machine *m, sq_eval_load load, void *user, const char **message) {
-  sq_build b = {.pass = {.bisect_limit = -1, .verify_each = true}};
+static sq_status start(machine *m, sq_device_kind device, sq_eval_load load, void *user,
+                       const char **message) {
+  sq_build b = {.pass = {.bisect_limit = -1, .verify_each = true}, .device = device};
   sq_target target;
   *message = "the parameters cannot be written";
   name_params(m->g);
@@ -91,15 +92,23 @@ static void close_machine(void *p) {
   if (*m->weights) unlink(m->weights);
 }
 
-static void *open_machine(sq_graph *g, sq_eval_load load, void *user, char *message, size_t size) {
+static void *open_machine(sq_graph *g, sq_device_kind device, sq_eval_load load, void *user,
+                          char *message, size_t size) {
   machine *m = SQ_NEW(g->arena, machine);
   const char *why = "no memory";
   m->g = g;
   m->rt = seqm_context_new(&(seqm_options){.threads = 2});
-  if (m->rt && !start(m, load, user, &why)) return m;
+  if (m->rt && !start(m, device, load, user, &why)) return m;
   snprintf(message, size, "%s", why ? why : "failed");
   close_machine(m);
   return NULL;
+}
+
+static void *open_cpu(sq_graph *g, sq_eval_load load, void *user, char *message, size_t size) {
+  return open_machine(g, SQ_DEVICE_HOST, load, user, message, size);
+}
+static void *open_emu(sq_graph *g, sq_eval_load load, void *user, char *message, size_t size) {
+  return open_machine(g, SQ_DEVICE_CUDA_EMU, load, user, message, size);
 }
 
 static sq_status call(void *p, sq_func *f, const sq_tensor64 *in, uint32_t n_in, sq_tensor64 **out,
@@ -123,4 +132,6 @@ static sq_status call(void *p, sq_func *f, const sq_tensor64 *in, uint32_t n_in,
 static const char *message(void *p) { return seqm_message(((machine *)p)->rt); }
 static sq_status reset(void *p) { return (sq_status)seqm_reset(((machine *)p)->m); }
 
-const ops_machine ops_cpu = {"cpu", tolerance, open_machine, call, message, reset, close_machine};
+const ops_machine ops_cpu = {"cpu", tolerance, open_cpu, call, message, reset, close_machine};
+const ops_machine ops_cuda_emu = {"cuda-emu", tolerance, open_emu,     call,
+                                  message,    reset,     close_machine};

@@ -129,7 +129,7 @@ def flowing(t):
 def converging(t):
     c, d = t.c, t.c["d"]
     w, runner = with_weights(t, beginning(t.rng, c))
-    steps = 600 if t.interp else 6000
+    steps = 600 if t.slow else 6000
     got = runner.run([t.call("flow", ["loss", "w_pv", "w_kq"], steps=steps)])[0]
     loss, U, u = got["loss"].astype(np.float64), got["w_kq"][:d, :d].astype(np.float64), float(got["w_pv"][d, d])
     pv, kq, least = optimum(w, c)

@@ -125,7 +125,7 @@ def state(t):
         t.run(t.call("prefill", "", tokens=t.ids(t.c["vocab"], n)), more=["--save-state", path])
         sizes.append(os.path.getsize(path))
     t.check("the state is of one size", sizes[0] == sizes[1], str(sizes))
-    if not t.interp:
+    if not t.slow:
         got = t.run(t.call("generate", "tokens", prompt=t.ids(t.c["vocab"], 1), max_new=20000),
                     t.call("step", "logits", token=0))
         t.check("20000 steps", np.all(np.isfinite(got[1]["logits"])))

@@ -1,0 +1,171 @@
+// The CUDA target without a graphics processor: the emulation finds what is wrong with a kernel; NVRTC
+// takes the kernels of every operation's test for three architectures.
+#include "base/context.h"
+#include "codegen/cuda/cuda.h"
+#include "codegen/cuda/emu.h"
+#include "codegen/cuda/nvrtc.h"
+#include "tools/build.h"
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+// ---- the emulation -----------------------------------------------------------------------------
+// Runs a kernel `k` over x, 64 floats in memory with room for `bytes`; what the device says, or NULL.
+static char said[600];
+static const char *emulate(const char *body, int threads, int syncs, int64_t blocks, float *x,
+                           int64_t bytes) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_guard saved = ctx->guard;
+  if (setjmp(ctx->guard.jmp)) cr_assert_fail("out of memory");
+  sq_cuda *c = sq_cuda_new(&ctx->arena);
+  sq_text_add(&c->text,
+              "struct k_args { sq_err err; sq_ptr<float> x; sq_int n; };\n"
+              "SQ_KERNEL(k, %d) {\n%s\n}\n",
+              threads, body);
+  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){"k", (uint32_t)threads, syncs});
+  sq_text unit = {.arena = &ctx->arena};
+  sq_cuda_unit(c, true, &unit);
+  sq_emu_module *m = NULL;
+  const char *message = "";
+  sq_status s = sq_emu_build(&ctx->arena, unit.v, unit.n, NULL, &m, &message);
+  cr_assert_eq(s, SQ_OK, "%s", message);
+  sq_call call = {.device = &sq_emu_device, .kernels = m};
+  sq_device_arg arg[3] = {{0, 0}, {(int64_t)(uintptr_t)x, bytes}, {64, -1}};
+  sq_emu_device.begin(&call);
+  int32_t failed = sq_emu_device.launch(&call, 0, blocks, arg, 3);
+  cr_assert_eq(failed != 0, call.trouble != NULL);
+  snprintf(said, sizeof said, "%s", call.trouble ? call.trouble : "");
+  sq_emu_free(m);
+  ctx->guard = saved;
+  sq_ctx_free(ctx);
+  return *said ? said : NULL;
+}
+static void expect_fault(const char *body, int threads, int syncs, int64_t blocks,
+                         const char *part) {
+  float x[64] = {0};
+  const char *got = emulate(body, threads, syncs, blocks, x, sizeof x);
+  cr_assert(got && strstr(got, part), "expected `%s`, got `%s`", part, got ? got : "nothing");
+}
+
+Test(cuda_emu, threads_blocks_barriers) {
+  float x[64];
+  for (int k = 0; k < 64; k++) x[k] = (float)k;
+  // Each block turns its 32 elements around, through shared memory.
+  const char *turn = "SQ_SHARED(float, s, 32);\n"
+                     "SQ_SST(s, SQ_TID, SQ_LD(a.x, SQ_BLOCK * 32 + SQ_TID));\n"
+                     "SQ_SYNC();\n"
+                     "SQ_ST(a.x, SQ_BLOCK * 32 + SQ_TID, SQ_SLD(s, 31 - SQ_TID));\n";
+  const char *got = emulate(turn, 32, 1, 2, x, sizeof x);
+  cr_assert_null(got, "%s", got);
+  for (int k = 0; k < 64; k++) cr_assert_eq(x[k], (float)(k / 32 * 32 + 31 - k % 32));
+}
+Test(cuda_emu, warps_exchange) {
+  float x[64];
+  for (int k = 0; k < 64; k++) x[k] = (float)(k * k);
+  const char *sum = "sq_acc_sum<float> s; s.begin(); s.step(SQ_LD(a.x, SQ_TID), 0);\n"
+                    "SQ_SHARED(sq_acc_sum<float>, room, 2);\n"
+                    "sq_acc_sum<float> w = sq_warp_reduce(SQ_ME s);\n"
+                    "s = sq_block_reduce(SQ_ME s, room);\n"
+                    "SQ_SYNC();\n"
+                    "SQ_ST(a.x, SQ_TID, SQ_TID % 2 ? s.result() : w.result());\n";
+  const char *got = emulate(sum, 64, 1, 1, x, sizeof x);
+  cr_assert_null(got, "%s", got);
+  float half[2] = {0, 0};
+  for (int k = 0; k < 64; k++) half[k / 32] += (float)(k * k);
+  for (int k = 0; k < 64; k++)
+    cr_assert_eq(x[k], k % 2 ? half[0] + half[1] : half[k / 32], "%d: %g", k, (double)x[k]);
+}
+Test(cuda_emu, faults) {
+  expect_fault("SQ_ST(a.x, SQ_TID + 1, 1.0f);", 64, 0, 1, "a.x[64] is outside: it has 64 elements");
+  expect_fault("SQ_LD(a.x, -1);", 1, 0, 1, "a.x[-1] is outside");
+  expect_fault("SQ_ST(a.x, SQ_TID / 2, 1.0f);", 64, 0, 1, "race: writes memory");
+  expect_fault("SQ_ST(a.x, SQ_TID, SQ_LD(a.x, (SQ_TID + 1) % 64));", 64, 0, 1, "race: ");
+  expect_fault("SQ_ST(a.x, SQ_TID, 1.0f);", 64, 0, 2, "that block 0 touches too");
+  expect_fault("SQ_SHARED(float, s, 8); SQ_SST(s, SQ_TID, 1.0f);", 16, 1, 1, "s[8] is outside");
+  expect_fault("SQ_SHARED(float, s, 8); SQ_ST(a.x, SQ_TID, SQ_SLD(s, SQ_TID));", 8, 1, 1,
+               "s is read before it is written");
+  expect_fault("SQ_SHARED(float, s, 8); SQ_SST(s, SQ_TID, 1.0f); SQ_SLD(s, 0);", 8, 1, 1, "race: ");
+  expect_fault("if (SQ_TID < 5) SQ_SYNC();", 8, 1, 1,
+               "5 wait at a barrier, 0 in a warp, 3 have ended");
+  expect_fault("if (SQ_TID < 5) { float f = sq_shuffle_xor(SQ_ME 1.0f, 1); }", 32, 1, 1,
+               "0 wait at a barrier, 5 in a warp, 27 have ended");
+}
+Test(cuda_emu, no_compiler) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  if (setjmp(ctx->guard.jmp)) cr_assert_fail("out of memory");
+  sq_emu_module *m = NULL;
+  const char *message = "";
+  setenv("CXX", "/no/such/compiler -v", 1);
+  cr_assert_eq(sq_emu_build(&ctx->arena, "", 0, NULL, &m, &message), SQ_EWORLD);
+  cr_assert(strstr(message, "needs a C++ compiler"), "%s", message);
+  setenv("CXX", "false", 1);
+  cr_assert_eq(sq_emu_build(&ctx->arena, "", 0, NULL, &m, &message), SQ_EWORLD);
+  cr_assert(strstr(message, "does not compile the kernels"), "%s", message);
+  unsetenv("CXX");
+  sq_ctx_free(ctx);
+}
+
+// ---- NVRTC -------------------------------------------------------------------------------------
+// The kernels of a file for the first n_arch architectures; how many there are.
+static uint32_t compile_file(sq_nvrtc *n, const char *path, size_t n_arch) {
+  static const char *const arch[] = {"sm_90a", "sm_80", "sm_100"};
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  if (setjmp(ctx->guard.jmp)) cr_assert_fail("out of memory");
+  sq_build b = {.pass = {.bisect_limit = -1}};
+  sq_graph *g;
+  sq_target target;
+  const char *message = "";
+  sq_status s = sq_build_graph(ctx, path, &b, &g, NULL, &message);
+  if (!s) s = sq_build_plan(g, &b, &target, &message);
+  sq_text unit = {.arena = &ctx->arena};
+  if (!s) s = sq_codegen_cuda(g, &target, NULL, true, &unit, &message);
+  cr_assert_eq(s, SQ_OK, "%s: %s", path, message);
+  uint32_t kernels = 0;
+  for (const char *p = unit.v; (p = strstr(p, "\nSQ_KERNEL(")); p++) kernels++;
+  for (size_t k = 0; k < n_arch; k++) {
+    sq_nvrtc_result r;
+    s = sq_nvrtc_compile(n, &ctx->arena, unit.v, arch[k], false, &r, &message);
+    cr_assert_eq(s, SQ_OK, "%s for %s: %s", path, arch[k], message);
+    cr_assert_gt(r.size, 0);
+  }
+  sq_ctx_free(ctx);
+  return kernels;
+}
+// Few files and one architecture, or with SEQM_NVRTC_ALL all of them.
+static bool is_wanted(const char *name) {
+  static const char *const few[] = {"generic.sir", "group.sir", "keyed.sir", "topk.sir",
+                                    "arithmetic.sir"};
+  size_t size = strlen(name);
+  if (size < 5 || strcmp(name + size - 4, ".sir")) return false;
+  if (getenv("SEQM_NVRTC_ALL")) return true;
+  for (size_t k = 0; k < sizeof few / sizeof *few; k++)
+    if (!strcmp(name, few[k])) return true;
+  return false;
+}
+Test(cuda_nvrtc, compiles_every_operation) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_nvrtc *n = NULL;
+  const char *message = "";
+  if (sq_nvrtc_open(&ctx->arena, &n, &message)) {
+    cr_log_warn("%s", message);
+    cr_assert(!getenv("CI"), "%s", message); // where nobody reads what was skipped
+    cr_skip_test("%s", message);
+  }
+  const char *folder = SEQM_SOURCE_DIR "/tests/ops";
+  DIR *d = opendir(folder);
+  cr_assert_not_null(d);
+  uint32_t kernels = 0, files = 0;
+  for (struct dirent *e; (e = readdir(d));) {
+    char path[1024];
+    if (!is_wanted(e->d_name)) continue;
+    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    kernels += compile_file(n, path, getenv("SEQM_NVRTC_ALL") ? 3 : 1);
+    files++;
+  }
+  closedir(d);
+  cr_log_info("%u kernels of %u files", kernels, files);
+  cr_assert_gt(kernels, getenv("SEQM_NVRTC_ALL") ? 200 : 30);
+  sq_nvrtc_close(n);
+  sq_ctx_free(ctx);
+}
