@@ -6,18 +6,10 @@
 //   depends on h, i, e and what depends on h, j, e, where j <= i
 //
 // Changes nothing. Axes are named as in the source; operands are told apart by what they depend on, so
-// that neither their names nor their order matter.
-#include "passes/questions.h"
-#include "passes/scalars.h"
+// that neither their names nor their order matter. Those that weigh by scores: contract_attention.c.
+#include "passes/contract.h"
 
-enum { MAX_FACTORS = 8, MAX_AXES = SQ_MAX_RANK * 2 };
-
-typedef struct site {
-  sq_graph *g;
-  const sq_node *n, *scan; // scan: the innermost one around it
-  uint32_t factor[MAX_FACTORS], axes[MAX_FACTORS], n_factor;
-  sq_text t;
-} site;
+typedef sq_contract site;
 
 static uint32_t n_axes(const sq_generic *k) { return k->n_par + k->n_red; }
 
@@ -26,14 +18,14 @@ static uint32_t n_axes(const sq_generic *k) { return k->n_par + k->n_red; }
 static bool add_factor(site *w, uint32_t id) {
   const sq_generic *k = w->n->g;
   const sq_scalar *s = &k->s.v[id];
-  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_MUL)
+  if (s->kind == SQ_SC_EWISE && (s->ew == SQ_EW_MUL || s->ew == SQ_EW_DIV))
     return add_factor(w, s->a[0]) && add_factor(w, s->a[1]);
   if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_NEG) return add_factor(w, s->a[0]);
   if (s->kind == SQ_SC_CAST && sq_is_float(s->dtype) && sq_is_float(k->s.v[s->a[0]].dtype))
     return add_factor(w, s->a[0]);
   uint32_t axes = sq_scalar_axes(k, id);
   if (!axes) return true;
-  if (w->n_factor == MAX_FACTORS || axes == UINT32_MAX) return false;
+  if (w->n_factor == SQ_CONTRACT_FACTORS || axes == UINT32_MAX) return false;
   uint32_t at = w->n_factor++;
   for (; at && w->axes[at - 1] > axes; at--) { // in an order that the source does not decide
     w->factor[at] = w->factor[at - 1];
@@ -46,7 +38,8 @@ static bool add_factor(site *w, uint32_t id) {
 
 // Two or more factors, each varying along the sum, and not all of them one and the same: squares and
 // weighted sums of a single array are plain reductions.
-static bool is_contraction(site *w) {
+bool sq_contract_find(sq_graph *g, const sq_node *n, site *w) {
+  *w = (site){.g = g, .n = n, .t = {.arena = g->arena}};
   const sq_generic *k = w->n->g;
   if (w->n->op != SQ_OP_GENERIC || !k->n_red || k->keyed || k->monoid != SQ_SUM) return false;
   if (!sq_is_float(k->s.v[k->body].dtype) || n_axes(k) > 31 || !add_factor(w, k->body))
@@ -136,6 +129,16 @@ static void say_condition(site *w, uint32_t id) {
   sq_text_add(&w->t, " holds");
 }
 
+void sq_contract_say_domain(site *w, const sq_node *of) {
+  const sq_node *own = w->n;
+  w->n = of;
+  for (uint32_t j = 0; j < of->g->domain.n; j++) {
+    sq_text_add(&w->t, j ? " and " : ", where ");
+    say_condition(w, of->g->domain.v[j]);
+  }
+  w->n = own;
+}
+
 static void tell(site *w, const sq_func *f) {
   const sq_generic *k = w->n->g;
   uint32_t par = (1u << k->n_par) - 1, all = (1u << n_axes(k)) - 1;
@@ -149,10 +152,7 @@ static void tell(site *w, const sq_func *f) {
     if (j) sq_text_add(&w->t, j + 1 == w->n_factor ? " and what depends on " : "; on ");
     say_axes(w, w->axes[j], false);
   }
-  for (uint32_t j = 0; j < k->domain.n; j++) {
-    sq_text_add(&w->t, j ? " and " : ", where ");
-    say_condition(w, k->domain.v[j]);
-  }
+  sq_contract_say_domain(w, w->n);
   if (w->scan)
     sq_text_add(&w->t, ", in each turn of a scan over %s",
                 sq_dim_source_text(w->g->dims, w->scan->extent));
@@ -162,8 +162,12 @@ static void tell(site *w, const sq_func *f) {
 static void do_block(sq_graph *g, const sq_func *f, sq_block *b, const sq_node *scan) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    site w = {.g = g, .n = n, .scan = scan, .t = {.arena = g->arena}};
-    if (is_contraction(&w)) tell(&w, f);
+    site w;
+    if (sq_contract_find(g, n, &w)) {
+      w.scan = scan;
+      tell(&w, f);
+      sq_contract_tell_attention(&w, f);
+    }
     for (uint32_t r = 0; r < n->n_region; r++)
       do_block(g, f, n->region[r], n->op == SQ_OP_SCAN ? n : scan);
   }

@@ -15,7 +15,8 @@ const sq_command sq_commands[] = {
      "check types and shapes; print the entries and the parameter table", SQ_CMD_CHECK,
      sq_cmd_check},
     {"explain", "explain MODEL.seqm [--entry E] [options]",
-     "what scans and contractions there are, what was fused and rewritten, and what was not and "
+     "what scans, attention and contractions there are, what was fused and rewritten, and what was "
+     "not and "
      "why",
      SQ_CMD_EXPLAIN, sq_cmd_explain},
     {"dump", "dump MODEL.seqm [--after PASS | --stage ast|ir|sched|llvm|asm|cuda] [--entry E]",
