@@ -197,12 +197,18 @@ sq_abi_expr sq_expr_arena(const sq_dims *ds, const sq_layout *l, sq_arena *a) {
   program p = {0};
   if (l->n == 0) put_const(a, &p, 0);
   for (uint32_t k = 0; k < l->n; k++) {
-    put_dim(ds, l->seg[k].size, a, &p);
-    if (l->seg[k].per_worker) {
+    const sq_segment *s = &l->seg[k];
+    for (uint32_t i = 0; i < s->n_size; i++) {
+      put_dim(ds, s->size[i], a, &p);
+      if (i) put(a, &p, SQ_X_MAX);
+    }
+    if (s->parts == 0) {
       put(a, &p, SQ_X_SYM);
       put(a, &p, 0);
-      put(a, &p, SQ_X_MUL);
+    } else if (s->parts > 1) {
+      put_const(a, &p, s->parts);
     }
+    if (s->parts != 1) put(a, &p, SQ_X_MUL);
     if (k) put(a, &p, SQ_X_ADD);
   }
   return (sq_abi_expr){p.v, p.n};
@@ -228,16 +234,25 @@ static sq_dim align_up(sq_dims *ds, sq_dim d) {
   return sq_dim_mul(ds, d, unit);
 }
 
+// Sizes of which none is seen to be below another: what is needed is the largest.
+typedef SQ_VEC(sq_dim) sizes;
 typedef struct need {
   sq_graph *g;
   const sq_target *t;
-  sq_dim shared, private;
+  sq_arena *a;
+  sizes shared, private;
 } need;
 
-static sq_dim larger(sq_dims *ds, sq_dim a, sq_dim b) {
-  if (!b.i) return a;
-  b = align_up(ds, b);
-  return a.i ? sq_dim_max(ds, a, b) : b;
+static void add_size(need *w, sizes *s, sq_dim d) {
+  sq_dims *ds = w->g->dims;
+  if (!d.i) return;
+  d = align_up(ds, d);
+  for (uint32_t k = 0; k < s->n; k++) {
+    sq_dim most = sq_dim_max(ds, s->v[k], d);
+    if (sq_dim_same(most, s->v[k])) return;
+    if (sq_dim_same(most, d)) s->v[k--] = s->v[--s->n];
+  }
+  sq_push(w->a, s, d);
 }
 
 static void gather_need(sq_node *n, void *user) {
@@ -245,37 +260,37 @@ static void gather_need(sq_node *n, void *user) {
   if (!sq_kernel_is(n)) return;
   if (n->block->owner && n->block->owner->op == SQ_OP_GROUP) return;
   sq_kernel_scratch s = sq_kernel_need(w->g, w->t, n);
-  w->shared = larger(w->g->dims, w->shared, s.shared);
-  w->private = larger(w->g->dims, w->private, s.per_worker);
+  add_size(w, &w->shared, s.shared);
+  add_size(w, &w->private, s.per_worker);
 }
 
 static void add_segment(sq_graph *g, sq_layout *l, sq_segment_kind kind, uint32_t index,
-                        sq_dim size, int64_t blocks) {
-  sq_dim bytes = align_up(g->dims, size);
-  l->seg[l->n++] = (sq_segment){.kind = kind,
-                                .index = index,
-                                .size = bytes,
-                                .stride = bytes,
-                                .per_worker = kind == SQ_SEG_INNER || kind == SQ_SEG_PRIVATE,
-                                .grows = sq_dim_grows(g->dims, bytes)};
-  sq_segment *s = &l->seg[l->n - 1];
-  if (!blocks || !s->per_worker) return;
-  s->per_worker = false; // one for each block that a kernel may have
-  s->size = sq_dim_mul(g->dims, bytes, sq_dim_const(g->dims, blocks));
+                        const sizes *size, int64_t blocks) {
+  sq_segment s = {.kind = kind, .index = index, .size = size->v, .n_size = size->n, .parts = 1};
+  if (kind == SQ_SEG_INNER || kind == SQ_SEG_PRIVATE) s.parts = blocks;
+  for (uint32_t k = 0; k < size->n; k++) s.grows |= sq_dim_grows(g->dims, size->v[k]);
+  l->seg[l->n++] = s;
+}
+
+static void add_planned(need *w, sq_layout *l, sq_segment_kind kind, uint32_t index, sq_dim size,
+                        int64_t blocks) {
+  sizes one = {0};
+  add_size(w, &one, size);
+  add_segment(w->g, l, kind, index, &one, blocks);
 }
 
 sq_layout sq_layout_make(sq_graph *g, const sq_target *t, sq_func *f, sq_arena *a) {
-  need w = {.g = g, .t = t};
-  int64_t blocks = t->device ? SQ_CUDA_BLOCKS : 0;
+  need w = {.g = g, .t = t, .a = a};
+  int64_t blocks = t->device ? SQ_CUDA_BLOCKS : 0; // one part for each that a kernel may have
   sq_walk(f->body, gather_need, &w);
   uint32_t most = f->slot.n + f->scratch.n + 2;
   sq_layout all = {0, SQ_ARRAY(a, sq_segment, most)}, l = {0, SQ_ARRAY(a, sq_segment, most)};
   for (uint32_t k = 0; k < f->slot.n; k++)
-    add_segment(g, &all, SQ_SEG_SLOT, k, f->slot.v[k], blocks);
+    add_planned(&w, &all, SQ_SEG_SLOT, k, f->slot.v[k], blocks);
   for (uint32_t k = 0; k < f->scratch.n; k++)
-    add_segment(g, &all, SQ_SEG_INNER, k, f->scratch.v[k], blocks);
-  if (w.shared.i) add_segment(g, &all, SQ_SEG_SHARED, 0, w.shared, blocks);
-  if (w.private.i) add_segment(g, &all, SQ_SEG_PRIVATE, 0, w.private, blocks);
+    add_planned(&w, &all, SQ_SEG_INNER, k, f->scratch.v[k], blocks);
+  if (w.shared.n) add_segment(g, &all, SQ_SEG_SHARED, 0, &w.shared, blocks);
+  if (w.private.n) add_segment(g, &all, SQ_SEG_PRIVATE, 0, &w.private, blocks);
   for (int growing = 0; growing < 2; growing++)
     for (uint32_t k = 0; k < all.n; k++)
       if (all.seg[k].grows == (growing == 1)) l.seg[l.n++] = all.seg[k];

@@ -20,9 +20,9 @@ typedef enum sq_segment_kind {
 typedef struct sq_segment {
   sq_segment_kind kind;
   uint32_t index;
-  sq_dim size;   // bytes, a multiple of 64; per worker where per_worker
-  sq_dim stride; // bytes from one worker's part to the next one's
-  bool per_worker;
+  const sq_dim *size; // bytes of a part: the largest of these, multiples of 64
+  uint32_t n_size;    // at least 1
+  int64_t parts;      // 0: as many as there are workers
   bool grows;
 } sq_segment;
 typedef struct sq_layout {

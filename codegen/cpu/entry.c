@@ -88,9 +88,19 @@ static LLVMValueRef arena_base(sq_cg *cg) {
                    : sq_cg_field(cg, offsetof(sq_call, arena), sq_cg_type_ptr(cg), "arena");
 }
 
+static LLVMValueRef segment_size(sq_cg *cg, LLVMBuilderRef b, const sq_segment *s) {
+  LLVMValueRef most = sq_cg_dim(cg, s->size[0]);
+  for (uint32_t k = 1; k < s->n_size; k++) {
+    LLVMValueRef x = sq_cg_dim(cg, s->size[k]);
+    most = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, x, most, ""), x, most, "");
+  }
+  return most;
+}
+
 static LLVMValueRef segment_bytes(sq_cg *cg, LLVMBuilderRef b, const sq_segment *s) {
-  LLVMValueRef size = sq_cg_dim(cg, s->size);
-  return s->per_worker ? LLVMBuildMul(b, size, sq_cg_driver(cg)->workers, "") : size;
+  LLVMValueRef size = segment_size(cg, b, s);
+  if (s->parts == 1) return size;
+  return LLVMBuildMul(b, size, s->parts ? sq_cg_i64(cg, s->parts) : sq_cg_driver(cg)->workers, "");
 }
 
 static LLVMValueRef segment_at(sq_cg *cg, uint32_t k) {
@@ -107,7 +117,7 @@ static LLVMValueRef segment_at(sq_cg *cg, uint32_t k) {
 LLVMValueRef sq_cg_inner(sq_cg *cg, uint32_t k, LLVMValueRef *stride) {
   sq_driver *dr = sq_cg_driver(cg);
   uint32_t s = sq_layout_find(&dr->layout, SQ_SEG_INNER, k);
-  *stride = sq_cg_dim(cg, dr->layout.seg[s].stride);
+  *stride = segment_size(cg, cg->builder, &dr->layout.seg[s]);
   return segment_at(cg, s);
 }
 LLVMValueRef sq_cg_shared(sq_cg *cg) {
@@ -116,7 +126,7 @@ LLVMValueRef sq_cg_shared(sq_cg *cg) {
 LLVMValueRef sq_cg_private(sq_cg *cg, LLVMValueRef *stride) {
   sq_driver *dr = sq_cg_driver(cg);
   uint32_t s = sq_layout_find(&dr->layout, SQ_SEG_PRIVATE, 0);
-  *stride = sq_cg_dim(cg, dr->layout.seg[s].stride);
+  *stride = segment_size(cg, cg->builder, &dr->layout.seg[s]);
   return segment_at(cg, s);
 }
 
