@@ -447,9 +447,10 @@ static void compare_input(sq_eval *e, sq_func *f, uint32_t k, const sq_ten *x) {
   for (uint32_t a = 0; a < t->rank; a++) {
     int64_t want = sq_eval_dim(e, t->dim[a], f->span);
     if (want == x->t.dim[a]) continue;
+    const char *from = sq_dim_is_const(e->g->dims, t->dim[a], NULL) ? "" : dim_text(e, t->dim[a]);
     sq_eval_fail(e, SQ_EMODEL, f->span,
-                 "input `%s` of `%s` has the shape %s: axis %u must be %s = %lld", in_name(f, k),
-                 f->name, shape, a, dim_text(e, t->dim[a]), (long long)want);
+                 "input `%s` of `%s` has the shape %s: axis %u must be %s%s%lld", in_name(f, k),
+                 f->name, shape, a, from, *from ? " = " : "", (long long)want);
   }
 }
 
