@@ -486,6 +486,8 @@ void sq_eval_bind(sq_eval *e, sq_func *f, uint32_t first) {
     const sq_require *r = &f->requires_.v[k];
     int64_t a = sq_eval_dim(e, r->a, f->span), b = sq_eval_dim(e, r->b, f->span);
     if (r->equal ? a == b : a <= b) continue;
+    if (!r->equal && sq_dim_is_const(e->g->dims, r->a, NULL))
+      sq_eval_fail_site(e, r->site, f->span, "%s is %lld", dim_text(e, r->b), (long long)b);
     sq_eval_fail_site(e, r->site, f->span, "%s is %lld, %s %lld", dim_text(e, r->a), (long long)a,
                       r->equal ? "not" : "more than", (long long)b);
   }

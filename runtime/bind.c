@@ -200,11 +200,11 @@ static int check_require(const binder *b, const sq_abi_require *r) {
   }
   sq_message_clear(ctx);
   sq_rt_site_begin(b->m, r->site);
-  if (known)
+  if (!known)
+    sq_message_add(ctx, ": a size overflows or divides by zero");
+  else if (r->equal || !sq_expr_constant(&r->a))
     sq_message_add(ctx, ": %lld %s %lld", (long long)x, r->equal ? "is not" : "is more than",
                    (long long)y);
-  else
-    sq_message_add(ctx, ": a size overflows or divides by zero");
   add_symbols(b, &r->a, "; ");
   add_symbols(b, &r->b, "; ");
   sq_rt_site_end(b->m, r->site);

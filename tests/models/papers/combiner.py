@@ -136,6 +136,8 @@ def models(t):
             t.near(f"{kind} {len(x)}", g["logits"], model(x, t.w, kind, t.c))
         if t.c["causal"]:
             t.near(f"{kind} causal", got[-1]["logits"][:-1], got[-2]["logits"][:-1], 1e-6)
+    none = t.run(*(t.call(kind, "logits", tokens=np.zeros(0, np.int32)) for kind in kinds))
+    t.check("no tokens", all(g["logits"].shape == (0, t.c["vocab"]) for g in none))
 
 
 def check(t):

@@ -254,3 +254,4 @@ def check(t):
     for entry in "forward", "forward_marked":
         t.fails("outside", t.call(entry, "logits", ids=np.array([0, t.c["vocab"] + 1])), says="is not below")
     t.fails("heads", t.call("forward", "logits", ids=np.array([0])), more=["-D", "heads=5"], says="multiple of heads")
+    t.fails("no prompt", t.call("generate", "ids", prompt=np.zeros(0, np.int32), max_new=1), says="the prompt is empty")

@@ -141,3 +141,4 @@ def check(t):
     t.fails("a token outside", t.call("step_window", "logits", id=t.c["vocab"]), says="is not below")
     t.fails("too long", t.call("forward_block", "logits", ids=t.ids(2, t.c["ctx"] + 1)), says="longer than the context")
     t.fails("block", t.call("forward_block", "logits", ids=t.ids(2, 2)), more=["-D", "block=0"], says="must be positive")
+    t.fails("no prompt", t.call("generate_block", "ids", prompt=np.zeros(0, np.int32), max_new=1), says="the prompt is empty")

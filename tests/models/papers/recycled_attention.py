@@ -244,3 +244,4 @@ def check(t):
     t.fails("a token outside", t.call("step_fixed", "logits", id=t.c["vocab"]), says="is not below")
     t.fails("heads", t.call("forward", "logits", ids=np.array([0])), more=["-D", "heads=3", "-D", "kv_heads=2"],
             says="multiple of kv_heads")
+    t.fails("no prompt", t.call("prefill", "", ids=np.zeros(0, np.int32)), says="the prompt is empty")
