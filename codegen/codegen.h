@@ -1,5 +1,6 @@
 // CPU code generation through the LLVM C API: planned graph -> LLVM module -> JIT or object.
 #pragma once
+#include "base/bytes.h"
 #include "ir/ir.h"
 #include "runtime/abi.h"
 
@@ -25,6 +26,27 @@ sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char
 // planned, or a target of zeros, gives arenas of size 0 (for who runs the model without its code).
 sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t);
 
+// The descriptor to or from bytes (base/bytes.h), without code.
+void sq_abi_bytes(sq_bytes *b, sq_abi_model *m);
+
+// ---- the cache of compiled code (cpu/cache.c) ----------------------------------------------------
+typedef struct sq_cache_key {
+  uint64_t low, high;
+} sq_cache_key;
+sq_cache_key sq_cache_key_of(const void *data, size_t size);
+static inline bool sq_cache_key_same(sq_cache_key a, sq_cache_key b) {
+  return a.low == b.low && a.high == b.high;
+}
+// Bytes that are not code, under a key and a suffix (".model"): false when there are none, or not as
+// they were written. They lie in the arena.
+bool sq_cache_get(sq_arena *a, const char *dir, sq_cache_key key, const char *suffix,
+                  const char **data, size_t *size);
+bool sq_cache_put(const char *dir, sq_cache_key key, const char *suffix, const void *data,
+                  size_t size);
+// What made the code: the build ids of this library, of LLVM and of libm. False when it is not known.
+bool sq_codegen_identity(sq_text *out);
+
+// ---- just in time --------------------------------------------------------------------------------
 // A JIT over a planned graph: entries are compiled when first asked for, with an on-disk object
 // cache in `cache_dir` (NULL: none). The graph must outlive it. `*jit` is set before anything can
 // fail; sq_jit_free takes one that failed, too, and NULL. One thread at a time uses a graph and its
@@ -32,6 +54,16 @@ sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t);
 typedef struct sq_jit sq_jit;
 sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_jit **jit,
                      const char **message);
+// The same over a descriptor, for who may know the objects of the entries already.
+typedef struct sq_jit_source {
+  void *user;
+  // The planned graph that the descriptor is of; asked for when an object is not there. NULL: failed.
+  sq_graph *(*graph)(void *user, const char **message);
+  bool (*known)(void *user, int is_init, uint32_t k, sq_cache_key *object);
+  void (*made)(void *user, int is_init, uint32_t k, sq_cache_key object);
+} sq_jit_source;
+sq_status sq_jit_open(sq_ctx *ctx, const sq_abi_model *m, const sq_target *t, const char *cache_dir,
+                      const sq_jit_source *source, sq_jit **jit, const char **message);
 sq_abi_hooks sq_jit_hooks(sq_jit *jit);
 void sq_jit_free(sq_jit *jit);
 

@@ -20,6 +20,8 @@ static sq_decl *find_model(sq_low *L, const sq_file *f) {
 }
 
 static sq_graph *compile(sq_low *L, sq_file *f, sq_front_info *info) {
+  for (uint32_t k = 0; info && k < L->files.n; k++)
+    sq_push(L->a, &info->files, L->ds->sources.v[L->files.v[k]->source]);
   sq_decl *model = L->ds->errors ? NULL : find_model(L, f);
   if (!model) return NULL;
   L->model = model;

@@ -9,9 +9,13 @@ typedef struct sq_front_options {
   uint32_t n_defines;
   sq_dtype float_type;  // SQ_F32 by default
   const char *std_path; // folder that holds std/ (`use std.nn` is std_path/std/nn.seqm)
+  // Files that were read already: `use` takes the text from here when the name is here.
+  const sq_source *files;
+  uint32_t n_files;
 } sq_front_options;
 
-// What the model file declares, for `check`: config with present values and presets.
+// What was read, the model's file first; what it declares, for `check`: config with present values
+// and presets.
 typedef struct sq_front_config {
   const char *name;
   const char *value; // as text
@@ -19,6 +23,7 @@ typedef struct sq_front_config {
 typedef struct sq_front_info {
   SQ_VEC(sq_front_config) config;
   SQ_VEC(const char *) presets;
+  SQ_VEC(sq_source) files;
 } sq_front_info;
 
 // Reads, checks and lowers a model file. Entries with faults are reported in ctx->diags; the result

@@ -339,6 +339,22 @@ bool sq_load_text(sq_low *L, const char *name, const char *text, size_t n, sq_fi
   return load(L, f);
 }
 
+// A file's text: given, or read.
+static sq_status read_file(sq_low *L, const char *path, const char **text, size_t *n,
+                           const char **why) {
+  for (uint32_t k = 0; k < L->o->n_files; k++) {
+    const sq_source *s = &L->o->files[k];
+    if (strcmp(s->name, path)) continue;
+    *text = s->text;
+    *n = s->size;
+    return SQ_OK;
+  }
+  char *read;
+  SQ_TRY(sq_file_read(L->a, path, &read, n, why));
+  *text = read;
+  return SQ_OK;
+}
+
 bool sq_load_file(sq_low *L, const char *path, sq_span from, sq_file **out) {
   for (uint32_t k = 0; k < L->files.n; k++) {
     sq_file *f = L->files.v[k];
@@ -350,14 +366,14 @@ bool sq_load_file(sq_low *L, const char *path, sq_span from, sq_file **out) {
     *out = f;
     return f->ast != NULL;
   }
-  char *text;
+  const char *text;
   size_t n;
   const char *why = "";
   if (L->files.n > 500) {
     sq_low_error(L, from, "more than 500 files are used");
     return false;
   }
-  if (sq_file_read(L->a, path, &text, &n, &why) != SQ_OK) {
+  if (read_file(L, path, &text, &n, &why) != SQ_OK) {
     sq_diag *d = sq_low_error(L, from, "cannot read %s", why);
     const char *std = L->o->std_path;
     if (from.file && std && !strncmp(path, std, strlen(std)))

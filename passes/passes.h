@@ -16,6 +16,9 @@ typedef struct sq_pass_options {
   // Codegen target facts that schedules may use.
   uint32_t vector_bytes; // 16, 32, 64
 } sq_pass_options;
+// Whether a run with these options does nothing but change the graph: no prints, no checks, no limit.
+// What else the graph depends on is added to `key`: a new option that changes it belongs there.
+bool sq_pass_options_plain(const sq_pass_options *o, sq_text *key);
 
 typedef struct sq_pass_info {
   const char *name;

@@ -85,28 +85,38 @@ static sq_status read_ir(sq_ctx *ctx, const char *path, sq_graph **g, const char
   return SQ_EMODEL;
 }
 
-sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_graph **g,
-                         sq_front_info *info, const char **message) {
+bool sq_build_is_ir(const char *path) {
   size_t n = strlen(path);
-  if (n > 4 && !strcmp(path + n - 4, ".sir")) return read_ir(ctx, path, g, message);
+  return n > 4 && !strcmp(path + n - 4, ".sir");
+}
+
+sq_status sq_build_read(sq_ctx *ctx, sq_source *s, const char **message) {
   struct stat st;
-  if (access(path, R_OK) || stat(path, &st) || !S_ISREG(st.st_mode)) {
-    char *text;
-    size_t size;
-    *message = sq_arena_fmt(&ctx->arena, "%s: cannot be read", path);
-    (void)sq_file_read(&ctx->arena, path, &text, &size, message); // says why
-    return SQ_EWORLD;
+  char *text;
+  if (!access(s->name, R_OK) && !stat(s->name, &st) && S_ISREG(st.st_mode)) {
+    SQ_TRY(sq_file_read(&ctx->arena, s->name, &text, &s->size, message));
+    s->text = text;
+    return SQ_OK;
   }
-  sq_front_options o = options(ctx, b);
-  *g = sq_front_compile(ctx, path, &o, info);
-  return finish(ctx, *g, message);
+  *message = sq_arena_fmt(&ctx->arena, "%s: cannot be read", s->name);
+  (void)sq_file_read(&ctx->arena, s->name, &text, &s->size, message); // says why
+  return SQ_EWORLD;
 }
 
 sq_status sq_build_text(sq_ctx *ctx, const char *name, const char *text, size_t size,
-                        const sq_build *b, sq_graph **g, const char **message) {
+                        const sq_build *b, sq_graph **g, sq_front_info *info,
+                        const char **message) {
   sq_front_options o = options(ctx, b);
-  *g = sq_front_compile_text(ctx, name, text, size, &o, NULL);
+  *g = sq_front_compile_text(ctx, name, text, size, &o, info);
   return finish(ctx, *g, message);
+}
+
+sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_graph **g,
+                         sq_front_info *info, const char **message) {
+  if (sq_build_is_ir(path)) return read_ir(ctx, path, g, message);
+  sq_source s = {.name = path};
+  SQ_TRY(sq_build_read(ctx, &s, message));
+  return sq_build_text(ctx, path, s.text, s.size, b, g, info, message);
 }
 
 sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message) {

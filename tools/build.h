@@ -29,6 +29,9 @@ const char *sq_build_cache_dir(sq_ctx *ctx);
 sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_graph **g,
                          sq_front_info *info, const char **message);
 sq_status sq_build_text(sq_ctx *ctx, const char *name, const char *text, size_t size,
-                        const sq_build *b, sq_graph **g, const char **message);
+                        const sq_build *b, sq_graph **g, sq_front_info *info, const char **message);
+// The text of the file s->name.
+sq_status sq_build_read(sq_ctx *ctx, sq_source *s, const char **message);
+bool sq_build_is_ir(const char *path);
 // The whole pipeline of the CPU target on the graph, in place.
 sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message);

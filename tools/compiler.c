@@ -36,15 +36,10 @@ static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
 
 static sq_status just_in_time(sq_ctx *ctx, seqm_context *rt, const request *r, const sq_build *b,
                               const char **message) {
-  sq_graph *g;
-  sq_target target;
-  if (r->text)
-    SQ_TRY(sq_build_text(ctx, r->path, r->text, r->size, b, &g, message));
-  else
-    SQ_TRY(sq_build_graph(ctx, r->path, b, &g, NULL, message));
-  SQ_TRY(sq_build_plan(g, b, &target, message));
-  const char *cache = b->cache_dir ? b->cache_dir : sq_build_cache_dir(ctx);
-  return sq_jit_model(ctx, true, rt, g, &target, cache && *cache ? cache : NULL, r->m, message);
+  const sq_live_ask ask = {
+      .path = r->path, .text = r->text, .size = r->size, .build = b, .own_ctx = true};
+  sq_live *live;
+  return sq_live_open(ctx, rt, &ask, &live, r->m, message);
 }
 
 static sq_status guarded(sq_ctx *ctx, seqm_context *rt, const request *r, const char **message) {

@@ -14,7 +14,8 @@ struct sq_model {
   sq_cli *cli;
   seqm_context *rt;
   seqm_model *m; // compiled; NULL: interpreted
-  sq_graph *g;   // NULL: a shared object
+  sq_live *live; // compiled just in time
+  sq_graph *g;   // interpreted
   const sq_abi_model *abi;
   sq_eval *eval;
   sq_weights *weights; // of the interpreter
@@ -157,21 +158,29 @@ static sq_status open_object(sq_model *m) {
   return open_compiled(m);
 }
 
+static void show(const char *warnings) { fputs(warnings, stderr); }
+
+static sq_status interpret_source(sq_model *m, const sq_build *b) {
+  const char *message = "";
+  sq_ctx *ctx = m->cli->ctx;
+  sq_status s = sq_build_graph(ctx, m->cli->model, b, &m->g, NULL, &message);
+  if (s) return sq_print_failure(s, message);
+  const char *warnings = sq_diags_render(&ctx->diags);
+  if (*warnings) show(warnings);
+  return open_interpreter(m);
+}
+
 static sq_status open_source(sq_model *m) {
   sq_cli *cli = m->cli;
   sq_build b;
-  const char *message = "";
   SQ_TRY(sq_cli_build(cli, &b));
-  sq_status s = sq_build_graph(cli->ctx, cli->model, &b, &m->g, NULL, &message);
-  if (s) return sq_print_failure(s, message);
-  const char *warnings = sq_diags_render(&cli->ctx->diags);
-  if (*warnings) fputs(warnings, stderr);
-  if (cli->target && !strcmp(cli->target, "interp")) return open_interpreter(m);
-  sq_target target;
-  s = sq_build_plan(m->g, &b, &target, &message);
-  const char *cache = cli->no_cache ? NULL : sq_build_cache_dir(cli->ctx);
-  if (!s) s = sq_jit_model(cli->ctx, false, m->rt, m->g, &target, cache, &m->m, &message);
+  if (cli->target && !strcmp(cli->target, "interp")) return interpret_source(m, &b);
+  const char *message = "";
+  const sq_live_ask ask = {.path = cli->model, .build = &b, .warn = show};
+  sq_status s = sq_live_open(cli->ctx, m->rt, &ask, &m->live, &m->m, &message);
   if (s) return sq_print_failure(s, message ? message : seqm_message(m->rt));
+  if (cli->verbose && sq_live_recalled(m->live))
+    fprintf(stderr, "seqm: note: the model is unchanged since it was compiled\n");
   m->abi = seqm_model_descriptor(m->m);
   return open_compiled(m);
 }
@@ -212,7 +221,13 @@ void sq_model_close(sq_model *m) {
 }
 
 seqm_context *sq_model_runtime(sq_model *m) { return m->rt; }
-sq_graph *sq_model_graph(sq_model *m) { return m->g; }
+sq_graph *sq_model_graph(sq_model *m) {
+  const char *message = "";
+  if (!m->live) return m->g;
+  sq_graph *g = sq_live_graph(m->live, &message);
+  if (!g) sq_print_failure(SQ_EMODEL, message);
+  return g;
+}
 const sq_abi_model *sq_model_abi(const sq_model *m) { return m->abi; }
 int sq_model_threads(const sq_model *m) { return m->m ? m->rt->threads : 1; }
 

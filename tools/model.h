@@ -16,7 +16,8 @@ typedef struct sq_model sq_model;
 sq_status sq_model_open(sq_cli *cli, sq_model **m);
 void sq_model_close(sq_model *m);
 seqm_context *sq_model_runtime(sq_model *m);
-// The graph as the frontend made it (NULL for a shared object).
+// The graph, planned when the model is compiled (NULL for a shared object). Made now, if the model
+// was known from an earlier start.
 sq_graph *sq_model_graph(sq_model *m);
 
 typedef struct sq_entry_info {

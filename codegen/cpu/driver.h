@@ -89,6 +89,7 @@ const char *sq_unit_take(sq_unit *u, char *llvm_message);
 LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool external);
 // "minilm.forward", "minilm.init.block.ck": no name of C, so never one of a library.
 const char *sq_entry_symbol(sq_graph *g, const sq_func *f);
+const char *sq_symbol_of(sq_arena *a, const char *model, bool is_init, const char *name);
 
 // The driver's part of an sq_cg.
 typedef struct sq_driver {
@@ -170,9 +171,6 @@ const char *const *sq_target_needs(const sq_target *t, sq_arena *a, uint32_t *n)
 const char *sq_c_name(sq_arena *a, const char *name);
 
 // ---- the object cache (cache.c) ----------------------------------------------------------------
-typedef struct sq_cache_key {
-  uint64_t low, high;
-} sq_cache_key;
 sq_cache_key sq_cache_hash(const void *data, size_t size, const sq_target *t);
 // The objects stored under `key` into part[SQ_PARTS]; how many: 0 for none, or when what is there
 // is not as it was written.

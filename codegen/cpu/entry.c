@@ -304,9 +304,12 @@ static void emit_end(sq_cg *cg, sq_func *f) {
                LLVMBuildZExt(cg->builder, failed, LLVMInt32TypeInContext(cg->ctx), ""));
 }
 
+const char *sq_symbol_of(sq_arena *a, const char *model, bool is_init, const char *name) {
+  return sq_arena_fmt(a, "%s.%s%s", model, is_init ? "init." : "", name);
+}
+
 const char *sq_entry_symbol(sq_graph *g, const sq_func *f) {
-  return sq_arena_fmt(g->arena, "%s.%s%s", g->name ? g->name : "model",
-                      f->kind == SQ_FUNC_INIT ? "init." : "", f->name);
+  return sq_symbol_of(g->arena, g->name ? g->name : "model", f->kind == SQ_FUNC_INIT, f->name);
 }
 
 LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool external) {

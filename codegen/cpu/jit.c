@@ -1,7 +1,9 @@
-// The JIT. In: a planned graph. Out: the code of an entry when it is first asked for.
+// The JIT. In: a descriptor, and a planned graph or who can make it. Out: the code of an entry when
+// it is first asked for.
 //
-//   function -> LLVM module -> bitcode --hash--> cached object?  yes: link it
-//                                                no: optimise, compile, store, link it
+//   object known (source.known), and in the cache?  link it: no graph is needed
+//   else: graph -> function -> LLVM module -> bitcode --hash--> cached object?  yes: link it
+//                                                     no: optimise, compile, store, link it
 //
 // ORC's LLJIT is the linker: every entry has objects of its own in one dylib. Its code is
 // compiled by the same steps as an object made ahead of time. Nothing is shared between two JITs.
@@ -14,47 +16,50 @@
 #include <llvm-c/LLJIT.h>
 
 struct sq_jit {
-  sq_graph *graph;
+  sq_ctx *ctx;
+  sq_arena *arena;
+  const sq_abi_model *model;
+  sq_graph *graph; // NULL: asked for when it is needed
+  sq_jit_source source;
   sq_target target;
   const char *cache_dir;
   LLVMOrcLLJITRef lljit;
   sq_entry_code *code[2]; // of entries, of inits: NULL until asked for
   sq_emu_module **kernels[2];
-  uint32_t n[2];
-  sq_func **func[2];
   bool told; // that the cache cannot be written
 };
 
 // Takes the error; its text is copied to the arena only after LLVM's memory is gone.
-static const char *explain(sq_graph *g, const char *what, LLVMErrorRef e) {
+static const char *explain(sq_arena *a, const char *what, LLVMErrorRef e) {
   char copy[1000];
   char *text = LLVMGetErrorMessage(e);
   snprintf(copy, sizeof copy, "%s", text);
   LLVMDisposeErrorMessage(text);
-  return sq_arena_fmt(g->arena, "%s: %s", what, copy);
+  return sq_arena_fmt(a, "%s: %s", what, copy);
 }
 
-sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_jit **jit,
-                     const char **message) {
+static uint32_t count(const sq_jit *j, int is_init) {
+  return is_init ? j->model->n_init : j->model->n_entry;
+}
+
+sq_status sq_jit_open(sq_ctx *ctx, const sq_abi_model *m, const sq_target *t, const char *cache_dir,
+                      const sq_jit_source *source, sq_jit **jit, const char **message) {
   sq_target_init();
-  sq_jit *j = SQ_NEW(g->arena, sq_jit);
-  j->graph = g;
-  j->target = *t;
-  if (cache_dir && *cache_dir) j->cache_dir = sq_arena_str(g->arena, cache_dir, strlen(cache_dir));
-  static const sq_func_kind kinds[2] = {SQ_FUNC_ENTRY, SQ_FUNC_INIT};
+  sq_arena *a = &ctx->arena;
+  sq_jit *j = SQ_NEW(a, sq_jit);
+  *j = (sq_jit){.ctx = ctx, .arena = a, .model = m, .target = *t};
+  if (source) j->source = *source;
+  if (cache_dir && *cache_dir) j->cache_dir = sq_arena_str(a, cache_dir, strlen(cache_dir));
   for (int k = 0; k < 2; k++) {
-    j->func[k] = SQ_ARRAY(g->arena, sq_func *, g->func.n + 1);
-    j->code[k] = SQ_ARRAY(g->arena, sq_entry_code, g->func.n + 1);
-    j->kernels[k] = SQ_ARRAY(g->arena, sq_emu_module *, g->func.n + 1);
-    for (uint32_t i = 0; i < g->func.n; i++)
-      if (g->func.v[i]->kind == kinds[k]) j->func[k][j->n[k]++] = g->func.v[i];
+    j->code[k] = SQ_ARRAY(a, sq_entry_code, count(j, k) + 1);
+    j->kernels[k] = SQ_ARRAY(a, sq_emu_module *, count(j, k) + 1);
   }
   *jit = j;
   char *why = NULL;
   LLVMTargetMachineRef machine = sq_target_machine(t, &why);
   if (!machine) {
     LLVMDisposeMessage(why);
-    *message = sq_arena_fmt(g->arena, "no JIT for %s", t->cpu);
+    *message = sq_arena_fmt(a, "no JIT for %s", t->cpu);
     return SQ_EWORLD;
   }
   LLVMOrcLLJITBuilderRef builder = LLVMOrcCreateLLJITBuilder();
@@ -63,14 +68,21 @@ sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_
   LLVMErrorRef e = LLVMOrcCreateLLJIT(&j->lljit, builder);
   if (!e) return SQ_OK;
   j->lljit = NULL;
-  *message = explain(g, "no JIT", e);
+  *message = explain(a, "no JIT", e);
   return SQ_EWORLD;
+}
+
+sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_jit **jit,
+                     const char **message) {
+  sq_status s = sq_jit_open(g->ctx, sq_codegen_describe(g, t), t, cache_dir, NULL, jit, message);
+  (*jit)->graph = g;
+  return s;
 }
 
 void sq_jit_free(sq_jit *j) {
   if (!j || !j->lljit) return;
   for (int k = 0; k < 2; k++)
-    for (uint32_t i = 0; i < j->n[k]; i++) {
+    for (uint32_t i = 0; i < count(j, k); i++) {
       sq_emu_free(j->kernels[k][i]);
       j->kernels[k][i] = NULL;
     }
@@ -82,32 +94,43 @@ void sq_jit_free(sq_jit *j) {
 // ---- one entry ---------------------------------------------------------------------------------
 typedef struct job {
   sq_jit *jit;
-  sq_func *func;
+  int is_init;
+  uint32_t number;
+  const char *symbol;
   sq_entry_code code;
   sq_emu_module *kernels; // of a device
+  const char *message;
 } job;
 
-static sq_status link_objects(sq_unit *u, sq_jit *j, const char *symbol, sq_entry_code *code) {
+// Takes the objects, also when it fails.
+static bool link_objects(job *w, LLVMMemoryBufferRef *object, uint32_t *n) {
+  sq_jit *j = w->jit;
   LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(j->lljit);
   LLVMErrorRef e = NULL;
-  while (u->n_part > 0 && !e) // the JIT's from here on, also when it fails
-    e = LLVMOrcLLJITAddObjectFile(j->lljit, dylib, u->part[--u->n_part]);
+  while (*n > 0 && !e) e = LLVMOrcLLJITAddObjectFile(j->lljit, dylib, object[--*n]);
+  while (*n > 0) LLVMDisposeMemoryBuffer(object[--*n]);
   LLVMOrcExecutorAddress at = 0;
-  if (!e) e = LLVMOrcLLJITLookup(j->lljit, &at, symbol);
-  if (e) {
-    u->message = explain(j->graph, "the JIT cannot link", e);
-    return SQ_EWORLD;
-  }
-  *code = (sq_entry_code)(uintptr_t)at;
-  return SQ_OK;
+  if (!e) e = LLVMOrcLLJITLookup(j->lljit, &at, w->symbol);
+  if (e)
+    w->message = explain(j->arena, "the JIT cannot link", e);
+  else
+    w->code = (sq_entry_code)(uintptr_t)at;
+  return !e;
 }
 
 static void store(sq_unit *u, sq_jit *j, sq_cache_key key) {
   int why = 0;
   if (sq_cache_store(j->cache_dir, key, u->part, u->n_part, &why) || j->told) return;
   j->told = true;
-  sq_remark_add(j->graph->ctx, "cache", false, (sq_span){0}, NULL,
+  sq_remark_add(j->ctx, "cache", false, (sq_span){0}, NULL,
                 "compiled code is not kept: cannot write to %s: %s", j->cache_dir, strerror(why));
+}
+
+static sq_func *find_func(sq_graph *g, int is_init, uint32_t number) {
+  sq_func_kind kind = is_init ? SQ_FUNC_INIT : SQ_FUNC_ENTRY;
+  for (uint32_t k = 0; k < g->func.n; k++)
+    if (g->func.v[k]->kind == kind && number-- == 0) return g->func.v[k];
+  return NULL;
 }
 
 static sq_status build_kernels(sq_unit *u, job *w) {
@@ -122,11 +145,12 @@ static sq_status build_kernels(sq_unit *u, job *w) {
 static sq_status compile_one(sq_unit *u, void *arg) {
   job *w = arg;
   sq_jit *j = w->jit;
-  const char *symbol = sq_entry_symbol(j->graph, w->func);
-  SQ_TRY(sq_unit_begin(u, w->func->name));
+  sq_func *f = find_func(j->graph, w->is_init, w->number);
+  SQ_ASSERT(f, "the graph is not what its descriptor says");
+  SQ_TRY(sq_unit_begin(u, f->name));
   LLVMContextSetDiscardValueNames(u->ctx, 1);
   if (j->target.device) u->cuda = sq_cuda_new(&u->scratch);
-  sq_entry_emit(u, w->func, symbol, true);
+  sq_entry_emit(u, f, w->symbol, true);
   if (j->target.device) SQ_TRY(build_kernels(u, w));
   sq_cache_key key = {0, 0};
   if (j->cache_dir) {
@@ -137,32 +161,55 @@ static sq_status compile_one(sq_unit *u, void *arg) {
     u->n_part = sq_cache_load(j->cache_dir, key, u->part);
   }
   if (u->n_part == 0) {
-    SQ_TRY(sq_parts_compile(u, symbol));
+    SQ_TRY(sq_parts_compile(u, w->symbol));
     if (j->cache_dir) store(u, j, key);
   }
-  return link_objects(u, j, symbol, &w->code);
+  if (j->cache_dir && j->source.made) j->source.made(j->source.user, w->is_init, w->number, key);
+  return link_objects(w, u->part, &u->n_part) ? SQ_OK : SQ_EWORLD;
+}
+
+// The objects that are known without the graph.
+static bool recall(job *w) {
+  sq_jit *j = w->jit;
+  sq_cache_key key;
+  LLVMMemoryBufferRef object[SQ_PARTS];
+  if (!j->cache_dir || !j->source.known) return false;
+  if (!j->source.known(j->source.user, w->is_init, w->number, &key)) return false;
+  uint32_t n = sq_cache_load(j->cache_dir, key, object);
+  if (n == 0) return false;
+  return link_objects(w, object, &n) || w->message;
+}
+
+static void make(job *w) {
+  sq_jit *j = w->jit;
+  if (!j->graph) j->graph = j->source.graph(j->source.user, &w->message);
+  if (!j->graph) return;
+  sq_unit u;
+  // Who compiled the graph may have returned long ago: a failed allocation ends here.
+  if (sq_unit_do(&u, j->graph, &j->target, compile_one, w, false) != SQ_OK && !w->message)
+    w->message = u.message;
 }
 
 static sq_entry_code compile(void *user, int is_init, uint32_t k, const char **message) {
   sq_jit *j = user;
-  int kind = is_init ? 1 : 0;
-  if (k >= j->n[kind]) {
+  is_init = is_init != 0;
+  if (k >= count(j, is_init)) {
     *message = "no such entry";
     return NULL;
   }
-  if (!j->code[kind][k]) {
-    job w = {.jit = j, .func = j->func[kind][k]};
-    sq_unit u;
-    // Who compiled the graph may have returned long ago: a failed allocation ends here.
-    if (sq_unit_do(&u, j->graph, &j->target, compile_one, &w, false) != SQ_OK) {
-      *message = u.message;
-      sq_emu_free(w.kernels);
-      return NULL;
-    }
-    j->code[kind][k] = w.code;
-    j->kernels[kind][k] = w.kernels;
+  if (j->code[is_init][k]) return j->code[is_init][k];
+  const sq_abi_entry *e = is_init ? &j->model->init[k] : &j->model->entry[k];
+  job w = {.jit = j, .is_init = is_init, .number = k};
+  w.symbol = sq_symbol_of(j->arena, j->model->name, is_init, e->name);
+  if (!recall(&w)) make(&w);
+  if (!w.code) *message = w.message;
+  if (!w.code) {
+    sq_emu_free(w.kernels);
+    w.kernels = NULL;
   }
-  return j->code[kind][k];
+  j->code[is_init][k] = w.code;
+  j->kernels[is_init][k] = w.kernels;
+  return w.code;
 }
 
 static void release(void *user) { sq_jit_free(user); }

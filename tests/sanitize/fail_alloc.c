@@ -154,6 +154,13 @@ static int just_in_time(seqm_context *ctx, const char *path, const seqm_compile_
   return s;
 }
 
+// The first, without failures, fills the cache; the others find the model there.
+static int cached(seqm_context *ctx, const char *path, const seqm_compile_options *o) {
+  seqm_compile_options with = *o;
+  with.cache_dir = "fail-alloc.cache";
+  return just_in_time(ctx, path, &with);
+}
+
 static int ahead_of_time(seqm_context *ctx, const char *path, const seqm_compile_options *o) {
   char object[64], header[64];
   snprintf(object, sizeof object, "fail-alloc-%d.o", (int)getpid());
@@ -233,6 +240,7 @@ static const scene scenes[] = {
     {"eval-gpt2", eval, NULL, "examples/gpt2.seqm", 3000},
     {"readers", NULL, readers, "", 2000},
     {"compile-jit", NULL, just_in_time, "examples/gpt2.seqm", 600},
+    {"compile-cached", NULL, cached, "examples/gpt2.seqm", 600},
     {"compile-object", NULL, ahead_of_time, "examples/gpt2.seqm", 300},
 };
 
