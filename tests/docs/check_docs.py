@@ -39,7 +39,7 @@ ROOTS = "base ir frontend passes codegen runtime tools lang examples tests scrip
 SOURCES = (".c", ".h", ".def", ".l", ".y", ".seqm", ".sh", ".in", ".cmake", ".map", ".py")
 DESCRIBED = ["base", "ir", "frontend", "passes", "codegen", "codegen/cpu", "runtime", "tools",
              "lang/std", "examples", "examples/host", "scripts", "cmake"]
-MOST_LINES = 290  # of an example: it is read as a whole
+MOST_LINES = 250  # of an example: it is read as a whole
 MAY_MISS = {"model.safetensors"}
 FENCE = re.compile(r"^(\s*)```(\w*)\s*$")
 
