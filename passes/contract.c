@@ -14,15 +14,18 @@ typedef sq_contract site;
 static uint32_t n_axes(const sq_generic *k) { return k->n_par + k->n_red; }
 
 // ---- factors -----------------------------------------------------------------------------------
+enum { MAX_DEPTH = 64 }; // of a product of products
+
 // False: more than can be told apart.
-static bool add_factor(site *w, uint32_t id) {
+static bool add_factor(site *w, uint32_t id, int depth) {
   const sq_generic *k = w->n->g;
   const sq_scalar *s = &k->s.v[id];
+  if (depth++ == MAX_DEPTH) return false;
   if (s->kind == SQ_SC_EWISE && (s->ew == SQ_EW_MUL || s->ew == SQ_EW_DIV))
-    return add_factor(w, s->a[0]) && add_factor(w, s->a[1]);
-  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_NEG) return add_factor(w, s->a[0]);
+    return add_factor(w, s->a[0], depth) && add_factor(w, s->a[1], depth);
+  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_NEG) return add_factor(w, s->a[0], depth);
   if (s->kind == SQ_SC_CAST && sq_is_float(s->dtype) && sq_is_float(k->s.v[s->a[0]].dtype))
-    return add_factor(w, s->a[0]);
+    return add_factor(w, s->a[0], depth);
   uint32_t axes = sq_scalar_axes(k, id);
   if (!axes) return true;
   if (w->n_factor == SQ_CONTRACT_FACTORS || axes == UINT32_MAX) return false;
@@ -42,7 +45,7 @@ bool sq_contract_find(sq_graph *g, const sq_node *n, site *w) {
   *w = (site){.g = g, .n = n, .t = {.arena = g->arena}};
   const sq_generic *k = w->n->g;
   if (w->n->op != SQ_OP_GENERIC || !k->n_red || k->keyed || k->monoid != SQ_SUM) return false;
-  if (!sq_is_float(k->s.v[k->body].dtype) || n_axes(k) > 31 || !add_factor(w, k->body))
+  if (!sq_is_float(k->s.v[k->body].dtype) || n_axes(k) > 31 || !add_factor(w, k->body, 0))
     return false;
   uint32_t summed = ((1u << n_axes(k)) - 1) & ~((1u << k->n_par) - 1), varying = 0;
   bool differ = false;

@@ -113,9 +113,8 @@ static void statistics(path *p, const sq_block *b) {
   for (uint32_t i = 0; i < b->nodes.n; i++) {
     const sq_node *n = b->nodes.v[i];
     if (n->op != SQ_OP_GENERIC || !n->g->n_red || n->g->keyed) continue;
-    const sq_scalar *s = &n->g->s.v[n->g->body];
     for (uint32_t id = n->g->body + 1; id-- > 0;) {
-      s = &n->g->s.v[id];
+      const sq_scalar *s = &n->g->s.v[id];
       if (s->kind != SQ_SC_READ) continue;
       for (uint32_t j = 0; j < p->n; j++) {
         const step *x = &p->at[j];
@@ -158,17 +157,6 @@ static const char *weights(const path *p) {
   return p->relu ? "ReLU" : "linear";
 }
 
-static void say_place(sq_text *t, sq_graph *g, const sq_node *of, const sq_node *here) {
-  const sq_diags *ds = &g->ctx->diags;
-  uint32_t line, column;
-  sq_span_line(ds, of->span, &line, &column);
-  if (!line) return;
-  const char *file = ds->sources.v[of->span.file].name, *base = strrchr(file, '/');
-  sq_text_add(t, " at ");
-  if (of->span.file != here->span.file) sq_text_add(t, "%s:", base ? base + 1 : file);
-  sq_text_add(t, "%u:%u", line, column);
-}
-
 void sq_contract_tell_attention(const sq_contract *c, const sq_func *f) {
   const sq_generic *k = c->n->g;
   for (uint32_t j = 0; j < c->n_factor; j++)
@@ -184,7 +172,7 @@ void sq_contract_tell_attention(const sq_contract *c, const sq_func *f) {
       const char *name = k->axis[a].name;
       sq_text_add(&w.t, "over %s < %s, weights: %s of the scores", name ? name : "the keys",
                   sq_dim_source_text(c->g->dims, k->axis[a].extent), weights(&p));
-      say_place(&w.t, c->g, p.scores, c->n);
+      sq_say_place(c->g, p.scores->span, c->n->span, " at ", &w.t, "");
       if (p.max || p.sum)
         sq_text_add(&w.t, ", %s of each row",
                     p.max && p.sum ? "max and sum"

@@ -137,3 +137,15 @@ bool sq_node_reads(const sq_node *n, const sq_value *v) {
     if (n->in[k] == v) return true;
   return false;
 }
+
+void sq_say_place(sq_graph *g, sq_span span, sq_span here, const char *before, sq_text *t,
+                  const char *after) {
+  const sq_diags *ds = &g->ctx->diags;
+  uint32_t line, column;
+  sq_span_line(ds, span, &line, &column);
+  if (!line) return;
+  const char *file = ds->sources.v[span.file].name, *base = strrchr(file, '/');
+  sq_text_add(t, "%s", before);
+  if (span.file != here.file) sq_text_add(t, "%s:", base ? base + 1 : file);
+  sq_text_add(t, "%u:%u%s", line, column, after);
+}

@@ -23,3 +23,7 @@ uint32_t sq_scalar_axes(const sq_generic *k, uint32_t root);
 uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read);
 // Node reads value v, as an operand of its scalar part.
 bool sq_node_reads(const sq_node *n, const sq_value *v);
+// Appends "BEFORE 24:12 AFTER", with the file in front where it is not that of `here`; nothing for a
+// span that stands nowhere.
+void sq_say_place(sq_graph *g, sq_span span, sq_span here, const char *before, sq_text *t,
+                  const char *after);

@@ -9,6 +9,7 @@
 //   `s`
 //
 // Changes nothing. Names appear in the text, and nowhere in the reasoning.
+#include "passes/questions.h"
 #include "passes/recurrence.h"
 
 typedef struct teller {
@@ -19,20 +20,6 @@ typedef struct teller {
 
 static void name_state(teller *w, uint32_t k) {
   sq_text_add(&w->t, "`%s`", sq_state_name(&w->r->d, k));
-}
-
-static void place(teller *w, sq_span span) {
-  uint32_t line, column;
-  const sq_diags *ds = &w->g->ctx->diags;
-  sq_span_line(ds, span, &line, &column);
-  if (!line) return;
-  const char *file = ds->sources.v[span.file].name, *base = strrchr(file, '/');
-  bool same = span.file == w->r->scan->span.file;
-  sq_text_add(&w->t, "%s%s%u:%u",
-              same   ? ""
-              : base ? base + 1
-                     : file,
-              same ? "" : ":", line, column);
 }
 
 // Names of the state's axes, where the operation that makes the next value has some.
@@ -114,10 +101,7 @@ static void say_component(teller *w, const sq_component *c) {
   sq_text_add(&w->t, " ");
   if (c->alg == SQ_ALG_NONE) {
     sq_text_add(&w->t, "nonlinear: %s", c->why);
-    uint32_t line, column;
-    sq_span_line(&w->g->ctx->diags, c->where, &line, &column);
-    if (line) sq_text_add(&w->t, " at ");
-    place(w, c->where);
+    sq_say_place(w->g, c->where, w->r->scan->span, " at ", &w->t, "");
   } else if (c->how == SQ_TRANS_KEPT) {
     sq_text_add(&w->t, "never changes");
   } else if (c->alg == SQ_ALG_FREE) {
@@ -216,13 +200,7 @@ static void say_emit(teller *w, uint32_t k) {
   if (!r.before && !r.after) return;
   const char *name = scan->out[k]->name ? scan->out[k]->name : v->name ? v->name : "an output";
   sq_text_add(&w->t, "; `%s`", name);
-  uint32_t line = 0, column;
-  if (v->def) sq_span_line(&w->g->ctx->diags, v->def->span, &line, &column);
-  if (line) {
-    sq_text_add(&w->t, " (");
-    place(w, v->def->span);
-    sq_text_add(&w->t, ")");
-  }
+  if (v->def) sq_say_place(w->g, v->def->span, scan->span, " (", &w->t, ")");
   sq_lspace *space = sq_lspace_make(&w->r->d, UINT64_MAX, true, v->type);
   sq_linear f = sq_linear_of(space, v);
   bool sums = f.alg != SQ_ALG_NONE && is_sum_over(space, &f);

@@ -58,6 +58,8 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
+    if not os.access(args.seqm, os.X_OK):
+        sys.exit(f"{args.seqm} is no command: build it first")
     rows = [(n, c) for n, c in commands(args.source) if not args.names or n in args.names]
     if not rows:
         sys.exit("no such example in examples/README.md")

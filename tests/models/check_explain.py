@@ -83,6 +83,8 @@ def main():
     keep, failed = words_of_the_language(args.source), 0
     for name in args.names:
         path = os.path.join(args.source, "examples", name + ".seqm")
+        if not os.path.exists(path):
+            sys.exit(f"there is no {path}")
         with open(path, encoding="utf-8") as f:
             text = f.read()
         with tempfile.TemporaryDirectory() as folder:
