@@ -213,12 +213,27 @@ static sq_lv extreme(sq_kern *k, sq_dtype t, sq_lv a, sq_lv b, bool max) {
 static bool constant_positive(sq_lv v, int64_t *c) {
   if (sq_k_is_vec(v)) {
     if (!LLVMIsConstant(v)) return false;
-    v = LLVMGetAggregateElement(v, 0); // our vector constants are splats
-    if (!v) return false;
+    sq_lv first = LLVMGetAggregateElement(v, 0);
+    for (uint32_t i = 1; first && i < sq_k_lanes(v); i++)
+      if (LLVMGetAggregateElement(v, i) != first) return false;
+    if (!first) return false;
+    v = first;
   }
   if (!LLVMIsAConstantInt(v)) return false;
   *c = LLVMConstIntGetSExtValue(v);
   return *c > 0;
+}
+// A division that the machine has for single elements only. Written as such: of one of vectors whose
+// divisor is chosen by a comparison, LLVM 19's instcombine loses the divisor.
+static sq_lv lane_by_lane(sq_kern *k, LLVMOpcode op, sq_lv a, sq_lv b) {
+  if (!sq_k_is_vec(a)) return LLVMBuildBinOp(k->b, op, a, b, "");
+  sq_lv v = LLVMGetPoison(LLVMTypeOf(a));
+  for (uint32_t i = 0; i < sq_k_lanes(a); i++) {
+    sq_lv at = LLVMConstInt(k->i32, i, 0);
+    sq_lv x = LLVMBuildExtractElement(k->b, a, at, ""), y = LLVMBuildExtractElement(k->b, b, at, "");
+    v = LLVMBuildInsertElement(k->b, v, LLVMBuildBinOp(k->b, op, x, y, ""), at, "");
+  }
+  return v;
 }
 // Floors; by zero gives 0. The lowest integer by -1 wraps.
 static sq_lv int_divide(sq_kern *k, sq_dtype t, sq_lv a, sq_lv b, bool want_mod, bool nonneg) {
@@ -231,13 +246,13 @@ static sq_lv int_divide(sq_kern *k, sq_dtype t, sq_lv a, sq_lv b, bool want_mod,
   sq_lv by_zero = LLVMBuildICmp(k->b, LLVMIntEQ, b, zero, ""), q, r;
   if (is_unsigned) {
     sq_lv safe = LLVMBuildSelect(k->b, by_zero, one, b, "");
-    r = want_mod ? LLVMBuildURem(k->b, a, safe, "") : LLVMBuildUDiv(k->b, a, safe, "");
+    r = lane_by_lane(k, want_mod ? LLVMURem : LLVMUDiv, a, safe);
     return LLVMBuildSelect(k->b, by_zero, zero, r, "");
   }
   sq_lv minus = icmp(k, LLVMIntEQ, b, -1);
   sq_lv safe = b;
   if (!known) safe = LLVMBuildSelect(k->b, LLVMBuildOr(k->b, by_zero, minus, ""), one, b, "");
-  q = LLVMBuildSDiv(k->b, a, safe, "");
+  q = known ? LLVMBuildSDiv(k->b, a, safe, "") : lane_by_lane(k, LLVMSDiv, a, safe);
   r = LLVMBuildSub(k->b, a, LLVMBuildMul(k->b, q, safe, ""), "");
   sq_lv differ = icmp(k, LLVMIntSLT, LLVMBuildXor(k->b, r, safe, ""), 0);
   sq_lv low = LLVMBuildAnd(k->b, LLVMBuildICmp(k->b, LLVMIntNE, r, zero, ""), differ, "");

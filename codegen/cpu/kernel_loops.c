@@ -294,9 +294,10 @@ static sq_lv lanes_below(sq_knest *t, sq_lv first, sq_lv hi) {
   left = sq_k_splat(k, LLVMBuildTrunc(k->b, left, k->i32, ""), t->w);
   return LLVMBuildICmp(k->b, LLVMIntSLT, at, left, "");
 }
-static bool multiple(const sq_knest *t, uint32_t axis, sq_lv hi, uint32_t by) {
-  int64_t e;
-  return LLVMIsConstant(hi) && const_extent(t, axis, &e) && e % by == 0;
+// Is hi - lo known to be a multiple of `by`?
+static bool multiple(sq_lv lo, sq_lv hi, int64_t by) {
+  if (!LLVMIsAConstantInt(lo) || !LLVMIsAConstantInt(hi)) return false;
+  return (LLVMConstIntGetSExtValue(hi) - LLVMConstIntGetSExtValue(lo)) % by == 0;
 }
 // The reduced vector axis: blocks of all sets, then single vectors, masked, into the first set.
 static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
@@ -305,7 +306,7 @@ static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
   uint32_t sets = r->p->sets, w = t->w, n = sets * r->acc.parts;
   int64_t block = (int64_t)sets * w;
   lo = LLVMBuildAnd(k->b, lo, sq_k_int(k, -(int64_t)w), "");
-  bool exact = multiple(t, t->va, hi, (uint32_t)block) && LLVMIsConstant(lo);
+  bool exact = multiple(lo, hi, block);
   sq_lv outer = t->mask;
   sq_kloop l;
   sq_lv end = exact ? hi : LLVMBuildSub(k->b, hi, sq_k_int(k, block - 1), "");
@@ -327,7 +328,7 @@ static void reduce_lanes(reduction *r, sq_lv lo, sq_lv hi, sq_lv *part) {
     r->sets = 1;
     bool tail = t->tail;
     t->tail = true;
-    if (!multiple(t, t->va, hi, w)) t->mask = sq_k_and(k, outer, lanes_below(t, l.i, hi));
+    if (!multiple(lo, hi, w)) t->mask = sq_k_and(k, outer, lanes_below(t, l.i, hi));
     reduce_step(r, part);
     t->mask = outer;
     t->tail = tail;

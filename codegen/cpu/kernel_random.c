@@ -89,6 +89,49 @@ static sq_lv elements(sq_kern *k, sq_lv c[4], sq_dtype t, bool normal) {
     v[i] = scaled(k, shifted(k, c[i], 32 - bits), k->f32, 1.0 / (double)(1u << bits));
   return interleave(k, v, 4);
 }
+// The first `left` of the `width` elements of v, in a row.
+static void store_row(sq_kern *k, sq_dtype t, sq_lv to, sq_lv v, sq_lv left, uint32_t width) {
+  sq_kif whole;
+  sq_kif_begin(k, &whole, LLVMBuildICmp(k->b, LLVMIntSGE, left, sq_k_int(k, width), ""));
+  sq_k_store_row(k, t, to, v, NULL);
+  sq_kif_else(k, &whole);
+  sq_lv lane = sq_k_lane_index(k, width, k->i64);
+  sq_k_store_row(k, t, to, v,
+                 LLVMBuildICmp(k->b, LLVMIntSLT, lane, sq_k_splat(k, left, width), ""));
+  sq_kif_end(k, &whole, 0, NULL, NULL, NULL);
+}
+// Elements are numbered over the live shape and stored over the room of each axis. Are the numbers also
+// the places in memory?
+static bool numbered_by_place(sq_dims *ds, const sq_type *t) {
+  for (uint32_t i = 1; i < t->rank; i++)
+    if (!sq_dim_same(t->dim[i], sq_dim_storage(ds, t->dim[i]))) return false;
+  return true;
+}
+// Where element number e is stored.
+static sq_lv place_of(sq_kern *k, const sq_type *t, sq_lv e) {
+  sq_dim stride = sq_dim_const(k->g->dims, 1);
+  sq_lv place = sq_k_int(k, 0);
+  for (uint32_t i = t->rank; i-- > 0;) {
+    sq_lv live = sq_kern_dim(k, t->dim[i]), index = e;
+    if (i) index = LLVMBuildURem(k->b, e, live, "");
+    place = LLVMBuildAdd(k->b, place, LLVMBuildMul(k->b, index, sq_kern_dim(k, stride), ""), "");
+    if (i) e = LLVMBuildUDiv(k->b, e, live, "");
+    stride = sq_dim_mul(k->g->dims, stride, sq_dim_storage(k->g->dims, t->dim[i]));
+  }
+  return place;
+}
+// Elements first, ..., first + count - 1 of the row v, each to its place.
+static void store_apart(sq_kern *k, const sq_type *t, sq_lv out, sq_lv v, sq_lv first, sq_lv count,
+                        uint32_t width) {
+  sq_lv row = sq_k_alloca(k, sq_k_mem_type(k, t->dtype), width);
+  sq_k_store_row(k, t->dtype, row, v, NULL);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), count, 1, 0, NULL);
+  sq_lv place = place_of(k, t, LLVMBuildAdd(k->b, first, l.i, ""));
+  sq_k_store(k, t->dtype, sq_k_offset(k, out, place, t->dtype),
+             sq_k_load(k, t->dtype, sq_k_offset(k, row, l.i, t->dtype)));
+  sq_kloop_end(k, &l, NULL);
+}
 void sq_kernel_random(sq_cg *cg, sq_node *n) {
   sq_kern kern, *k = &kern;
   sq_kern_begin(k, cg, "random");
@@ -97,7 +140,7 @@ void sq_kernel_random(sq_cg *cg, sq_node *n) {
   sq_dims *ds = k->g->dims;
   sq_dim count = sq_dim_const(ds, 1);
   for (uint32_t i = 0; i < type->rank; i++)
-    count = sq_dim_mul(ds, count, sq_dim_storage(ds, type->dim[i]));
+    count = sq_dim_mul(ds, count, type->dim[i]);
   int64_t per_block = t == SQ_F64 ? 2 : 4, step = per_block * BLOCKS;
   sq_lv total = sq_kern_dim(k, count), out = sq_kern_pointer(k, n->out[0]);
   sq_lv key = sq_k_cast(k, sq_k_load(k, kt, sq_kern_pointer(k, n->in[0])), kt, SQ_I64);
@@ -116,16 +159,11 @@ void sq_kernel_random(sq_cg *cg, sq_node *n) {
   philox(k, c, key0, key1);
   sq_lv v = elements(k, c, t, n->flag == 1);
   sq_lv at = LLVMBuildMul(k->b, o.index[0], sq_k_int(k, step), "");
-  sq_lv left = LLVMBuildSub(k->b, total, at, ""), to = sq_k_offset(k, out, at, t);
-  sq_kif whole;
-  sq_kif_begin(k, &whole, LLVMBuildICmp(k->b, LLVMIntSGE, left, sq_k_int(k, step), ""));
-  sq_k_store_row(k, t, to, v, NULL);
-  sq_kif_else(k, &whole);
-  uint32_t w = (uint32_t)step;
-  sq_k_store_row(
-      k, t, to, v,
-      LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, w, k->i64), sq_k_splat(k, left, w), ""));
-  sq_kif_end(k, &whole, 0, NULL, NULL, NULL);
+  sq_lv left = LLVMBuildSub(k->b, total, at, "");
+  if (numbered_by_place(ds, type))
+    store_row(k, t, sq_k_offset(k, out, at, t), v, left, (uint32_t)step);
+  else
+    store_apart(k, type, out, v, at, sq_k_min(k, left, sq_k_int(k, step)), (uint32_t)step);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }

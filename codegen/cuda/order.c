@@ -121,19 +121,36 @@ void sq_cuda_topk(sq_cg *cg, sq_node *n) {
   sq_cu_launch(k, units, THREADS, 0);
 }
 
+// Where element number `number` is stored: numbers go over the live shape, places over the room.
+static const char *place_of(sq_cu *k, const sq_type *t, const char *number) {
+  const char *place = "0", *rest = number;
+  for (uint32_t i = t->rank; i-- > 0;) {
+    const char *live = sq_cu_dim(k, t->dim[i]);
+    const char *index = i ? sq_arena_fmt(k->a, "%s %% %s", rest, live) : rest;
+    place = sq_arena_fmt(k->a, "%s + (%s) * %s", place, index,
+                         sq_cu_dim(k, product(k, t, i + 1, t->rank)));
+    rest = sq_arena_fmt(k->a, "%s / %s", rest, live);
+  }
+  return place;
+}
 void sq_cuda_random(sq_cg *cg, sq_node *n) {
   sq_cu kern, *k = &kern;
   const sq_type *t = &n->out[0]->type;
   sq_cu_begin(k, cg, n->flag ? "normal" : "uniform", n->out[0], THREADS);
   const char *key = sq_cu_pointer(k, n->in[0]), *y = sq_cu_pointer(k, n->out[0]);
-  LLVMValueRef count = sq_cg_dim(cg, product(k, t, 0, t->rank));
+  sq_dim live = sq_dim_const(k->g->dims, 1);
+  for (uint32_t i = 0; i < t->rank; i++) live = sq_dim_mul(k->g->dims, live, t->dim[i]);
+  LLVMValueRef count = sq_cg_dim(cg, live);
   int bits = t->dtype == SQ_F64 ? 53 : t->dtype == SQ_F16 ? 11 : t->dtype == SQ_BF16 ? 8 : 24;
   const char *wide = t->dtype == SQ_F64 ? "true" : "false", *type = sq_cu_type(t->dtype);
   open_units(k, count);
+  const char *place = place_of(k, t, "t");
   if (n->flag)
-    sq_cu_line(k, "SQ_ST(%s, t, (%s)sq_random_normal(SQ_LD(%s, 0), t, %s));", y, type, key, wide);
+    sq_cu_line(k, "SQ_ST(%s, %s, (%s)sq_random_normal(SQ_LD(%s, 0), t, %s));", y, place, type, key,
+               wide);
   else
-    sq_cu_line(k, "SQ_ST(%s, t, (%s)sq_random_uniform(SQ_LD(%s, 0), t, %d));", y, type, key, bits);
+    sq_cu_line(k, "SQ_ST(%s, %s, (%s)sq_random_uniform(SQ_LD(%s, 0), t, %d));", y, place, type, key,
+               bits);
   sq_cu_close(k);
   sq_cu_launch(k, count, THREADS, 0);
 }

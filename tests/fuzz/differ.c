@@ -575,7 +575,7 @@ static void check_compiled(differ *d, sq_graph *g) {
       if (i == 0) {
         n_first = n;
         compare_run(d, t, n, first, true);
-        if (t->call[t->n_calls - 1].failed) {
+        if (t->n_calls && t->call[t->n_calls - 1].failed) {
           uint32_t n_planned = interpret(d, g, t, planned);
           compare_failure(d, g, t, n_planned, planned, n, first);
         }

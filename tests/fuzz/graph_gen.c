@@ -88,8 +88,8 @@ static void follow(gn *r) {
   sq_dtype t = v->type.dtype;
   uint32_t x = sq_sc_read(r->g, n->g, t, sq_node_add_in(r->g, n, v), v->type.rank, pos);
   if (t == SQ_BOOL) {
-    n->g->body =
-        sq_sc_ewise(r->g, n->g, gn_one_in(r, 2) ? SQ_EW_AND : SQ_EW_OR, x, gn_bool(r, w, 2));
+    sq_ewise ew = gn_one_in(r, 2) ? SQ_EW_AND : SQ_EW_OR;
+    n->g->body = sq_sc_ewise(r->g, n->g, ew, x, gn_bool(r, w, 2));
   } else {
     sq_ewise ew = gn_one_in(r, 3) ? SQ_EW_MUL : gn_one_in(r, 2) ? SQ_EW_SUB : SQ_EW_ADD;
     uint32_t y = gn_any(r, w, t, 2);
@@ -174,7 +174,8 @@ static sq_dtype reduce(gn *r, gn_nest w) {
 }
 
 static void reduction(gn *r) {
-  gn_nest w = new_nest(r, SQ_OP_GENERIC, gn_next(r, 3), 1 + gn_one_in(r, 4));
+  uint32_t n_par = gn_next(r, 3);
+  gn_nest w = new_nest(r, SQ_OP_GENERIC, n_par, 1 + gn_one_in(r, 4));
   sq_dtype t = reduce(r, w);
   nest_result(r, w.n, t);
 }
@@ -330,8 +331,8 @@ static void keyed(gn *r) {
   if (sq_is_float(t)) {
     uint32_t x = sq_sc_acc(r->g, k, t);
     if (k->monoid == SQ_MEAN && r->exact) {
-      x = sq_sc_ewise(r->g, k, SQ_EW_ADD, sq_sc_cast(r->g, k, x, SQ_F32),
-                      sq_sc_float(r->g, k, SQ_F32, 1.0 / 16384));
+      x = sq_sc_cast(r->g, k, x, SQ_F32);
+      x = sq_sc_ewise(r->g, k, SQ_EW_ADD, x, sq_sc_float(r->g, k, SQ_F32, 1.0 / 16384));
       x = sq_sc_cast(r->g, k, sq_sc_ewise(r->g, k, SQ_EW_FLOOR, x, SQ_NO_SCALAR), t);
     }
     k->post = gn_squash(r, (gn_nest){w.n, 0}, t, (gn_num){x, 1e9}, GN_STORED);
@@ -371,8 +372,8 @@ static void places(gn *r, sq_node *n, sq_type t) {
     if (!r->may_fail) { // an empty target: write nothing
       uint32_t ok = sq_sc_int(r->g, k, SQ_BOOL, 1);
       for (uint32_t a = 0; a < t.rank; a++) {
-        uint32_t some = sq_sc_ewise(r->g, k, SQ_EW_LT, sq_sc_int(r->g, k, SQ_I64, 0),
-                                    sq_sc_dim(r->g, k, t.dim[a]));
+        uint32_t none = sq_sc_int(r->g, k, SQ_I64, 0);
+        uint32_t some = sq_sc_ewise(r->g, k, SQ_EW_LT, none, sq_sc_dim(r->g, k, t.dim[a]));
         ok = sq_sc_ewise(r->g, k, SQ_EW_AND, ok, some);
       }
       k->write_guard = ok;
@@ -1169,8 +1170,11 @@ const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const 
   add_state(&r, "s", SQ_F32, 1, (int64_t[]){4}, 0, -1);
   add_state(&r, "t", SQ_F32, 2, (int64_t[]){3, 8}, 2, -1);
   if (gn_one_in(&r, 2)) add_state(&r, "n", SQ_I32, 0, NULL, 0, -1);
-  if (gn_one_in(&r, 2))
-    add_state(&r, "c", pick_dtype(&r), 2, (int64_t[]){1, 3}, gn_next(&r, 3), (int)gn_next(&r, 2));
+  if (gn_one_in(&r, 2)) {
+    sq_dtype t = pick_dtype(&r);
+    uint32_t count = gn_next(&r, 3);
+    add_state(&r, "c", t, 2, (int64_t[]){1, 3}, count, (int)gn_next(&r, 2));
+  }
   add_param(&r, "w", SQ_F32, 2, (int64_t[]){8, 4}, 0);
   add_param(&r, "l", gn_one_in(&r, 2) ? SQ_F32 : pick_dtype(&r), 2, (int64_t[]){3, 4}, 2);
   uint32_t n_inner = gn_next(&r, 3);

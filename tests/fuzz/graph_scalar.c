@@ -108,9 +108,10 @@ static uint32_t anywhere(gn *r, gn_nest w) {
   sq_generic *k = w.n->g;
   uint32_t p =
       w.n_axes ? sq_sc_index(g, k, gn_next(r, w.n_axes)) : sq_sc_int(g, k, SQ_I64, gn_next(r, 3));
-  if (gn_one_in(r, 3) && w.n_axes)
-    p = sq_sc_ewise(g, k, gn_one_in(r, 2) ? SQ_EW_ADD : SQ_EW_SUB, p,
-                    sq_sc_index(g, k, gn_next(r, w.n_axes)));
+  if (gn_one_in(r, 3) && w.n_axes) {
+    sq_ewise ew = gn_one_in(r, 2) ? SQ_EW_ADD : SQ_EW_SUB;
+    p = sq_sc_ewise(g, k, ew, p, sq_sc_index(g, k, gn_next(r, w.n_axes)));
+  }
   if (gn_one_in(r, 2)) p = plus(r, w, p, (int64_t)gn_next(r, 5) - 2);
   if (gn_one_in(r, 4))
     p = sq_sc_ewise(g, k, gn_one_in(r, 2) ? SQ_EW_FLOORDIV : SQ_EW_MUL, p,
@@ -347,8 +348,8 @@ static uint32_t index_condition(gn *r, gn_nest w) {
   static const sq_ewise cmp[] = {SQ_EW_LT, SQ_EW_LE, SQ_EW_EQ, SQ_EW_NE};
   uint32_t a = sq_sc_index(g, k, gn_next(r, w.n_axes)), b;
   if (gn_one_in(r, 4)) {
-    a = sq_sc_ewise(g, k, gn_one_in(r, 2) ? SQ_EW_MOD : SQ_EW_FLOORDIV, a,
-                    sq_sc_int(g, k, SQ_I64, 2 + gn_next(r, 2)));
+    sq_ewise ew = gn_one_in(r, 2) ? SQ_EW_MOD : SQ_EW_FLOORDIV;
+    a = sq_sc_ewise(g, k, ew, a, sq_sc_int(g, k, SQ_I64, 2 + gn_next(r, 2)));
   } else if (gn_one_in(r, 4)) {
     a = sq_sc_ewise(g, k, SQ_EW_SUB, a, sq_sc_index(g, k, gn_next(r, w.n_axes)));
   }
@@ -368,7 +369,8 @@ static uint32_t index_condition(gn *r, gn_nest w) {
     break;
   }
   default:
-    b = plus(r, w, sq_sc_index(g, k, gn_next(r, w.n_axes)), (int64_t)gn_next(r, 5) - 2);
+    b = sq_sc_index(g, k, gn_next(r, w.n_axes));
+    b = plus(r, w, b, (int64_t)gn_next(r, 5) - 2);
   }
   return gn_one_in(r, 2) ? sq_sc_ewise(g, k, cmp[gn_next(r, 4)], a, b)
                          : sq_sc_ewise(g, k, cmp[gn_next(r, 2)], b, a);
