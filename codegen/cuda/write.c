@@ -57,6 +57,16 @@ static sq_cu_place target_of(sq_cu *k, sq_node *n) {
       sq_cu_memory(k, sq_cg_target(cg, n), sq_cg_bytes(cg, &sized), sq_cu_mem_type(to.type.dtype));
   return to;
 }
+// A guard decides what is written. Reads that are tested fail whether it holds or not.
+static bool tests(const sq_generic *g) {
+  for (uint32_t i = 0; i < g->s.n; i++)
+    if (g->s.v[i].kind == SQ_SC_READ && g->s.v[i].site != SQ_NO_SITE) return true;
+  return false;
+}
+static void open_guard(sq_cu_nest *t, uint32_t *opened) {
+  sq_cu_open(t->k, "if (%s) {", sq_cu_nest_value(t, t->g->write_guard));
+  ++*opened;
+}
 void sq_cuda_write(sq_cg *cg, sq_node *n) {
   sq_cu kern, *k = &kern;
   sq_cu_nest t;
@@ -68,13 +78,13 @@ void sq_cuda_write(sq_cg *cg, sq_node *n) {
   if (n->op != SQ_OP_UPDATE) sq_cu_line(k, "if (SQ_FAILED(a.err)) return;");
   uint32_t opened = 0;
   LLVMValueRef units = open_loops(&t, g->n_par, sq_cu_own_axes(k->g, g, g->n_par), &opened);
-  if (g->write_guard != SQ_NO_SCALAR) {
-    sq_cu_open(k, "if (%s) {", sq_cu_nest_value(&t, g->write_guard));
-    opened++;
-  }
+  bool guarded = g->write_guard != SQ_NO_SCALAR, first = guarded && !tests(g);
+  if (first) open_guard(&t, &opened);
   if (g->n_red) sq_cu_reduce(&t, SQ_CU_THREAD);
   uint32_t s = g->post != SQ_NO_SCALAR ? g->post : g->body;
   const char *v = g->n_red && g->post == SQ_NO_SCALAR ? t.acc : sq_cu_nest_value(&t, s);
+  for (uint32_t i = 0; g->pos && i < g->n_pos; i++) sq_cu_nest_value(&t, g->pos[i]);
+  if (guarded && !first) open_guard(&t, &opened);
   sq_cu_nest_store(&t, &to, v);
   while (opened--) sq_cu_close(k);
   sq_cu_launch(k, units, THREADS, 0);
