@@ -4,7 +4,7 @@
 typedef struct counter {
   const sq_graph *g;
   const int64_t *sym;
-  uint8_t *seen; // parameters
+  uint8_t *seen, *seen_state; // parameters; states
   double bytes;
 } counter;
 
@@ -70,6 +70,11 @@ static double node_flops(counter *c, const sq_node *n, sq_arena *a) {
     c->seen[n->ref] = 1;
     c->bytes += type_bytes(c, c->g->param.v[n->ref].type) * c->g->param.v[n->ref].count;
   }
+  // Definitions at model level and packed weights are read like parameters.
+  if (n->op == SQ_OP_STATE_READ && c->g->state.v[n->ref].derived && !c->seen_state[n->ref]) {
+    c->seen_state[n->ref] = 1;
+    c->bytes += type_bytes(c, c->g->state.v[n->ref].type) * c->g->state.v[n->ref].count;
+  }
   double total = 0;
   if (n->g && n->op != SQ_OP_MAP) total += generic_flops(c, n, a);
   if (n->op == SQ_OP_IF && n->n_region == 2) {
@@ -89,7 +94,8 @@ static double block_flops(counter *c, const sq_block *b, sq_arena *a) {
 
 sq_cost sq_func_cost(const sq_func *f, const int64_t *sym) {
   sq_arena *a = f->graph->arena;
-  counter c = {f->graph, sym, SQ_ARRAY(a, uint8_t, f->graph->param.n + 1), 0};
+  counter c = {.g = f->graph, .sym = sym, .seen = SQ_ARRAY(a, uint8_t, f->graph->param.n + 1)};
+  c.seen_state = SQ_ARRAY(a, uint8_t, f->graph->state.n + 1);
   sq_cost r = {0};
   r.flops = block_flops(&c, f->body, a);
   for (uint32_t k = 0; k < f->body->args.n; k++)

@@ -4,7 +4,7 @@
 
 typedef struct sq_cost {
   double flops; // scalar float operations: a multiply-add counts 2, any function 1
-  double bytes; // parameters that are read, inputs, outputs: each once
+  double bytes; // parameters and derived states that are read, inputs, outputs: each once
 } sq_cost;
 // `sym[i]`: the value of symbol i (see sq_dim_eval). Loops count their trips where these are known
 // sizes, `while` one turn, `if` its dearer side; domains are not taken off.

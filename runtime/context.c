@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { MAX_THREADS = 1024 };
 
@@ -44,6 +45,19 @@ char *sq_mem_text(seqm_context *ctx, const char *s) {
 }
 
 // The block's own address stands in the word before the aligned part.
+// Large pages: fewer faults at first, fewer misses of the address cache in every pass over the data.
+static void advise_large(void *p, size_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  enum { LEAST = 4 << 20, PAGE = 4096 };
+  uintptr_t from = ((uintptr_t)p + PAGE - 1) & -(uintptr_t)PAGE,
+            to = ((uintptr_t)p + size) & -(uintptr_t)PAGE;
+  if (size >= LEAST) madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+  (void)p;
+  (void)size;
+#endif
+}
+
 void *sq_mem_get_aligned(seqm_context *ctx, size_t size) {
   size_t bytes;
   if (__builtin_add_overflow(size, SQ_ALIGN + sizeof(void *), &bytes)) return NULL;
@@ -52,6 +66,7 @@ void *sq_mem_get_aligned(seqm_context *ctx, size_t size) {
   uintptr_t at = (uintptr_t)base + sizeof(void *);
   char *p = base + sizeof(void *) + (-at & (SQ_ALIGN - 1));
   memcpy(p - sizeof(void *), &base, sizeof base);
+  advise_large(p, size);
   return p;
 }
 

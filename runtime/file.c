@@ -43,6 +43,12 @@ void sq_map_close(sq_map *m) {
   *m = (sq_map){0};
 }
 
+void sq_map_forget(const void *data, size_t size) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+  uintptr_t from = (at + page - 1) / page * page, to = (at + size) / page * page;
+  if (from < to) madvise((void *)from, to - from, MADV_DONTNEED); // read again when it is wanted
+}
+
 static int open_temporary(sq_output *o) {
   size_t n = strlen(o->target) + 48;
   o->temporary = sq_mem_get(o->ctx, n);

@@ -8,6 +8,8 @@ typedef struct sq_map {
 } sq_map;
 int sq_map_open(seqm_context *ctx, const char *path, sq_map *m);
 void sq_map_close(sq_map *m);
+// A part of a map that will hardly be read again: its pages leave memory, and come back when they are.
+void sq_map_forget(const void *data, size_t size);
 
 // An output in the making. An existing file that is not a regular one (a pipe, a device) is written
 // in place. After any failure: sq_output_drop, which leaves nothing behind.

@@ -37,6 +37,7 @@ typedef struct sq_rt_state {
   size_t outer, inner; // growing: repeats before the axis, bytes after it
   char **row;          // [count], growing only
   size_t *capacity;    // [count], growing only
+  char *block;         // of a derived state: all instances, one behind the other
 } sq_rt_state;
 
 typedef struct sq_rt_arena {

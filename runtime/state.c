@@ -9,6 +9,7 @@
 //   row
 //
 // Room doubles, extents are exact.
+#include "runtime/file.h"
 #include "runtime/model.h"
 #include <string.h>
 
@@ -59,9 +60,11 @@ int sq_rt_states_new(seqm_model *m) {
 }
 
 void sq_rt_states_free(seqm_model *m) {
-  for (uint32_t k = 0; m->cell && k < m->n_cell; k++) sq_mem_drop_aligned(m->ctx, m->cell[k].data);
-  for (uint32_t k = 0; m->state && k < m->abi->n_state; k++) {
+  for (uint32_t k = 0; m->state && m->cell && k < m->abi->n_state; k++) {
     sq_rt_state *s = &m->state[k];
+    for (uint32_t j = 0; !s->block && j < m->abi->state[k].count; j++)
+      sq_mem_drop_aligned(m->ctx, m->cell[m->abi->state[k].row + j].data);
+    sq_mem_drop_aligned(m->ctx, s->block);
     for (uint32_t j = 0; s->row && j < m->abi->state[k].count; j++)
       sq_mem_drop_aligned(m->ctx, s->row[j]);
     sq_mem_drop(m->ctx, s->row);
@@ -88,9 +91,21 @@ size_t sq_rt_state_size(const seqm_model *m, uint32_t s) {
 }
 
 // --- first values -------------------------------------------------------------------------------
+// What is computed once lies together: large pages, few faults.
+static int block_room(seqm_model *m, const sq_abi_state *a, sq_rt_state *t) {
+  size_t each = (t->bytes + SQ_ALIGN - 1) & ~(size_t)(SQ_ALIGN - 1), all;
+  if (t->block) return SQ_OK;
+  if (__builtin_mul_overflow(each, (size_t)a->count, &all)) return sq_rt_no_memory(m->ctx);
+  t->block = sq_mem_get_aligned(m->ctx, all);
+  if (!t->block) return sq_rt_no_memory(m->ctx);
+  for (uint32_t k = 0; k < a->count; k++) m->cell[a->row + k].data = t->block + k * each;
+  return SQ_OK;
+}
+
 int sq_rt_state_room(seqm_model *m, uint32_t s) {
   const sq_abi_state *a = &m->abi->state[s];
   sq_rt_state *t = &m->state[s];
+  if (a->derived && !t->row) return block_room(m, a, t);
   for (uint32_t k = 0; k < a->count; k++) {
     char **p = t->row ? &t->row[k] : &m->cell[a->row + k].data;
     if (!*p) *p = sq_mem_get_aligned(m->ctx, t->bytes);
@@ -131,6 +146,17 @@ static int check_init(seqm_model *m, uint32_t s, const seqm_entry *init) {
                     a->name);
 }
 
+// The init of a derived state runs once: the pages of files that it read need not stay.
+static void forget_params(seqm_model *m, const sq_abi_entry *init, uint32_t instance) {
+  for (uint32_t k = 0; k < init->n_param; k++) {
+    const sq_abi_param *p = &m->abi->param[init->param[k]];
+    uint32_t row = p->row + (p->count > instance ? instance : 0);
+    size_t bytes;
+    if (p->written || m->param_owned[row] || !m->param[row]) continue;
+    if (sq_shape_bytes(p->dtype, p->rank, p->dim, &bytes)) sq_map_forget(m->param[row], bytes);
+  }
+}
+
 static int compute(seqm_model *m, uint32_t s) {
   const sq_abi_state *a = &m->abi->state[s];
   sq_rt_state *t = &m->state[s];
@@ -147,6 +173,7 @@ static int compute(seqm_model *m, uint32_t s) {
     void *out[1] = {t->row ? t->row[k] : m->cell[a->row + k].data};
     sq_rt_start_symbols(m, m->init_sym);
     SQ_TRY((sq_status)sq_rt_run(m, init, m->init_sym, &m->init_arena, in, out));
+    if (a->derived) forget_params(m, init->abi, k);
   }
   t->extent = 0;
   return SQ_OK;

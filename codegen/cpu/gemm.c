@@ -1,8 +1,11 @@
 // Contractions: finding them, and the plan of a call in the entry:
 //
-//   few rows, known   direct: operands read where they are
-//   else              for each block of columns: pack B into panels, then tiles of A times panels
+//   B in panels since load   tiles of A times panels
+//   few rows, known          direct: operands read where they are
+//   else                     for each block of columns: pack B into panels, then tiles
 #include "codegen/cpu/gemm.h"
+
+enum { FEW_COLUMNS = 128 }; // too few to lay out A for them
 
 // ---- finding -----------------------------------------------------------------------------------
 static uint32_t scalar_deps(const sq_generic *g, uint32_t *deps, uint32_t s) {
@@ -55,6 +58,70 @@ static bool has_site(const sq_generic *k, uint32_t s, int depth) {
     if (has_site(k, x->a[i], depth + 1)) return true;
   return false;
 }
+// Is it the flattened index of the axes x?
+static bool is_flat(sq_graph *g, const sq_generic *k, sq_affine a, const sq_gemm_axes *x) {
+  int64_t step = 1, e, zero;
+  if (!a.ok || !sq_dim_is_const(g->dims, a.offset, &zero) || zero) return false;
+  for (uint32_t i = x->n; i-- > 0;) {
+    if (a.coef[x->axis[i]] != step) return false;
+    a.coef[x->axis[i]] = 0;
+    if (i && !sq_dim_is_const(g->dims, k->axis[x->axis[i]].extent, &e)) return false;
+    if (i) step *= e;
+  }
+  for (uint32_t i = 0; i < k->n_par + k->n_red; i++)
+    if (a.coef[i]) return false;
+  return true;
+}
+// What is divided by nr, or NULL.
+static const sq_scalar *split(const sq_generic *k, uint32_t s, sq_ewise e, int64_t nr) {
+  const sq_scalar *x = &k->s.v[s];
+  if (x->kind != SQ_SC_EWISE || x->ew != e) return NULL;
+  const sq_scalar *y = &k->s.v[x->a[1]];
+  return y->kind == SQ_SC_INT && y->i == nr ? x : NULL;
+}
+// The column that lies at [panel, lane], where these are inside the array: n of [n // nr, n % nr], or
+// the sum panel * nr + lane that has been taken apart already.
+static sq_affine column_of(sq_graph *g, const sq_generic *k, uint32_t panel, uint32_t lane,
+                           int64_t nr) {
+  const sq_scalar *whole = split(k, panel, SQ_EW_FLOORDIV, nr);
+  const sq_scalar *rest = split(k, lane, SQ_EW_MOD, nr);
+  if (whole || rest) {
+    bool same = whole && rest && whole->a[0] == rest->a[0];
+    return same ? sq_scalar_affine(g, k, whole->a[0]) : (sq_affine){.ok = false};
+  }
+  sq_affine p = sq_scalar_affine(g, k, panel), l = sq_scalar_affine(g, k, lane);
+  if (!p.ok || !l.ok) return (sq_affine){.ok = false};
+  for (uint32_t i = 0; i < SQ_MAX_RANK * 2; i++) l.coef[i] += p.coef[i] * nr;
+  l.offset =
+      sq_dim_add(g->dims, l.offset, sq_dim_mul(g->dims, p.offset, sq_dim_const(g->dims, nr)));
+  return l;
+}
+// B read at [n // nr, k, n % nr] of a whole array of panels?
+static bool is_packed(sq_gemm *x) {
+  sq_graph *g = x->g;
+  const sq_generic *k = x->node->g;
+  const sq_scalar *b = &k->s.v[x->b];
+  if (b->kind == SQ_SC_CAST && b->dtype == x->type) b = &k->s.v[b->a[0]];
+  if (b->kind != SQ_SC_READ || b->n_pos != 3 || b->guard != SQ_NO_SCALAR ||
+      b->other != SQ_NO_SCALAR || b->site != SQ_NO_SITE || x->batch.n)
+    return false;
+  const sq_type *t = &x->node->in[b->operand]->type;
+  int64_t nr, depth, have, panels, columns;
+  bool half = x->type == SQ_F32 && (t->dtype == SQ_BF16 || t->dtype == SQ_F16);
+  if ((t->dtype != x->type && !half) || !sq_dim_is_const(g->dims, t->dim[2], &nr) || nr != x->nr)
+    return false;
+  if (!is_flat(g, k, column_of(g, k, b->pos[0], b->pos[2], nr), &x->n) ||
+      !is_flat(g, k, sq_scalar_affine(g, k, b->pos[1]), &x->k))
+    return false;
+  if (!sq_dim_is_const(g->dims, x->n.size, &columns) ||
+      !sq_dim_is_const(g->dims, x->k.size, &depth))
+    return false;
+  if (!sq_dim_is_const(g->dims, t->dim[0], &panels) || !sq_dim_is_const(g->dims, t->dim[1], &have))
+    return false;
+  x->panels = b->operand;
+  x->panel = t->dtype;
+  return have == depth && panels * nr >= columns;
+}
 static bool worthwhile(const sq_gemm *x) {
   int64_t n, k;
   if (sq_dim_is_const(x->g->dims, x->n.size, &n) && n < x->w) return false;
@@ -104,6 +171,9 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm 
     x.block_n = (uint32_t)(columns / x.nr * x.nr);
   }
   if (!worthwhile(&x)) return false;
+  x.packed = is_packed(&x);
+  if (!x.packed) x.panel = x.type;
+  x.tiles = !sq_dim_is_const(g->dims, x.n.size, &extent) || extent >= FEW_COLUMNS;
   *out = x;
   return true;
 }
@@ -136,6 +206,9 @@ sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x) {
 }
 sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index) {
   return sq_k_offset(k, base, index, x->type);
+}
+sq_lv sq_gemm_panel_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index) {
+  return sq_k_offset(k, base, index, x->panel);
 }
 sq_lv sq_gemm_load(sq_kern *k, const sq_gemm *x, sq_lv at, uint32_t w) {
   sq_lv v = LLVMBuildLoad2(k->b, sq_k_vec(sq_k_type(k, x->type), w), at, "");
@@ -227,6 +300,7 @@ static sq_dim round_up(sq_dims *ds, sq_dim d, int64_t to) {
 static sq_dim storage(const sq_gemm *x, sq_dim d) { return sq_dim_storage(x->g->dims, d); }
 static sq_dim panels_size(const sq_gemm *x) {
   sq_dims *ds = x->g->dims;
+  if (x->packed) return sq_dim_const(ds, 0);
   sq_dim columns = storage(x, x->n.size);
   if (x->block_n) columns = sq_dim_min(ds, columns, sq_dim_const(ds, x->block_n));
   sq_dim rows = storage(x, x->k.size); // as in sq_gemm_padded
@@ -256,7 +330,8 @@ static shape shape_of(const sq_gemm *x, const sq_target *target) {
   ask_nest(&t, &k, x->g, keep, target, &cg, x->node);
   shape s = {.direct = sq_gemm_direct_rows(&t, x), .copies = !sq_gemm_a_direct(&t, x)};
   int64_t m;
-  s.never_packed = s.direct > 0 && sq_dim_is_const(x->g->dims, x->m.size, &m) && m <= s.direct;
+  s.never_packed =
+      !x->packed && s.direct > 0 && sq_dim_is_const(x->g->dims, x->m.size, &m) && m <= s.direct;
   return s;
 }
 sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n) {
@@ -264,14 +339,19 @@ sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n
   if (!sq_gemm_find(g, t, n, &x)) return (sq_kernel_scratch){0};
   shape s = shape_of(&x, t);
   if (s.never_packed) return (sq_kernel_scratch){0};
+  sq_kernel_scratch need = {0};
+  if (x.tiles) need.per_worker = sq_gemm_tiles_size(&x, t);
+  if (x.packed && !s.copies) return need;
   sq_dim all = panels_size(&x);
   if (s.copies) all = sq_dim_add(g->dims, round_up(g->dims, all, 64), copy_size(&x));
-  return (sq_kernel_scratch){.shared = all};
+  need.shared = all;
+  return need;
 }
 static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
   LLVMBuilderRef b = cg->builder;
   LLVMTypeRef i64 = LLVMInt64TypeInContext(cg->ctx), i8 = LLVMInt8TypeInContext(cg->ctx);
-  sq_lv panels = sq_cg_shared(cg), copy = NULL, zero = LLVMConstInt(i64, 0, 0);
+  sq_lv copy = NULL, zero = LLVMConstInt(i64, 0, 0);
+  sq_lv panels = x->packed && !copies ? NULL : sq_cg_shared(cg);
   if (copies) {
     sq_lv at = sq_cg_dim(cg, round_up(x->g->dims, panels_size(x), 64));
     copy = LLVMBuildGEP2(b, i8, panels, &at, 1, "");
@@ -279,6 +359,11 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
   }
   sq_lv n = sq_gemm_entry_size(cg, &x->n);
   int64_t known;
+  if (x->packed) {
+    panels = sq_cg_pointer(cg, x->node->in[x->panels]);
+    sq_gemm_tiles(cg, x, panels, copy, zero, n);
+    return;
+  }
   bool one = !x->block_n || (sq_dim_is_const(x->g->dims, x->n.size, &known) && known <= x->block_n);
   if (one) {
     sq_gemm_pack_b(cg, x, panels, zero, n);

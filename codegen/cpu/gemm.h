@@ -21,6 +21,11 @@ typedef struct sq_gemm {
   uint32_t nv, mr;  // the tile: mr rows of nv vectors
   uint32_t nr;      // nv * w columns
   uint32_t block_n; // columns packed at a time, a multiple of nr; 0: all
+  // B lies in panels already: an input read at [n // nr, k, n % nr], of which nothing is to be packed.
+  bool packed;
+  bool tiles;      // blocks of rows of A are laid out as tiles [k][mr] before they are used
+  uint32_t panels; // the input's number
+  sq_dtype panel;  // the type of the panels' elements: that of the arithmetic, or one of 16 bits
 } sq_gemm;
 
 // ---- gemm.c
@@ -40,6 +45,9 @@ sq_lv sq_gemm_padded(sq_kern *k, const sq_gemm *x, sq_lv rows);
 void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv buffer,
                     int64_t stride, sq_lv m0, sq_lv rows, sq_lv n0, sq_lv columns);
 
+// Of a panel.
+sq_lv sq_gemm_panel_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index);
+
 // ---- gemm_pack.c
 // Kernel: columns n0 .. n0+columns-1 of B into panels at `panels` (all in the entry): for each
 // batch element and each nr columns an array [padded k][nr].
@@ -48,12 +56,28 @@ void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv c
 void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy);
 // Is A in memory such that a row's elements are a constant step apart?
 bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x);
+// Rows of A, at their pointers, into tiles [rows / mr][length][mr] at `out`; a last tile that is not
+// full repeats its last row. Writes up to a vector beyond.
+void sq_gemm_interleave(sq_kern *k, const sq_gemm *x, sq_lv row, sq_lv rows, sq_lv length,
+                        sq_lv step, sq_lv out);
 // Does the memory of operand s run along k rather than along the axes of `other`?
 bool sq_gemm_along_k(sq_knest *t, const sq_gemm *x, uint32_t s, const sq_gemm_axes *other);
+
+// ---- gemm_micro.c
+const uint32_t *sq_gemm_micro_rows(const sq_gemm *x);
+typedef struct sq_gemm_micro_call {
+  sq_lv rows, from, step; // A: a tile, or pointers to rows; first k; distance of a row's elements
+  sq_lv panel, depth;     // at that k
+  sq_lv out, more;        // sums [rows][nr]; nonzero: added to
+  sq_lv ahead;            // memory that will be wanted
+} sq_gemm_micro_call;
+void sq_gemm_micro(sq_kern *k, const sq_gemm *x, uint32_t rows, const sq_gemm_micro_call *call);
 
 // ---- gemm_tile.c
 // Kernel: all rows times the packed columns. copy: NULL when A is read where it is.
 void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv n0, sq_lv columns);
+
+sq_dim sq_gemm_tiles_size(const sq_gemm *x, const sq_target *target); // scratch of a worker
 
 // ---- gemm_direct.c
 // How few rows can be done without packing; 0: never.

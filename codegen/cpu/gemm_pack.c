@@ -286,3 +286,90 @@ void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }
+
+// ---- tiles of A --------------------------------------------------------------------------------
+typedef struct interleave {
+  sq_kern *k;
+  const sq_gemm *x;
+  sq_lv row[32], step, out; // of one tile
+} interleave;
+// k from `i` on, w of them: rows loaded, transposed, stored [k][mr]. Stores go up, each may write
+// lanes beyond its place that a later one sets right.
+static void interleave_vector(interleave *c, sq_lv i) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  uint32_t w = x->w, groups = (x->mr + w - 1) / w;
+  sq_lv lane[8][64]; // mr is 12 at most, w at least 2
+  for (uint32_t g = 0; g < groups; g++) {
+    for (uint32_t l = 0; l < w; l++) {
+      uint32_t r = g * w + l;
+      lane[g][l] =
+          r < x->mr ? sq_gemm_load(k, x, sq_gemm_at(k, x, c->row[r], i), w) : lane[g][l - 1];
+    }
+    transpose(k, lane[g], w);
+  }
+  sq_lv at = LLVMBuildMul(k->b, i, sq_k_int(k, x->mr), "");
+  for (uint32_t l = 0; l < w; l++)
+    for (uint32_t g = 0; g < groups; g++) {
+      sq_lv to = LLVMBuildAdd(k->b, at, sq_k_int(k, (int64_t)l * x->mr + g * w), "");
+      sq_gemm_store(k, x, sq_gemm_at(k, x, c->out, to), lane[g][l]);
+    }
+}
+static void interleave_one(interleave *c, sq_lv i) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  sq_lv from = LLVMBuildMul(k->b, i, c->step, ""),
+        at = LLVMBuildMul(k->b, i, sq_k_int(k, x->mr), "");
+  for (uint32_t r = 0; r < x->mr; r++) {
+    sq_lv to = LLVMBuildAdd(k->b, at, sq_k_int(k, r), "");
+    sq_lv v = sq_gemm_load(k, x, sq_gemm_at(k, x, c->row[r], from), 1);
+    sq_gemm_store(k, x, sq_gemm_at(k, x, c->out, to), v);
+  }
+}
+static LLVMTypeRef interleave_type(sq_kern *k) {
+  LLVMTypeRef in[5] = {k->ptr, k->i64, k->i64, k->i64, k->ptr};
+  return LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 5, 0);
+}
+// void sq.interleave.mr(ptr row, i64 rows, i64 depth, i64 step, ptr out)
+static void interleave_body(interleave *c, sq_lv fn, bool unit) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  sq_lv row = LLVMGetParam(fn, 0), rows = LLVMGetParam(fn, 1), length = LLVMGetParam(fn, 2);
+  sq_lv out = LLVMGetParam(fn, 4), last = LLVMBuildSub(k->b, rows, sq_k_int(k, 1), "");
+  c->step = unit ? sq_k_int(k, 1) : LLVMGetParam(fn, 3);
+  sq_kloop l, d;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), rows, x->mr, 0, NULL);
+  for (uint32_t r = 0; r < x->mr; r++) {
+    sq_lv at = sq_k_min(k, LLVMBuildAdd(k->b, l.i, sq_k_int(k, r), ""), last);
+    c->row[r] = LLVMBuildLoad2(k->b, k->ptr, LLVMBuildGEP2(k->b, k->ptr, row, &at, 1, ""), "");
+  }
+  c->out = sq_gemm_at(k, x, out, LLVMBuildMul(k->b, l.i, length, ""));
+  sq_lv from = sq_k_int(k, 0);
+  if (unit) {
+    sq_kloop_begin(k, &d, from, LLVMBuildSub(k->b, length, sq_k_int(k, x->w - 1), ""), x->w, 0,
+                   NULL);
+    interleave_vector(c, d.i);
+    sq_kloop_end(k, &d, NULL);
+    from = d.i;
+  }
+  sq_kloop_begin(k, &d, from, length, 1, 0, NULL);
+  interleave_one(c, d.i);
+  sq_kloop_end(k, &d, NULL);
+  sq_kloop_end(k, &l, NULL);
+  LLVMBuildRetVoid(k->b);
+}
+void sq_gemm_interleave(sq_kern *outer, const sq_gemm *x, sq_lv row, sq_lv rows, sq_lv length,
+                        sq_lv step, sq_lv out) {
+  bool unit = LLVMIsConstant(step) && LLVMConstIntGetSExtValue(step) == 1;
+  const char *name =
+      sq_arena_fmt(outer->a, "sq.interleave.%u.f%u%s", x->mr, 8 * x->bytes, unit ? "" : ".step");
+  sq_kern inner;
+  sq_lv fn = sq_kern_shared(outer, name, interleave_type(outer), &inner);
+  if (inner.fn) {
+    interleave c = {.k = &inner, .x = x};
+    interleave_body(&c, fn, unit);
+    sq_kern_shared_end(&inner);
+  }
+  sq_lv arg[5] = {row, rows, length, step, out};
+  LLVMBuildCall2(outer->b, interleave_type(outer), fn, arg, 5, "");
+}

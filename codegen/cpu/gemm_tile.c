@@ -1,58 +1,28 @@
-// The tiled contraction: mr rows of A by nr packed columns of B, all of k, in registers.
+// The tiled contraction: mr rows of A by nr packed columns of B, sums in registers.
 //
-//   for panels of the task                   B: k x nr, from the second-level cache
-//     for mr rows of the task                A: rows where they are, broadcast element by element
-//       acc[mr][nv] += a[row] * b[vector]    for k
-//       post, store
+//   for panels of the task                     B: K x nr
+//     for blocks of k                          the part of the panel stays in the first-level cache
+//       for mr rows of the task                A: from the second-level cache, in tiles where many
+//                                              panels use them, else in rows where they are
+//         sums[row][nr] += rows times panel    gemm_micro.c
+//     post, store
 #include "codegen/cpu/gemm.h"
+
+// Tiles of a block of rows; units of work.
+enum { LEAST_TILES = 4, MOST_TILES = 20, UNIT_CYCLES = 50000, MOST_UNITS = 16 };
 
 typedef struct tile {
   sq_knest t;
   const sq_gemm *x;
   sq_kplace to;
   sq_lv rows, depth;    // M, K
+  sq_lv step;           // from one element of a row of A to the next
   sq_lv copy, copy_row; // A's copy and the number of its first row of this batch element; or NULL
-  sq_lv buffer;         // [mr][nr]
+  sq_lv buffer;         // sums of a block of rows, [rows][nr]
+  sq_lv row;            // pointers to the rows of the block
+  sq_lv tiles;          // the block as tiles; or NULL
 } tile;
 
-enum { UNROLL = 2 };
-
-// acc += sum over k of rows times panel.
-static void multiply(tile *c, const sq_lv *row, sq_lv step, sq_lv panel, sq_lv *acc) {
-  sq_kern *k = c->t.k;
-  const sq_gemm *x = c->x;
-  uint32_t n = x->mr * x->nv;
-  int64_t known;
-  bool exact = sq_dim_is_const(k->g->dims, x->k.size, &known) && known % UNROLL == 0;
-  for (int turn = 0; turn < (exact ? 1 : 2); turn++) {
-    uint32_t unroll = turn ? 1 : UNROLL;
-    static const int64_t less = UNROLL - 1;
-    sq_lv end = turn || exact ? c->depth : LLVMBuildSub(k->b, c->depth, sq_k_int(k, less), "");
-    sq_lv from = turn ? LLVMBuildAnd(k->b, c->depth, sq_k_int(k, -UNROLL), "") : sq_k_int(k, 0);
-    sq_kloop l;
-    sq_kloop_begin(k, &l, from, end, unroll, n, acc);
-    memcpy(acc, l.phi, n * sizeof *acc);
-    for (uint32_t u = 0; u < unroll; u++) {
-      sq_lv i = LLVMBuildAdd(k->b, l.i, sq_k_int(k, u), "");
-      sq_lv line = LLVMBuildMul(k->b, i, sq_k_int(k, x->nr), ""), b[8];
-      for (uint32_t v = 0; v < x->nv; v++) {
-        sq_lv at = LLVMBuildAdd(k->b, line, sq_k_int(k, (int64_t)v * x->w), "");
-        b[v] = sq_gemm_load(k, x, sq_gemm_at(k, x, panel, at), x->w);
-      }
-      sq_lv where = LLVMBuildMul(k->b, i, step, "");
-      for (uint32_t r = 0; r < x->mr; r++) {
-        sq_lv a = sq_gemm_load(k, x, sq_gemm_at(k, x, row[r], where), 1);
-        a = sq_k_splat(k, a, x->w);
-        for (uint32_t v = 0; v < x->nv; v++) {
-          sq_lv *sum = &acc[r * x->nv + v];
-          *sum = sq_k_fma(k, a, b[v], *sum);
-        }
-      }
-    }
-    sq_kloop_end(k, &l, acc);
-    memcpy(acc, l.phi, n * sizeof *acc);
-  }
-}
 static sq_lv row_pointer(tile *c, sq_lv m) {
   sq_knest *t = &c->t;
   sq_kern *k = t->k;
@@ -70,21 +40,85 @@ static sq_lv row_pointer(tile *c, sq_lv m) {
   sq_gemm_close(t, &x->k);
   return p;
 }
-// Rows m0 .. end-1, at most mr, of the panel whose first column is n0.
-static void one_tile(tile *c, sq_lv m0, sq_lv end, sq_lv panel, sq_lv n0, sq_lv columns) {
+// Bytes of a block of rows as tiles.
+sq_dim sq_gemm_tiles_size(const sq_gemm *x, const sq_target *target) {
+  sq_dims *ds = x->g->dims;
+  sq_dim one = sq_dim_mul(ds, sq_dim_storage(ds, x->k.size), sq_dim_const(ds, x->mr * x->bytes));
+  sq_dim some = sq_dim_mul(ds, one, sq_dim_const(ds, LEAST_TILES + 1));
+  sq_dim fit = sq_dim_add(ds, one, sq_dim_const(ds, target->l2_bytes / 2));
+  sq_dim most = sq_dim_mul(ds, one, sq_dim_const(ds, MOST_TILES));
+  sq_dim d = sq_dim_min(ds, most, sq_dim_max(ds, some, fit));
+  return sq_dim_add(ds, d, sq_dim_const(ds, 128));
+}
+
+// Pointers to the rows m_lo .. m_hi-1.
+static void row_pointers(tile *c, sq_lv m_lo, sq_lv m_hi) {
+  sq_kern *k = c->t.k;
+  sq_kloop l;
+  sq_kloop_begin(k, &l, m_lo, m_hi, 1, 0, NULL);
+  uint32_t mark = sq_knest_enter(&c->t);
+  sq_lv p = row_pointer(c, l.i), at = LLVMBuildSub(k->b, l.i, m_lo, "");
+  LLVMBuildStore(k->b, p, LLVMBuildGEP2(k->b, k->ptr, c->row, &at, 1, ""));
+  sq_knest_leave(&c->t, mark);
+  sq_kloop_end(k, &l, NULL);
+}
+// All rows of the block times a stretch of a panel: whole tiles, then what is left in smaller ones.
+static void all_rows(tile *c, sq_gemm_micro_call *a, sq_lv rows) {
   sq_kern *k = c->t.k;
   const sq_gemm *x = c->x;
-  sq_lv row[32], acc[SQ_K_CARRIED], last = LLVMBuildSub(k->b, end, sq_k_int(k, 1), "");
-  for (uint32_t r = 0; r < x->mr; r++) // rows beyond the end repeat the last
-    row[r] = row_pointer(c, sq_k_min(k, LLVMBuildAdd(k->b, m0, sq_k_int(k, r), ""), last));
-  sq_lv step = c->copy ? sq_k_int(k, 1) : sq_knest_read_step(&c->t, x->a, x->k.axis[0]);
-  LLVMTypeRef vec = sq_k_vec(sq_k_type(k, x->type), x->w);
-  for (uint32_t i = 0; i < x->mr * x->nv; i++) acc[i] = LLVMConstNull(vec);
-  multiply(c, row, step, panel, acc);
-  for (uint32_t i = 0; i < x->mr * x->nv; i++)
-    sq_gemm_store(k, x, sq_gemm_at(k, x, c->buffer, sq_k_int(k, (int64_t)i * x->w)), acc[i]);
-  sq_lv rows = sq_k_min(k, LLVMBuildSub(k->b, end, m0, ""), sq_k_int(k, x->mr));
-  sq_gemm_finish(&c->t, x, &c->to, c->buffer, x->nr, m0, rows, n0, columns);
+  const uint32_t *size = sq_gemm_micro_rows(x);
+  sq_lv done = sq_k_int(k, 0), whole = NULL;
+  sq_lv behind =
+      sq_gemm_panel_at(k, x, a->panel, LLVMBuildMul(k->b, a->depth, sq_k_int(k, x->nr), ""));
+  for (; *size; size++) {
+    sq_lv end = LLVMBuildSub(k->b, rows, sq_k_int(k, *size - 1), "");
+    sq_kloop l;
+    sq_kloop_begin(k, &l, done, end, *size, 0, NULL);
+    if (c->tiles) {
+      sq_lv at = LLVMBuildMul(k->b, whole ? whole : l.i, c->depth, "");
+      if (whole) at = LLVMBuildAdd(k->b, at, LLVMBuildSub(k->b, l.i, whole, ""), "");
+      a->rows = sq_gemm_at(k, x, c->tiles, at);
+    } else {
+      a->rows = LLVMBuildGEP2(k->b, k->ptr, c->row, &l.i, 1, "");
+    }
+    // Each call asks for its part of the stretch that follows in memory.
+    sq_lv part = LLVMBuildUDiv(k->b, a->depth, sq_k_int(k, x->mr), "");
+    part = LLVMBuildMul(k->b, LLVMBuildMul(k->b, part, l.i, ""), sq_k_int(k, 16), "");
+    a->ahead = LLVMBuildGEP2(k->b, k->i8, behind, &part, 1, "");
+    a->out = sq_gemm_at(k, x, c->buffer, LLVMBuildMul(k->b, l.i, sq_k_int(k, x->nr), ""));
+    sq_gemm_micro(k, x, *size, a);
+    sq_kloop_end(k, &l, NULL);
+    done = l.i;
+    if (!whole) whole = done;
+  }
+}
+// Length of a block of k: what of the panel fills three quarters of the first-level cache, then even.
+static sq_lv block_of_k(tile *c) {
+  sq_kern *k = c->t.k;
+  const sq_gemm *x = c->x;
+  int64_t most = (int64_t)k->cg->target->l1_bytes * 3 / 4 / (x->nr * x->bytes) / 8 * 8;
+  sq_lv blocks = sq_k_ceil_div(k, k->b, c->depth, sq_k_int(k, most));
+  blocks = sq_k_max(k, blocks, sq_k_int(k, 1));
+  sq_lv even = LLVMBuildAdd(k->b, sq_k_ceil_div(k, k->b, c->depth, blocks), sq_k_int(k, 7), "");
+  return sq_k_max(k, LLVMBuildAnd(k->b, even, sq_k_int(k, -8), ""), sq_k_int(k, 8));
+}
+// The block of rows from m_lo on times the panel whose first column is n0.
+static void one_panel(tile *c, sq_lv m_lo, sq_lv rows, sq_lv panel, sq_lv n0, sq_lv columns) {
+  sq_kern *k = c->t.k;
+  const sq_gemm *x = c->x;
+  sq_lv per = block_of_k(c), next = sq_k_int(k, 0);
+  sq_kloop l;
+  sq_kwhile_begin(k, &l, 1, &next); // once also when there is no k: the sums are 0 then
+  sq_lv from = l.phi[0], end = LLVMBuildAdd(k->b, from, per, "");
+  sq_lv none = LLVMBuildICmp(k->b, LLVMIntEQ, from, sq_k_int(k, 0), "");
+  sq_lv some = LLVMBuildICmp(k->b, LLVMIntSLT, from, c->depth, "");
+  sq_kwhile_test(k, &l, LLVMBuildOr(k->b, none, some, ""));
+  sq_gemm_micro_call a = {.from = from, .step = c->step, .more = from};
+  a.depth = LLVMBuildSub(k->b, sq_k_min(k, end, c->depth), from, "");
+  a.panel = sq_gemm_panel_at(k, x, panel, LLVMBuildMul(k->b, from, sq_k_int(k, x->nr), ""));
+  all_rows(c, &a, rows);
+  sq_kwhile_end(k, &l, &end);
+  sq_gemm_finish(&c->t, x, &c->to, c->buffer, x->nr, m_lo, rows, n0, columns);
 }
 
 // How the work is cut, in the entry.
@@ -119,20 +153,25 @@ static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
   // A block of rows should keep to half of the second-level cache.
   sq_lv fit = sq_k_int(k, (int64_t)k->cg->target->l2_bytes / 2 / x->bytes);
   sq_lv most = LLVMBuildUDiv(k->b, fit, sq_k_max(k, depth, one), "");
-  most = sq_k_min(k, sq_k_max(k, most, sq_k_int(k, 4 * x->mr)), sq_k_int(k, 20 * x->mr));
-  sq_lv row_blocks = sq_k_max(k, udiv_up(k, m, most), one);
+  most = sq_k_min(k, sq_k_max(k, most, sq_k_int(k, LEAST_TILES * x->mr)),
+                  sq_k_int(k, MOST_TILES * x->mr));
+  // Multiplications of vectors: two of them a cycle, but reading B is as much as four rows of them.
+  sq_lv least = sq_k_max(k, m, sq_k_int(k, 4));
+  sq_lv flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, least, depth, ""), all_panels, "");
+  flow = LLVMBuildMul(k->b, flow, sq_k_int(k, x->nv), "");
+  sq_lv cycles = LLVMBuildLShr(k->b, LLVMBuildMul(k->b, flow, batch, ""), one, "");
+  sq_lv want = LLVMBuildUDiv(k->b, cycles, sq_k_int(k, UNIT_CYCLES), "");
+  want = sq_k_max(k, sq_k_min(k, want, sq_k_int(k, MOST_UNITS)), one);
+  // First by rows, four tiles and more, then by panels.
+  sq_lv short_blocks = udiv_up(k, m, sq_k_int(k, LEAST_TILES * x->mr));
+  sq_lv row_blocks = sq_k_min(k, short_blocks, udiv_up(k, want, batch));
+  row_blocks = sq_k_max(k, sq_k_max(k, row_blocks, udiv_up(k, m, most)), one);
   sq_lv rows = LLVMBuildMul(k->b, udiv_up(k, udiv_up(k, m, row_blocks), mr), mr, "");
   rows = sq_k_max(k, rows, mr);
   row_blocks = udiv_up(k, m, rows);
-  // Multiplications of vectors: two of them a cycle.
-  sq_lv flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, m, depth, ""), all_panels, "");
-  flow = LLVMBuildMul(k->b, flow, sq_k_int(k, x->nv), "");
-  sq_lv cycles = LLVMBuildLShr(k->b, LLVMBuildMul(k->b, flow, batch, ""), one, "");
-  sq_lv want = LLVMBuildUDiv(k->b, cycles, sq_k_int(k, 60000), "");
-  want = sq_k_min(k, want, sq_k_int(k, 48));
   sq_lv have = sq_k_max(k, LLVMBuildMul(k->b, row_blocks, batch, ""), one);
-  sq_lv pieces = sq_k_max(k, udiv_up(k, want, have), one);
-  sq_lv panels = sq_k_max(k, udiv_up(k, all_panels, pieces), one);
+  sq_lv pieces = LLVMBuildUDiv(k->b, want, have, "");
+  sq_lv panels = sq_k_max(k, udiv_up(k, all_panels, sq_k_max(k, pieces, one)), one);
   sq_lv panel_blocks = udiv_up(k, all_panels, panels);
   sq_lv blocks = sq_k_max(k, LLVMBuildMul(k->b, have, panel_blocks, ""), one);
   store_word(k, out, ROWS, rows);
@@ -177,11 +216,19 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   c.rows = sq_gemm_size(k, &x->m);
   c.depth = sq_gemm_size(k, &x->k);
   c.copy = copy ? sq_kern_pass(k, copy) : NULL;
-  c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), x->mr * x->nr);
+  c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), MOST_TILES * x->mr * x->nr);
+  c.row = sq_k_alloca(k, k->ptr, MOST_TILES * x->mr);
   sq_lv per_rows = sq_kern_pass(k, g.rows), per_panels = sq_kern_pass(k, g.panels);
   sq_lv all = sq_kern_pass(k, g.all_panels), base = sq_kern_pass(k, panels);
   sq_lv first = sq_kern_pass(k, n0), count = sq_kern_pass(k, columns), nr = sq_k_int(k, x->nr);
-  sq_lv size = LLVMBuildMul(k->b, sq_gemm_padded(k, x, c.depth), nr, "");
+  sq_lv padded = x->packed ? c.depth : sq_gemm_padded(k, x, c.depth);
+  sq_lv size = LLVMBuildMul(k->b, padded, nr, "");
+  c.step = copy ? sq_k_int(k, 1) : sq_knest_read_step(&c.t, x->a, x->k.axis[0]);
+  if (x->tiles) {
+    sq_lv stride, mine = sq_cg_private(cg, &stride);
+    sq_lv off = LLVMBuildMul(k->b, k->worker, sq_kern_pass(k, stride), "");
+    c.tiles = LLVMBuildGEP2(k->b, k->i8, sq_kern_pass(k, mine), &off, 1, "");
+  }
   sq_kouter_begin(k, &o, &tasks);
   uint32_t mark = sq_knest_enter(&c.t);
   sq_gemm_open(&c.t, &x->batch, o.index[0]);
@@ -191,16 +238,19 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   sq_lv m_hi = sq_k_min(k, LLVMBuildAdd(k->b, m_lo, per_rows, ""), c.rows);
   sq_lv p_lo = LLVMBuildMul(k->b, o.index[2], per_panels, "");
   sq_lv p_hi = sq_k_min(k, LLVMBuildAdd(k->b, p_lo, per_panels, ""), all);
-  sq_kloop lp, lm;
+  row_pointers(&c, m_lo, m_hi);
+  if (c.tiles)
+    sq_gemm_interleave(k, x, c.row, LLVMBuildSub(k->b, m_hi, m_lo, ""), c.depth, c.step, c.tiles);
+  sq_kloop lp;
   sq_kloop_begin(k, &lp, p_lo, p_hi, 1, 0, NULL);
+  uint32_t inner = sq_knest_enter(&c.t);
   sq_lv number = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, o.index[0], all, ""), lp.i, "");
-  sq_lv panel = sq_gemm_at(k, x, base, LLVMBuildMul(k->b, number, size, ""));
+  sq_lv panel = sq_gemm_panel_at(k, x, base, LLVMBuildMul(k->b, number, size, ""));
   sq_lv at = LLVMBuildMul(k->b, lp.i, nr, "");
   sq_lv left = sq_k_min(k, LLVMBuildSub(k->b, count, at, ""), nr);
   sq_lv n = LLVMBuildAdd(k->b, first, at, "");
-  sq_kloop_begin(k, &lm, m_lo, m_hi, x->mr, 0, NULL);
-  one_tile(&c, lm.i, m_hi, panel, n, left);
-  sq_kloop_end(k, &lm, NULL);
+  one_panel(&c, m_lo, LLVMBuildSub(k->b, m_hi, m_lo, ""), panel, n, left);
+  sq_knest_leave(&c.t, inner);
   sq_kloop_end(k, &lp, NULL);
   sq_knest_leave(&c.t, mark);
   sq_kouter_end(k, &o);

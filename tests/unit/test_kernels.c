@@ -733,6 +733,35 @@ Test(kernels, contractions) {
   contraction("f16", "N, K", "%x[n, k]", "M, K", "%y[m, k]");
   contraction("bf16", "N, K", "%x[n, k]", "K, M", "%y[k, m]");
 }
+// B in panels, as the pass `pack` lays it out; targets with other panels read it as any array. Depths
+// of several blocks, rows of every small tile, a last panel that is not full.
+static void panels(const char *type, int nr, int depth) {
+  static const char *const sizes[] = {"N=1 M=1 K=1", "N=2 M=1 K=1",  "N=3 M=1 K=1",
+                                      "N=7 M=1 K=1", "N=11 M=1 K=1", "N=13 M=1 K=1",
+                                      "N=0 M=1 K=1", "N=131 M=1 K=1"};
+  char text[2048];
+  snprintf(text, sizeof text,
+           HEAD
+           "entry @f(%%x: f32[N, %d], %%p: %s[%d, %d, %d], %%z: f32[203]) -> (r: f32[N, 203], s: "
+           "f32[N, 4, %d]) {\n"
+           "  %%r = generic (%%x, %%p, %%z) [n < N, m < 203] sum [k < %d] {\n"
+           "    %%x[n, k] * %s(%%p[m // %d, k, m %% %d]);\n    post acc * 0.01 + %%z[m];\n  } : "
+           "f32[N, 203]\n"
+           "  %%s = generic (%%x, %%p) [n < N, h < 4, e < %d] sum [k < %d] {\n"
+           "    %%x[n, k] * %s(%%p[h, k, e]);\n    post acc * 0.01;\n  } : f32[N, 4, %d]\n"
+           "  yield %%r, %%s\n}\n",
+           depth, type, (203 + nr - 1) / nr, depth, nr, nr, depth, strcmp(type, "f32") ? "f32" : "",
+           nr, nr, nr, depth, strcmp(type, "f32") ? "f32" : "", nr);
+  check_many("panels", text, sizes, 8, PLAIN);
+}
+Test(kernels, contractions_of_panels) {
+  for (int nr = 8; nr <= 32; nr *= 2) {
+    panels("f32", nr, 7);
+    panels("f32", nr, 810);
+    panels("bf16", nr, 810);
+    panels("f16", nr, 35);
+  }
+}
 Test(kernels, contractions_of_many_axes) {
   each_size(
       "heads",

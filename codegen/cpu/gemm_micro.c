@@ -1,0 +1,139 @@
+// The inner loops of a contraction, functions shared by all contractions of a module:
+//
+//   void sq.micro.RxC(ptr a, i64 from, i64 step, ptr panel, i64 depth, ptr out, i64 more, ptr ahead)
+//
+//     out[R][C] = (more ? out : 0) + sum over i < depth of A(r, from + i) * panel[i][C]
+//
+//   A in tiles   A(r, i) = a[i * mr + r]             one stream, as sq.interleave lays it out
+//   A in rows    A(r, i) = a[r][i * step]            a: pointers to rows
+//
+// Every UNROLL steps a line from `ahead` on is prefetched into the second-level cache: what of B
+// comes next.
+//
+// The sums are in registers: R rows of nv vectors. Few rows do not fill the pipelines of the
+// multipliers: they have several sets of sums, for every second or fourth i.
+#include "codegen/cpu/gemm.h"
+
+enum { UNROLL = 4, LINE = 64 };
+
+// How many rows may be taken together, largest first, 0 at the end.
+const uint32_t *sq_gemm_micro_rows(const sq_gemm *x) {
+  static const uint32_t few[] = {4, 2, 1, 0}, some[] = {6, 4, 2, 1, 0},
+                        many[] = {12, 8, 4, 2, 1, 0};
+  return x->mr >= 12 ? many : x->mr >= 6 ? some : few;
+}
+
+typedef struct micro {
+  sq_kern *k;
+  const sq_gemm *x;
+  uint32_t rows, sets;
+  bool tiles, unit;                  // A in tiles; the step is 1
+  sq_lv row[16], step, panel, ahead; // row[0]: the tile
+} micro;
+static uint32_t sums(const micro *c) { return c->sets * c->rows * c->x->nv; }
+
+// sums of one set += the products at i.
+static void multiply(micro *c, sq_lv i, sq_lv *acc) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  sq_lv line = LLVMBuildMul(k->b, i, sq_k_int(k, x->nr), ""), b[4];
+  for (uint32_t v = 0; v < x->nv; v++) {
+    sq_lv at = LLVMBuildAdd(k->b, line, sq_k_int(k, (int64_t)v * x->w), "");
+    b[v] = sq_k_load_row(k, x->panel, sq_gemm_panel_at(k, x, c->panel, at), x->w, NULL);
+  }
+  sq_lv where = c->unit ? i : LLVMBuildMul(k->b, i, c->step, "");
+  for (uint32_t r = 0; r < c->rows; r++) {
+    sq_lv at = c->tiles ? sq_gemm_at(k, x, c->row[0], LLVMBuildAdd(k->b, where, sq_k_int(k, r), ""))
+                        : sq_gemm_at(k, x, c->row[r], where);
+    sq_lv a = sq_k_splat(k, sq_gemm_load(k, x, at, 1), x->w);
+    for (uint32_t v = 0; v < x->nv; v++) {
+      sq_lv *sum = &acc[r * x->nv + v];
+      *sum = sq_k_fma(k, a, b[v], *sum);
+    }
+  }
+}
+static void prefetch(micro *c, sq_lv i) {
+  sq_kern *k = c->k;
+  sq_lv at = LLVMBuildMul(k->b, i, sq_k_int(k, LINE / UNROLL), "");
+  at = LLVMBuildGEP2(k->b, k->i8, c->ahead, &at, 1, "");
+  sq_lv arg[4] = {at, LLVMConstInt(k->i32, 0, 0), LLVMConstInt(k->i32, 2, 0),
+                  LLVMConstInt(k->i32, 1, 0)}; // to read, into the second level, data
+  sq_k_intrinsic(k, "llvm.prefetch", &k->ptr, 1, arg, 4);
+}
+static void depth_loop(micro *c, sq_lv from, sq_lv to, uint32_t unroll, sq_lv *acc) {
+  sq_kern *k = c->k;
+  uint32_t n = sums(c), one = n / c->sets;
+  sq_kloop l;
+  sq_kloop_begin(k, &l, from, to, unroll, n, acc);
+  memcpy(acc, l.phi, n * sizeof *acc);
+  if (unroll > 1 && c->rows >= 4) prefetch(c, l.i); // a single stream needs no help
+  for (uint32_t u = 0; u < unroll; u++)
+    multiply(c, LLVMBuildNSWAdd(k->b, l.i, sq_k_int(k, u), ""), acc + u % c->sets * one);
+  sq_kloop_end(k, &l, acc);
+  memcpy(acc, l.phi, n * sizeof *acc);
+}
+static sq_lv out_at(micro *c, sq_lv out, uint32_t i) {
+  return sq_gemm_at(c->k, c->x, out, sq_k_int(c->k, (int64_t)i * c->x->w));
+}
+// The sums so far in set 0, zeros in the others.
+static void begin(micro *c, sq_lv out, sq_lv more, sq_lv *acc) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  uint32_t one = c->rows * x->nv;
+  sq_lv zero = LLVMConstNull(sq_k_vec(sq_k_type(k, x->type), x->w)), had[SQ_K_CARRIED],
+        none[SQ_K_CARRIED];
+  sq_kif f;
+  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, more, sq_k_int(k, 0), ""));
+  for (uint32_t i = 0; i < one; i++) had[i] = sq_gemm_load(k, x, out_at(c, out, i), x->w);
+  for (uint32_t i = 0; i < one; i++) none[i] = zero;
+  sq_kif_end(k, &f, one, had, none, acc);
+  for (uint32_t i = one; i < sums(c); i++) acc[i] = zero;
+}
+static void body(micro *c, sq_lv fn) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  sq_lv rows = LLVMGetParam(fn, 0), from = LLVMGetParam(fn, 1), depth = LLVMGetParam(fn, 4);
+  sq_lv out = LLVMGetParam(fn, 5), acc[SQ_K_CARRIED];
+  c->step = c->tiles ? sq_k_int(k, x->mr) : LLVMGetParam(fn, 2);
+  c->panel = LLVMGetParam(fn, 3);
+  c->ahead = LLVMGetParam(fn, 7);
+  sq_lv first = c->unit ? from : LLVMBuildMul(k->b, from, c->step, "");
+  if (c->tiles) c->row[0] = sq_gemm_at(k, x, rows, first);
+  for (uint32_t r = 0; !c->tiles && r < c->rows; r++) {
+    sq_lv at = sq_k_int(k, r);
+    at = LLVMBuildLoad2(k->b, k->ptr, LLVMBuildGEP2(k->b, k->ptr, rows, &at, 1, ""), "");
+    c->row[r] = sq_gemm_at(k, x, at, first);
+  }
+  begin(c, out, LLVMGetParam(fn, 6), acc);
+  sq_lv whole = LLVMBuildAnd(k->b, depth, sq_k_int(k, -UNROLL), "");
+  depth_loop(c, sq_k_int(k, 0), whole, UNROLL, acc);
+  for (uint32_t half = c->sets / 2; half; half /= 2)
+    for (uint32_t i = 0; i < half * c->rows * x->nv; i++)
+      acc[i] = sq_k_fadd(k, acc[i], acc[i + half * c->rows * x->nv]);
+  c->sets = 1;
+  depth_loop(c, whole, depth, 1, acc);
+  for (uint32_t i = 0; i < c->rows * x->nv; i++) sq_gemm_store(k, x, out_at(c, out, i), acc[i]);
+  LLVMBuildRetVoid(k->b);
+}
+static LLVMTypeRef micro_type(sq_kern *k) {
+  LLVMTypeRef in[8] = {k->ptr, k->i64, k->i64, k->ptr, k->i64, k->ptr, k->i64, k->ptr};
+  return LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 8, 0);
+}
+void sq_gemm_micro(sq_kern *outer, const sq_gemm *x, uint32_t rows, const sq_gemm_micro_call *a) {
+  bool unit = !x->tiles && LLVMIsConstant(a->step) && LLVMConstIntGetSExtValue(a->step) == 1;
+  const char *name = sq_arena_fmt(outer->a, "sq.micro.%ux%u.%s.f%u%s", rows, x->nr,
+                                  sq_dtype_table[x->panel].name, 8 * x->bytes,
+                                  x->tiles ? ".tiles"
+                                  : unit   ? ""
+                                           : ".step");
+  sq_kern inner;
+  sq_lv fn = sq_kern_shared(outer, name, micro_type(outer), &inner);
+  if (inner.fn) {
+    micro c = {.k = &inner, .x = x, .rows = rows, .tiles = x->tiles, .unit = unit};
+    c.sets = rows >= 4 ? 1 : rows == 2 ? 2 : 4;
+    body(&c, fn);
+    sq_kern_shared_end(&inner);
+  }
+  sq_lv arg[8] = {a->rows, a->from, a->step, a->panel, a->depth, a->out, a->more, a->ahead};
+  LLVMBuildCall2(outer->b, micro_type(outer), fn, arg, 8, "");
+}

@@ -1,0 +1,299 @@
+// pack: weights of contractions are laid out for the tiles of code generation, once at load.
+//
+//   %w = param @w[%i] : f32[N, K]
+//   %y = generic (%x, %w) [m < M, n < N] sum [k < K] { %x[m, k] * %w[n, k] } : f32[M, N]
+// becomes, in panels of 16 columns,
+//   %p = state_read @w.packed[%i] : f32[(N + 15) // 16, K, 16]
+//   %y = generic (%x, %p) [m < M, n < N] sum [k < K] { %x[m, k] * %p[n // 16, k, n % 16] }
+// and @w.packed is a derived state, whose columns beyond N are 0.
+//
+// The factor may be any cheap expression of parameters that no entry writes. Contractions of all
+// entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction of few rows gains nothing by itself,
+// but reads what another one packed, so that the memory is read once.
+#include "passes/maker.h"
+#include "passes/questions.h"
+
+enum { FEW_ROWS = 4, LEAST = 16384, COST = 12, PANEL_VECTORS = 2, MOST_PARAMS = 4 };
+#define NO_STATE UINT32_MAX
+
+// What is packed: the generic that lays it out, reading the parameters of its first use.
+typedef struct layout {
+  sq_node *make;
+  uint32_t count; // instances; 0: none
+  uint32_t state;
+  bool wanted;
+} layout;
+typedef struct use {
+  sq_node *n;
+  const sq_func *f;
+  uint32_t a, b; // b is packed
+  bool widened;  // and then cast to the type of the contraction
+  uint32_t n_axes, k_axes;
+  int64_t columns, depth, panel;
+  sq_value *instance;
+  uint32_t count, layout;
+} use;
+typedef struct packer {
+  sq_graph *g;
+  const sq_func *f;
+  int64_t panel_bytes;
+  SQ_VEC(layout) layout;
+  SQ_VEC(use) use;
+} packer;
+
+// ---- what may be packed ------------------------------------------------------------------------
+static bool product_of(sq_graph *g, const sq_generic *k, uint32_t axes, int64_t *size) {
+  *size = 1;
+  for (uint32_t a = 0; a < k->n_par + k->n_red; a++) {
+    int64_t e;
+    if (!(axes >> a & 1)) continue;
+    if (!sq_dim_is_const(g->dims, k->axis[a].extent, &e) || e < 1) return false;
+    if (__builtin_mul_overflow(*size, e, size) || *size > 1ll << 40) return false;
+  }
+  return true;
+}
+
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+
+// A read of a parameter as it is in the file.
+static bool reads_weights(packer *w, const sq_scalar *s, use *u) {
+  const sq_node *d = u->n->in[s->operand]->def;
+  if (!d || d->op != SQ_OP_PARAM) return false;
+  const sq_param *p = &w->g->param.v[d->ref];
+  if (p->written || p->type.dtype != u->n->g->s.v[u->b].dtype) return false;
+  if (!p->has_instances) return true;
+  sq_value *instance = d->in[d->n_in - 1];
+  if (u->instance && (u->instance != instance || u->count != p->count)) return false;
+  u->instance = instance;
+  u->count = p->count;
+  return true;
+}
+
+static bool made_of_weights(packer *w, use *u) {
+  const sq_generic *k = u->n->g;
+  bool *seen = SQ_ARRAY(w->g->arena, bool, u->b + 1);
+  seen[u->b] = true;
+  uint32_t reads = 0;
+  for (uint32_t id = u->b + 1; id-- > 0;) {
+    const sq_scalar *s = &k->s.v[id];
+    if (!seen[id]) continue;
+    int64_t v;
+    if (s->kind == SQ_SC_DIM && !sq_dim_is_const(w->g->dims, s->dim, &v)) return false;
+    if (s->kind == SQ_SC_READ && (!reads_weights(w, s, u) || ++reads > MOST_PARAMS)) return false;
+    sq_scalar_refs(s, mark, seen);
+  }
+  return reads && sq_scalar_cost(k, u->b) <= COST;
+}
+
+static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
+  const sq_generic *k = u->n->g;
+  sq_dtype t = k->s.v[u->b].dtype; // 16 bits are packed as they are, the arithmetic is in f32
+  u->panel = w->panel_bytes / (t == SQ_F64 ? 8 : 4);
+  if (!product_of(w->g, k, u->n_axes, &u->columns) || !product_of(w->g, k, c->k, &u->depth))
+    return false;
+  int64_t inner = u->panel;
+  bool several = u->n_axes & (u->n_axes - 1);
+  if (several && !sq_dim_is_const(w->g->dims, k->axis[k->n_par - 1].extent, &inner)) return false;
+  return inner % (u->panel / PANEL_VECTORS) == 0 && u->columns >= u->panel && u->depth >= 8 &&
+         u->columns * u->depth >= LEAST;
+}
+
+static bool is_half(sq_dtype t) { return t == SQ_BF16 || t == SQ_F16; }
+
+// A contraction whose factor along the last axis is made of weights.
+static bool candidate(packer *w, sq_node *n, use *u, uint32_t *rows) {
+  sq_contraction c;
+  if (n->op != SQ_OP_GENERIC || !n->g->n_par || !sq_is_contraction(w->g, n, &c)) return false;
+  if (n->block->owner && n->block->owner->op == SQ_OP_GROUP) return false;
+  bool turned = c.m >> (n->g->n_par - 1) & 1;
+  if (!turned && !(c.n >> (n->g->n_par - 1) & 1)) return false;
+  *u = (use){.n = n, .f = w->f, .a = turned ? c.b : c.a, .b = turned ? c.a : c.b};
+  const sq_scalar *b = &n->g->s.v[u->b];
+  if (b->kind == SQ_SC_CAST && b->dtype == SQ_F32 && is_half(n->g->s.v[b->a[0]].dtype)) {
+    u->b = b->a[0];
+    u->widened = true;
+  }
+  u->n_axes = turned ? c.m : c.n;
+  u->k_axes = c.k;
+  *rows = turned ? c.n : c.m;
+  if (!made_of_weights(w, u)) return false;
+  if (c.batch) {
+    sq_remark_add(w->g->ctx, "pack", false, n->span, sq_pass_entry(w->f),
+                  "the weights stay as they are: each element of a batch has its own");
+    return false;
+  }
+  return sized_for_panels(w, u, &c);
+}
+
+// ---- the layout --------------------------------------------------------------------------------
+static uint32_t combine(sq_maker *m, sq_ewise e, uint32_t a, int64_t b) {
+  return sq_maker_ewise(m, e, a, sq_maker_int(m, SQ_I64, b));
+}
+// The index of each axis of `set` from the flattened one.
+static void unflatten(sq_maker *m, const sq_generic *k, uint32_t set, uint32_t flat,
+                      uint32_t *axis) {
+  for (uint32_t a = k->n_par + k->n_red; a-- > 0;) {
+    int64_t e;
+    if (!(set >> a & 1)) continue;
+    bool first = !(set & ((1u << a) - 1));
+    sq_dim_is_const(m->g->dims, k->axis[a].extent, &e);
+    axis[a] = first ? flat : combine(m, SQ_EW_MOD, flat, e);
+    if (!first) flat = combine(m, SQ_EW_FLOORDIV, flat, e);
+  }
+}
+static sq_node *lay_out(packer *w, const use *u) {
+  sq_graph *g = w->g;
+  const sq_generic *k = u->n->g;
+  sq_maker m;
+  sq_maker_start(&m, g, 3, 0);
+  int64_t extent[3] = {(u->columns + u->panel - 1) / u->panel, u->depth, u->panel};
+  static const char *const names[3] = {"p", "k", "j"};
+  sq_dim dim[3];
+  for (uint32_t a = 0; a < 3; a++)
+    m.k->axis[a] = (sq_axis){dim[a] = sq_dim_const(g->dims, extent[a]), names[a]};
+  uint32_t flat = combine(&m, SQ_EW_MUL, sq_maker_index(&m, 0), u->panel);
+  flat = sq_maker_ewise(&m, SQ_EW_ADD, flat, sq_maker_index(&m, 2));
+  uint32_t holds = u->columns % u->panel ? combine(&m, SQ_EW_LT, flat, u->columns) : SQ_NO_SCALAR;
+  uint32_t *axis = SQ_ARRAY(g->arena, uint32_t, k->n_par + k->n_red + 1);
+  unflatten(&m, k, u->n_axes, flat, axis);
+  unflatten(&m, k, u->k_axes, sq_maker_index(&m, 1), axis);
+  sq_graft how = {.from = u->n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = holds};
+  uint32_t x = sq_maker_graft(&m, &how, u->b, sq_maker_map(&m, u->n));
+  if (holds != SQ_NO_SCALAR && m.k->s.v[x].kind != SQ_SC_READ)
+    x = sq_maker_select(&m, holds, x, sq_maker_float(&m, m.k->s.v[x].dtype, 0));
+  m.k->body = x;
+  sq_node *n = sq_node_new(g, NULL, SQ_OP_GENERIC, u->n->span, 0, NULL);
+  sq_node_result(g, n, sq_type_make(g, k->s.v[u->b].dtype, 3, dim), "packed");
+  sq_maker_end(&m, n);
+  return n;
+}
+
+static bool same_layout(const sq_node *a, const sq_node *b) {
+  if (a->n_in != b->n_in || !sq_generic_same(a->g, b->g)) return false;
+  for (uint32_t k = 0; k < a->n_in; k++)
+    if (a->in[k]->def->ref != b->in[k]->def->ref) return false;
+  return true;
+}
+
+static void find(sq_node *n, void *user) {
+  packer *w = user;
+  sq_graph *g = w->g;
+  use u;
+  uint32_t rows;
+  if (!candidate(w, n, &u, &rows)) return;
+  sq_node *make = lay_out(w, &u);
+  for (u.layout = 0; u.layout < w->layout.n; u.layout++)
+    if (same_layout(w->layout.v[u.layout].make, make)) break;
+  if (u.layout == w->layout.n)
+    sq_push(g->arena, &w->layout, ((layout){.make = make, .count = u.count, .state = NO_STATE}));
+  int64_t m;
+  bool few = product_of(g, n->g, rows, &m) && m <= FEW_ROWS;
+  w->layout.v[u.layout].wanted |= !few;
+  sq_push(g->arena, &w->use, u);
+}
+
+// ---- the state ---------------------------------------------------------------------------------
+static sq_func *init_of(packer *w, layout *l, const char *name) {
+  sq_graph *g = w->g;
+  sq_func *f = sq_func_new(g, sq_arena_fmt(g->arena, "%s.init", name), SQ_FUNC_INIT, l->make->span);
+  sq_value *instance = NULL;
+  if (l->count) {
+    instance = sq_block_arg(f->body, sq_type_scalar(SQ_I32), "instance");
+    sq_push(g->arena, &f->in_names, "instance");
+    sq_push(g->arena, &f->in_sym, (sq_sym){0});
+  }
+  sq_node *n = l->make;
+  for (uint32_t k = 0; k < n->n_in; k++) {
+    const sq_node *old = n->in[k]->def;
+    sq_node *p =
+        sq_node_new(g, f->body, SQ_OP_PARAM, old->span, old->has_instance ? 1 : 0, &instance);
+    p->ref = old->ref;
+    p->has_instance = old->has_instance;
+    n->in[k] = sq_node_result(g, p, old->out[0]->type, old->out[0]->name);
+  }
+  sq_push(g->arena, &f->body->nodes, n);
+  n->block = f->body;
+  sq_node_new(g, f->body, SQ_OP_YIELD, n->span, 1, n->out);
+  sq_push(g->arena, &f->out_names, "packed");
+  return f;
+}
+static void make_state(packer *w, layout *l) {
+  sq_graph *g = w->g;
+  const sq_param *p = &g->param.v[l->make->in[0]->def->ref];
+  sq_state s = {.name = sq_arena_fmt(g->arena, "%s.packed", p->name),
+                .type = l->make->out[0]->type,
+                .count = l->count ? l->count : 1,
+                .has_instances = l->count != 0,
+                .derived = true,
+                .span = l->make->span};
+  s.names = SQ_ARRAY(g->arena, const char *, s.count);
+  for (uint32_t k = 0; k < s.count; k++)
+    s.names[k] = l->count ? sq_arena_fmt(g->arena, "%s.%u", s.name, k) : s.name;
+  s.init = init_of(w, l, s.name);
+  l->state = g->state.n;
+  sq_push(g->arena, &g->state, s);
+}
+
+static void rewrite(packer *w, const use *u) {
+  sq_graph *g = w->g;
+  layout *l = &w->layout.v[u->layout];
+  sq_node *n = u->n;
+  if (l->state == NO_STATE) make_state(w, l);
+  sq_value *instance = u->instance;
+  sq_node *r = sq_node_new(g, NULL, SQ_OP_STATE_READ, n->span, instance ? 1 : 0, &instance);
+  r->ref = l->state;
+  r->has_instance = instance != NULL;
+  sq_value *v = sq_node_result(g, r, g->state.v[l->state].type, "packed");
+  sq_node_insert_before(n, r);
+  sq_maker m;
+  sq_maker_start_like(&m, g, n);
+  const sq_generic *k = n->g;
+  uint32_t n_axes = k->n_par + k->n_red;
+  uint32_t *axis = SQ_ARRAY(g->arena, uint32_t, n_axes + 1), flat[2] = {SQ_NO_SCALAR, SQ_NO_SCALAR};
+  for (uint32_t a = 0; a < n_axes; a++) {
+    axis[a] = sq_maker_index(&m, a);
+    for (uint32_t j = 0; j < 2; j++) {
+      int64_t e;
+      if (!((j ? u->k_axes : u->n_axes) >> a & 1)) continue;
+      sq_dim_is_const(g->dims, k->axis[a].extent, &e);
+      flat[j] = flat[j] == SQ_NO_SCALAR
+                    ? axis[a]
+                    : sq_maker_ewise(&m, SQ_EW_ADD, combine(&m, SQ_EW_MUL, flat[j], e), axis[a]);
+    }
+  }
+  uint32_t pos[3] = {combine(&m, SQ_EW_FLOORDIV, flat[0], u->panel), flat[1],
+                     combine(&m, SQ_EW_MOD, flat[0], u->panel)};
+  sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  sq_graft after = how;
+  uint32_t a = sq_maker_graft(&m, &how, u->a, sq_maker_map(&m, n));
+  uint32_t b = sq_maker_read(&m, v, 3, pos);
+  if (u->widened) b = sq_maker_cast(&m, b, SQ_F32);
+  m.k->body = sq_maker_ewise(&m, SQ_EW_MUL, a, b);
+  after.acc = sq_maker_acc(&m, sq_monoid_result(SQ_SUM, k->s.v[k->body].dtype));
+  if (k->post != SQ_NO_SCALAR) m.k->post = sq_maker_graft(&m, &after, k->post, sq_maker_map(&m, n));
+  sq_maker_end(&m, n);
+  sq_remark_add(g->ctx, "pack", true, n->span, sq_pass_entry(u->f),
+                "weights laid out in panels of %lld columns, once at load", (long long)u->panel);
+}
+
+bool sq_pass_pack(sq_graph *g, const sq_pass_options *o) {
+  packer w = {.g = g, .panel_bytes = PANEL_VECTORS * (o->vector_bytes ? o->vector_bytes : 32)};
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    w.f = g->func.v[k];
+    if (w.f->kind == SQ_FUNC_ENTRY) sq_walk(w.f->body, find, &w);
+  }
+  bool changed = false;
+  for (uint32_t k = 0; k < w.use.n; k++) {
+    const use *u = &w.use.v[k];
+    if (w.layout.v[u->layout].wanted) {
+      rewrite(&w, u);
+      changed = true;
+    } else {
+      sq_remark_add(g->ctx, "pack", false, u->n->span, sq_pass_entry(u->f),
+                    "the weights stay as they are: no product with more than %d rows reads them",
+                    FEW_ROWS);
+    }
+  }
+  if (changed) sq_pass_dce(g, o);
+  return changed;
+}
