@@ -10,6 +10,10 @@
 // The factor may be any cheap expression of parameters that no entry writes. Contractions of all
 // entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction of few rows gains nothing by itself,
 // but reads what another one packed, so that the memory is read once.
+//
+// With --quantize int8 the panels hold 8 bits, and each column has a scale, its largest value / 127:
+//
+//   %y = ... sum [k < K] { %x[m, k] * f32(%p[n // 16, k, n % 16]); post acc * %scale[n] }
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -20,7 +24,7 @@ enum { FEW_ROWS = 4, LEAST = 16384, COST = 12, PANEL_VECTORS = 2, MOST_PARAMS = 
 typedef struct layout {
   sq_node *make;
   uint32_t count; // instances; 0: none
-  uint32_t state;
+  uint32_t state, scale;
   bool wanted;
 } layout;
 typedef struct use {
@@ -37,6 +41,7 @@ typedef struct packer {
   sq_graph *g;
   const sq_func *f;
   int64_t panel_bytes;
+  bool int8;
   SQ_VEC(layout) layout;
   SQ_VEC(use) use;
 } packer;
@@ -89,6 +94,7 @@ static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
   const sq_generic *k = u->n->g;
   sq_dtype t = k->s.v[u->b].dtype; // 16 bits are packed as they are, the arithmetic is in f32
   u->panel = w->panel_bytes / (t == SQ_F64 ? 8 : 4);
+  if (w->int8 && t != SQ_F32 && !u->widened) return false;
   if (!product_of(w->g, k, u->n_axes, &u->columns) || !product_of(w->g, k, c->k, &u->depth))
     return false;
   int64_t inner = u->panel;
@@ -185,30 +191,42 @@ static void find(sq_node *n, void *user) {
   for (u.layout = 0; u.layout < w->layout.n; u.layout++)
     if (same_layout(w->layout.v[u.layout].make, make)) break;
   if (u.layout == w->layout.n)
-    sq_push(g->arena, &w->layout, ((layout){.make = make, .count = u.count, .state = NO_STATE}));
+    sq_push(g->arena, &w->layout,
+            ((layout){.make = make, .count = u.count, .state = NO_STATE, .scale = NO_STATE}));
   int64_t m;
   bool few = product_of(g, n->g, rows, &m) && m <= FEW_ROWS;
   w->layout.v[u.layout].wanted |= !few;
   sq_push(g->arena, &w->use, u);
 }
 
-// ---- the state ---------------------------------------------------------------------------------
-static sq_func *init_of(packer *w, layout *l, const char *name) {
+// ---- the states --------------------------------------------------------------------------------
+static sq_value *read_state(packer *w, sq_block *b, uint32_t state, sq_value *instance,
+                            sq_span span) {
+  sq_node *r = sq_node_new(w->g, b, SQ_OP_STATE_READ, span, instance ? 1 : 0, &instance);
+  r->ref = state;
+  r->has_instance = instance != NULL;
+  return sq_node_result(w->g, r, w->g->state.v[state].type, NULL);
+}
+// A function that computes n, whose inputs it makes anew, for each instance.
+static sq_func *init_of(packer *w, const layout *l, sq_node *n, const char *name) {
   sq_graph *g = w->g;
-  sq_func *f = sq_func_new(g, sq_arena_fmt(g->arena, "%s.init", name), SQ_FUNC_INIT, l->make->span);
+  sq_func *f = sq_func_new(g, sq_arena_fmt(g->arena, "%s.init", name), SQ_FUNC_INIT, n->span);
   sq_value *instance = NULL;
   if (l->count) {
     instance = sq_block_arg(f->body, sq_type_scalar(SQ_I32), "instance");
     sq_push(g->arena, &f->in_names, "instance");
     sq_push(g->arena, &f->in_sym, (sq_sym){0});
   }
-  sq_node *n = l->make;
   for (uint32_t k = 0; k < n->n_in; k++) {
     const sq_node *old = n->in[k]->def;
-    sq_node *p =
-        sq_node_new(g, f->body, SQ_OP_PARAM, old->span, old->has_instance ? 1 : 0, &instance);
+    if (old->op == SQ_OP_STATE_READ) {
+      n->in[k] = read_state(w, f->body, old->ref, instance, old->span);
+      continue;
+    }
+    bool one = g->param.v[old->ref].has_instances;
+    sq_node *p = sq_node_new(g, f->body, SQ_OP_PARAM, old->span, one ? 1 : 0, &instance);
     p->ref = old->ref;
-    p->has_instance = old->has_instance;
+    p->has_instance = one;
     n->in[k] = sq_node_result(g, p, old->out[0]->type, old->out[0]->name);
   }
   sq_push(g->arena, &f->body->nodes, n);
@@ -217,34 +235,91 @@ static sq_func *init_of(packer *w, layout *l, const char *name) {
   sq_push(g->arena, &f->out_names, "packed");
   return f;
 }
-static void make_state(packer *w, layout *l) {
+static uint32_t add_state(packer *w, const layout *l, sq_node *make, const char *base,
+                          const char *what) {
   sq_graph *g = w->g;
-  const sq_param *p = &g->param.v[l->make->in[0]->def->ref];
-  sq_state s = {.name = sq_arena_fmt(g->arena, "%s.packed", p->name),
-                .type = l->make->out[0]->type,
+  sq_state s = {.name = sq_arena_fmt(g->arena, "%s.%s", base, what),
+                .type = make->out[0]->type,
                 .count = l->count ? l->count : 1,
                 .has_instances = l->count != 0,
                 .derived = true,
-                .span = l->make->span};
+                .span = make->span};
   s.names = SQ_ARRAY(g->arena, const char *, s.count);
   for (uint32_t k = 0; k < s.count; k++)
     s.names[k] = l->count ? sq_arena_fmt(g->arena, "%s.%u", s.name, k) : s.name;
-  s.init = init_of(w, l, s.name);
-  l->state = g->state.n;
+  s.init = init_of(w, l, make, s.name);
   sq_push(g->arena, &g->state, s);
+  return g->state.n - 1;
+}
+// The largest value of each column / 127.
+static sq_node *scales(packer *w, const layout *l) {
+  sq_graph *g = w->g;
+  const sq_generic *k = l->make->g;
+  sq_maker m;
+  sq_maker_start(&m, g, 1, 1);
+  sq_dim panel = k->axis[2].extent, columns = sq_dim_mul(g->dims, k->axis[0].extent, panel);
+  int64_t nr;
+  sq_dim_is_const(g->dims, panel, &nr);
+  m.k->axis[0] = (sq_axis){columns, "n"};
+  m.k->axis[1] = k->axis[1];
+  m.k->monoid = SQ_MAX;
+  uint32_t n = sq_maker_index(&m, 0);
+  uint32_t axis[3] = {combine(&m, SQ_EW_FLOORDIV, n, nr), sq_maker_index(&m, 1),
+                      combine(&m, SQ_EW_MOD, n, nr)};
+  sq_graft how = {.from = l->make, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t x = sq_maker_graft(&m, &how, k->body, sq_maker_map(&m, l->make));
+  m.k->body = sq_maker_ewise(&m, SQ_EW_ABS, sq_maker_cast(&m, x, SQ_F32), SQ_NO_SCALAR);
+  uint32_t most = sq_maker_acc(&m, SQ_F32); // a column of zeros has a scale too
+  most = sq_maker_ewise(&m, SQ_EW_MAX, most, sq_maker_float(&m, SQ_F32, 1e-30));
+  m.k->post = sq_maker_ewise(&m, SQ_EW_DIV, most, sq_maker_float(&m, SQ_F32, 127));
+  sq_node *made = sq_node_new(g, NULL, SQ_OP_GENERIC, l->make->span, 0, NULL);
+  sq_node_result(g, made, sq_type_make(g, SQ_F32, 1, &columns), "scale");
+  sq_maker_end(&m, made);
+  return made;
+}
+static sq_node *rounded(packer *w, const layout *l) {
+  sq_graph *g = w->g;
+  const sq_generic *k = l->make->g;
+  int64_t nr;
+  sq_dim_is_const(g->dims, k->axis[2].extent, &nr);
+  sq_maker m;
+  sq_maker_start_like(&m, g, l->make);
+  uint32_t axis[3];
+  for (uint32_t a = 0; a < 3; a++) axis[a] = sq_maker_index(&m, a);
+  sq_graft how = {.from = l->make, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t x = sq_maker_graft(&m, &how, k->body, sq_maker_map(&m, l->make));
+  uint32_t n = sq_maker_ewise(&m, SQ_EW_ADD, combine(&m, SQ_EW_MUL, axis[0], nr), axis[2]);
+  sq_value *scale = read_state(w, NULL, l->scale, NULL, l->make->span);
+  x = sq_maker_ewise(&m, SQ_EW_DIV, sq_maker_cast(&m, x, SQ_F32), sq_maker_read(&m, scale, 1, &n));
+  m.k->body = sq_maker_cast(&m, sq_maker_ewise(&m, SQ_EW_ROUND, x, SQ_NO_SCALAR), SQ_I8);
+  sq_node *made = sq_node_new(g, NULL, SQ_OP_GENERIC, l->make->span, 0, NULL);
+  const sq_type *t = &l->make->out[0]->type;
+  sq_node_result(g, made, sq_type_make(g, SQ_I8, 3, t->dim), "packed");
+  sq_maker_end(&m, made);
+  return made;
+}
+static void make_states(packer *w, layout *l) {
+  const char *base = w->g->param.v[l->make->in[0]->def->ref].name;
+  sq_node *make = l->make;
+  if (w->int8) {
+    l->scale = add_state(w, l, scales(w, l), base, "scale");
+    make = rounded(w, l);
+  }
+  l->state = add_state(w, l, make, base, "packed");
 }
 
 static void rewrite(packer *w, const use *u) {
   sq_graph *g = w->g;
   layout *l = &w->layout.v[u->layout];
   sq_node *n = u->n;
-  if (l->state == NO_STATE) make_state(w, l);
-  sq_value *instance = u->instance;
-  sq_node *r = sq_node_new(g, NULL, SQ_OP_STATE_READ, n->span, instance ? 1 : 0, &instance);
-  r->ref = l->state;
-  r->has_instance = instance != NULL;
-  sq_value *v = sq_node_result(g, r, g->state.v[l->state].type, "packed");
-  sq_node_insert_before(n, r);
+  if (l->state == NO_STATE) make_states(w, l);
+  sq_value *v = read_state(w, NULL, l->state, u->instance, n->span), *scale = NULL;
+  v->name = "packed";
+  sq_node_insert_before(n, v->def);
+  if (w->int8) {
+    scale = read_state(w, NULL, l->scale, u->instance, n->span);
+    sq_node_insert_before(n, scale->def);
+  }
   sq_maker m;
   sq_maker_start_like(&m, g, n);
   const sq_generic *k = n->g;
@@ -267,17 +342,25 @@ static void rewrite(packer *w, const use *u) {
   sq_graft after = how;
   uint32_t a = sq_maker_graft(&m, &how, u->a, sq_maker_map(&m, n));
   uint32_t b = sq_maker_read(&m, v, 3, pos);
-  if (u->widened) b = sq_maker_cast(&m, b, SQ_F32);
+  if (u->widened || w->int8) b = sq_maker_cast(&m, b, SQ_F32);
   m.k->body = sq_maker_ewise(&m, SQ_EW_MUL, a, b);
   after.acc = sq_maker_acc(&m, sq_monoid_result(SQ_SUM, k->s.v[k->body].dtype));
+  if (scale) {
+    after.acc = sq_maker_ewise(&m, SQ_EW_MUL, after.acc, sq_maker_read(&m, scale, 1, &flat[0]));
+    m.k->post = after.acc;
+  }
   if (k->post != SQ_NO_SCALAR) m.k->post = sq_maker_graft(&m, &after, k->post, sq_maker_map(&m, n));
   sq_maker_end(&m, n);
   sq_remark_add(g->ctx, "pack", true, n->span, sq_pass_entry(u->f),
-                "weights laid out in panels of %lld columns, once at load", (long long)u->panel);
+                "weights laid out in panels of %lld columns, once at load%s", (long long)u->panel,
+                w->int8 ? ", in 8 bits with a scale for each column" : "");
 }
 
 bool sq_pass_pack(sq_graph *g, const sq_pass_options *o) {
-  packer w = {.g = g, .panel_bytes = PANEL_VECTORS * (o->vector_bytes ? o->vector_bytes : 32)};
+  if (o->device) return false;
+  packer w = {.int8 = o->int8,
+              .g = g,
+              .panel_bytes = PANEL_VECTORS * (o->vector_bytes ? o->vector_bytes : 32)};
   for (uint32_t k = 0; k < g->func.n; k++) {
     w.f = g->func.v[k];
     if (w.f->kind == SQ_FUNC_ENTRY) sq_walk(w.f->body, find, &w);

@@ -123,6 +123,7 @@ sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const
   SQ_TRY(sq_target_find(g->ctx, b->cpu ? b->cpu : "native", target, message));
   sq_pass_options o = b->pass;
   o.vector_bytes = target->vector_bytes;
+  o.device = b->device != 0;
   target->device = b->device;
   return sq_passes_run(g, sq_pipeline_cpu, &o, message);
 }

@@ -46,7 +46,10 @@ static sq_status target_built(const sq_cli *cli) {
   if (!found)
     return sq_complain(SQ_EUSAGE, "--target takes cpu, interp, cuda or cuda-emu, not `%s`",
                        cli->target);
-  if (cli->quantize) return sq_complain(SQ_EWORLD, "--quantize is not built yet");
+  if (cli->quantize && strcmp(cli->quantize, "int8"))
+    return sq_complain(SQ_EUSAGE, "--quantize takes int8, not `%s`", cli->quantize);
+  if (cli->quantize && cli->target && strcmp(cli->target, "cpu"))
+    return sq_complain(SQ_EUSAGE, "--quantize goes with --target cpu");
   if (cli->parallel_rnn) return sq_complain(SQ_EWORLD, "--parallel-rnn is not built yet");
   if (cli->arch) return sq_complain(SQ_EUSAGE, "--arch goes with --target cuda");
   return SQ_OK;
@@ -74,6 +77,7 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
       .dump_dir = cli->dump_dir,
       .dump = stderr,
       .require_fused = cli->require_fused,
+      .int8 = cli->quantize != NULL,
       .seed = 1,
   };
   return SQ_OK;

@@ -107,8 +107,9 @@ static bool is_packed(sq_gemm *x) {
     return false;
   const sq_type *t = &x->node->in[b->operand]->type;
   int64_t nr, depth, have, panels, columns;
-  bool half = x->type == SQ_F32 && (t->dtype == SQ_BF16 || t->dtype == SQ_F16);
-  if ((t->dtype != x->type && !half) || !sq_dim_is_const(g->dims, t->dim[2], &nr) || nr != x->nr)
+  bool narrow = t->dtype == SQ_BF16 || t->dtype == SQ_F16 || t->dtype == SQ_I8;
+  if ((t->dtype != x->type && (!narrow || x->type != SQ_F32)) ||
+      !sq_dim_is_const(g->dims, t->dim[2], &nr) || nr != x->nr)
     return false;
   if (!is_flat(g, k, column_of(g, k, b->pos[0], b->pos[2], nr), &x->n) ||
       !is_flat(g, k, sq_scalar_affine(g, k, b->pos[1]), &x->k))

@@ -25,7 +25,7 @@ typedef struct sq_gemm {
   bool packed;
   bool tiles;      // blocks of rows of A are laid out as tiles [k][mr] before they are used
   uint32_t panels; // the input's number
-  sq_dtype panel;  // the type of the panels' elements: that of the arithmetic, or one of 16 bits
+  sq_dtype panel;  // the type of the panels' elements: that of the arithmetic, or of 16 or 8 bits
 } sq_gemm;
 
 // ---- gemm.c
@@ -56,8 +56,8 @@ void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv c
 void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy);
 // Is A in memory such that a row's elements are a constant step apart?
 bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x);
-// Rows of A, at their pointers, into tiles [rows / mr][length][mr] at `out`; a last tile that is not
-// full repeats its last row. Writes up to a vector beyond.
+// Rows of A, at their pointers, into tiles [rows / mr][length][mr] at `out`, as many as are full.
+// Writes up to a vector beyond.
 void sq_gemm_interleave(sq_kern *k, const sq_gemm *x, sq_lv row, sq_lv rows, sq_lv length,
                         sq_lv step, sq_lv out);
 // Does the memory of operand s run along k rather than along the axes of `other`?
@@ -66,6 +66,7 @@ bool sq_gemm_along_k(sq_knest *t, const sq_gemm *x, uint32_t s, const sq_gemm_ax
 // ---- gemm_micro.c
 const uint32_t *sq_gemm_micro_rows(const sq_gemm *x);
 typedef struct sq_gemm_micro_call {
+  bool tiles;             // A is a tile
   sq_lv rows, from, step; // A: a tile, or pointers to rows; first k; distance of a row's elements
   sq_lv panel, depth;     // at that k
   sq_lv out, more;        // sums [rows][nr]; nonzero: added to

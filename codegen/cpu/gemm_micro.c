@@ -40,6 +40,7 @@ static void multiply(micro *c, sq_lv i, sq_lv *acc) {
   for (uint32_t v = 0; v < x->nv; v++) {
     sq_lv at = LLVMBuildAdd(k->b, line, sq_k_int(k, (int64_t)v * x->w), "");
     b[v] = sq_k_load_row(k, x->panel, sq_gemm_panel_at(k, x, c->panel, at), x->w, NULL);
+    if (x->panel == SQ_I8) b[v] = sq_k_cast(k, b[v], SQ_I8, x->type);
   }
   sq_lv where = c->unit ? i : LLVMBuildMul(k->b, i, c->step, "");
   for (uint32_t r = 0; r < c->rows; r++) {
@@ -120,16 +121,16 @@ static LLVMTypeRef micro_type(sq_kern *k) {
   return LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 8, 0);
 }
 void sq_gemm_micro(sq_kern *outer, const sq_gemm *x, uint32_t rows, const sq_gemm_micro_call *a) {
-  bool unit = !x->tiles && LLVMIsConstant(a->step) && LLVMConstIntGetSExtValue(a->step) == 1;
+  bool unit = !a->tiles && LLVMIsConstant(a->step) && LLVMConstIntGetSExtValue(a->step) == 1;
   const char *name = sq_arena_fmt(outer->a, "sq.micro.%ux%u.%s.f%u%s", rows, x->nr,
                                   sq_dtype_table[x->panel].name, 8 * x->bytes,
-                                  x->tiles ? ".tiles"
+                                  a->tiles ? ".tiles"
                                   : unit   ? ""
                                            : ".step");
   sq_kern inner;
   sq_lv fn = sq_kern_shared(outer, name, micro_type(outer), &inner);
   if (inner.fn) {
-    micro c = {.k = &inner, .x = x, .rows = rows, .tiles = x->tiles, .unit = unit};
+    micro c = {.k = &inner, .x = x, .rows = rows, .tiles = a->tiles, .unit = unit};
     c.sets = rows >= 4 ? 1 : rows == 2 ? 2 : 4;
     body(&c, fn);
     sq_kern_shared_end(&inner);

@@ -335,12 +335,12 @@ static void interleave_body(interleave *c, sq_lv fn, bool unit) {
   sq_kern *k = c->k;
   const sq_gemm *x = c->x;
   sq_lv row = LLVMGetParam(fn, 0), rows = LLVMGetParam(fn, 1), length = LLVMGetParam(fn, 2);
-  sq_lv out = LLVMGetParam(fn, 4), last = LLVMBuildSub(k->b, rows, sq_k_int(k, 1), "");
+  sq_lv out = LLVMGetParam(fn, 4), whole = LLVMBuildSub(k->b, rows, sq_k_int(k, x->mr - 1), "");
   c->step = unit ? sq_k_int(k, 1) : LLVMGetParam(fn, 3);
   sq_kloop l, d;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), rows, x->mr, 0, NULL);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), whole, x->mr, 0, NULL);
   for (uint32_t r = 0; r < x->mr; r++) {
-    sq_lv at = sq_k_min(k, LLVMBuildAdd(k->b, l.i, sq_k_int(k, r), ""), last);
+    sq_lv at = LLVMBuildAdd(k->b, l.i, sq_k_int(k, r), "");
     c->row[r] = LLVMBuildLoad2(k->b, k->ptr, LLVMBuildGEP2(k->b, k->ptr, row, &at, 1, ""), "");
   }
   c->out = sq_gemm_at(k, x, out, LLVMBuildMul(k->b, l.i, length, ""));

@@ -67,20 +67,16 @@ static void all_rows(tile *c, sq_gemm_micro_call *a, sq_lv rows) {
   sq_kern *k = c->t.k;
   const sq_gemm *x = c->x;
   const uint32_t *size = sq_gemm_micro_rows(x);
-  sq_lv done = sq_k_int(k, 0), whole = NULL;
+  sq_lv done = sq_k_int(k, 0);
   sq_lv behind =
       sq_gemm_panel_at(k, x, a->panel, LLVMBuildMul(k->b, a->depth, sq_k_int(k, x->nr), ""));
   for (; *size; size++) {
     sq_lv end = LLVMBuildSub(k->b, rows, sq_k_int(k, *size - 1), "");
     sq_kloop l;
     sq_kloop_begin(k, &l, done, end, *size, 0, NULL);
-    if (c->tiles) {
-      sq_lv at = LLVMBuildMul(k->b, whole ? whole : l.i, c->depth, "");
-      if (whole) at = LLVMBuildAdd(k->b, at, LLVMBuildSub(k->b, l.i, whole, ""), "");
-      a->rows = sq_gemm_at(k, x, c->tiles, at);
-    } else {
-      a->rows = LLVMBuildGEP2(k->b, k->ptr, c->row, &l.i, 1, "");
-    }
+    a->tiles = c->tiles && *size == x->mr;
+    a->rows = a->tiles ? sq_gemm_at(k, x, c->tiles, LLVMBuildMul(k->b, l.i, c->depth, ""))
+                       : LLVMBuildGEP2(k->b, k->ptr, c->row, &l.i, 1, "");
     // Each call asks for its part of the stretch that follows in memory.
     sq_lv part = LLVMBuildUDiv(k->b, a->depth, sq_k_int(k, x->mr), "");
     part = LLVMBuildMul(k->b, LLVMBuildMul(k->b, part, l.i, ""), sq_k_int(k, 16), "");
@@ -89,7 +85,6 @@ static void all_rows(tile *c, sq_gemm_micro_call *a, sq_lv rows) {
     sq_gemm_micro(k, x, *size, a);
     sq_kloop_end(k, &l, NULL);
     done = l.i;
-    if (!whole) whole = done;
   }
 }
 // Length of a block of k: what of the panel fills three quarters of the first-level cache, then even.

@@ -755,12 +755,12 @@ static void panels(const char *type, int nr, int depth) {
   check_many("panels", text, sizes, 8, PLAIN);
 }
 Test(kernels, contractions_of_panels) {
-  for (int nr = 8; nr <= 32; nr *= 2) {
-    panels("f32", nr, 7);
-    panels("f32", nr, 810);
-    panels("bf16", nr, 810);
-    panels("f16", nr, 35);
-  }
+  panels("f32", 8, 810);
+  panels("f32", 16, 810);
+  panels("f32", 16, 7);
+  panels("bf16", 16, 810);
+  panels("f32", 32, 810);
+  panels("f16", 32, 35);
 }
 Test(kernels, contractions_of_many_axes) {
   each_size(

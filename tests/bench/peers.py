@@ -1,0 +1,166 @@
+"""The peers of the benchmark, in the environment that `run` made. Reads a line of JSON that names a peer
+and a row, builds it, then answers each {"seconds": s} with the median time of a call. One process
+holds one peer, so that pools of threads do not meet.
+
+    BUILDERS[kind][peer](row, threads) -> a function of no arguments, the call
+"""
+import json
+import os
+import statistics
+import sys
+import time
+
+
+def session(model, threads):
+    import onnxruntime as ort
+    o = ort.SessionOptions()
+    o.intra_op_num_threads = threads
+    return ort.InferenceSession(model, o, providers=["CPUExecutionProvider"])
+
+
+# ---- matmul --------------------------------------------------------------------------------------
+def operands(row):
+    import numpy as np
+    rng = np.random.default_rng(0)
+    make = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
+    return make(row["m"], row["k"]), make(row["n"], row["k"])
+
+
+def matmul_onnxruntime(row, threads):
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+    a, b = operands(row)
+    value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "g", [value("a", a.shape)],
+                              [value("c", [row["m"], row["n"]])],
+                              [numpy_helper.from_array(np.ascontiguousarray(b.T), "b")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    s = session(model.SerializeToString(), threads)
+    return lambda: s.run(None, {"a": a})
+
+
+def matmul_torch(row, threads):
+    import torch
+    torch.set_num_threads(threads)
+    a, b = (torch.from_numpy(x) for x in operands(row))
+    c = torch.empty(row["m"], row["n"])
+    return lambda: torch.mm(a, b.T, out=c)
+
+
+def matmul_onednn(row, threads):
+    import torch
+    torch.set_num_threads(threads)
+    a, b = (torch.from_numpy(x) for x in operands(row))
+    packed = torch.ops.mkldnn._reorder_linear_weight(b, row["m"])
+    return lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
+
+
+# ---- MiniLM --------------------------------------------------------------------------------------
+def sentences(row):
+    import numpy as np
+    ids = np.random.default_rng(0).integers(1000, 29000, (row["b"], row["n"]))
+    ids[:, 0], ids[:, -1] = 101, 102
+    return ids.astype(np.int64), np.ones_like(ids, dtype=np.int64)
+
+
+def embedder(row, threads):
+    import torch
+    from transformers import AutoModel
+    torch.set_num_threads(threads)
+    model = AutoModel.from_pretrained(row["weights"]).eval()
+
+    class Embed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids, mask):
+            h = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            w = mask[..., None].to(h.dtype)
+            e = (h * w).sum(1) / w.sum(1).clamp(min=1e-9)
+            return e / e.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    return Embed().eval(), torch
+
+
+def minilm_torch(row, threads):
+    model, torch = embedder(row, threads)
+    ids, mask = map(torch.from_numpy, sentences(row))
+
+    def call():
+        with torch.inference_mode():
+            model(ids, mask)
+
+    return call
+
+
+def exported(row):
+    """The model as ONNX, made once, in a folder of this user's."""
+    folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "seqm")
+    path = os.path.join(folder, "minilm.onnx")
+    if not os.path.exists(path):
+        model, torch = embedder(row, 1)
+        ids, mask = map(torch.from_numpy, sentences({"b": 2, "n": 16}))
+        os.makedirs(folder, exist_ok=True)
+        axes = {"ids": {0: "b", 1: "n"}, "mask": {0: "b", 1: "n"}, "y": {0: "b"}}
+        torch.onnx.export(model, (ids, mask), path + ".tmp", dynamo=False, input_names=["ids", "mask"],
+                          output_names=["y"], opset_version=17, dynamic_axes=axes)
+        os.replace(path + ".tmp", path)
+    return path
+
+
+def minilm_onnxruntime(row, threads):
+    s = session(exported(row), threads)
+    ids, mask = sentences(row)
+    return lambda: s.run(None, {"ids": ids, "mask": mask})
+
+
+def minilm_openvino(row, threads):
+    import openvino as ov
+    core = ov.Core()
+    model = core.read_model(exported(row))
+    model.reshape({"ids": [row["b"], row["n"]], "mask": [row["b"], row["n"]]})
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
+                                                 "INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    for name, x in zip(("ids", "mask"), sentences(row)):
+        request.set_tensor(name, ov.Tensor(x))
+    return request.infer
+
+
+BUILDERS = {
+    "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
+    "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
+}
+
+
+def timed(call, seconds):
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not mix with answers
+    call = None
+    for line in sys.stdin:
+        ask = json.loads(line)
+        try:
+            if "peer" in ask:
+                call = BUILDERS[ask["row"]["kind"]][ask["peer"]](ask["row"], ask["threads"])
+                timed(call, 0.2)
+                answer = {"ok": True}
+            else:
+                answer = {"median_s": timed(call, ask["seconds"])}
+        except Exception as e:
+            answer = {"error": f"{type(e).__name__}: {e}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The rows of the benchmark. A row: its name, the arguments of `seqm bench`, the least number of float
+operations of a call, the peers (functions of peers.py) and what they need to know (`kind` and sizes).
+A row whose weights are not there is left out.
+
+To add one: append it to what a function below gives, or write a function and name it in ROWS; a new
+`kind` wants a builder in peers.py.
+"""
+import os
+import subprocess
+
+SHAPES = [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (128, 1536, 384),
+          (128, 384, 1536), (8, 2048, 2048), (1, 4096, 4096)]
+
+
+def matmul(root):
+    """c[m, n] = a[m, k] b[n, k], b a weight: peers may pack it before."""
+    for m, n, k in SHAPES:
+        yield {"name": f"matmul {m}x{n}x{k}", "kind": "matmul", "m": m, "n": n, "k": k, "flop": 2 * m * n * k,
+               "seqm": ["tests/bench/gemm.seqm", "--entry", "matmul", "-D", f"N={n}", "-D", f"K={k}", "--size", f"M={m}"],
+               "peers": ["onnxruntime", "torch", "onednn"]}
+
+
+def minilm(root):
+    """all-MiniLM-L6-v2 with its real weights: token ids to the embedding of each sentence."""
+    folder = os.environ.get("SEQM_MINILM") or subprocess.run(
+        [os.path.join(root, "scripts", "fetch_weights.sh")], capture_output=True, text=True).stdout.strip()
+    if not folder:
+        return
+    for b, n in [(1, 128), (1, 16), (32, 128)]:
+        flop = b * n * 6 * (2 * (4 * 384 * 384 + 2 * 384 * 1536) + 4 * n * 384)
+        yield {"name": f"minilm {b}x{n}", "kind": "minilm", "b": b, "n": n, "flop": flop, "weights": folder,
+               "seqm": ["examples/minilm.seqm", "--preset", "real", "--weights", os.path.join(folder, "model.safetensors"),
+                        "--entry", "forward", "--size", f"B={b}", "--size", f"N={n}"],
+               "peers": ["openvino", "onnxruntime", "torch"]}
+
+
+ROWS = [matmul, minilm]
+
+
+def rows(root):
+    return [row for make in ROWS for row in make(root)]
