@@ -8,14 +8,16 @@
 // and @w.packed is a derived state, whose columns beyond N are 0.
 //
 // The factor may be any cheap expression of parameters that no entry writes. Contractions of all
-// entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction of few rows gains nothing by itself,
-// but reads what another one packed, so that the memory is read once.
+// entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction
+// of few rows gains nothing by itself, but reads what another one packed, so that the memory is read
+// once.
 //
 // With --quantize int8 the panels hold 8 bits, and each column has a scale, its largest value / 127:
 //
 //   %y = ... sum [k < K] { %x[m, k] * f32(%p[n // 16, k, n % 16]); post acc * %scale[n] }
 #include "passes/maker.h"
 #include "passes/questions.h"
+#include <string.h>
 
 enum { FEW_ROWS = 4, LEAST = 16384, COST = 12, PANEL_VECTORS = 2, MOST_PARAMS = 4 };
 #define NO_STATE UINT32_MAX
@@ -235,10 +237,20 @@ static sq_func *init_of(packer *w, const layout *l, sq_node *n, const char *name
   sq_push(g->arena, &f->out_names, "packed");
   return f;
 }
+// A parameter may be packed in several ways, and the model may have taken the name.
+static const char *free_name(sq_graph *g, const char *base, const char *what) {
+  const char *name = sq_arena_fmt(g->arena, "%s.%s", base, what);
+  for (uint32_t n = 1;; n++) {
+    bool taken = false;
+    for (uint32_t k = 0; k < g->state.n && !taken; k++) taken = !strcmp(g->state.v[k].name, name);
+    if (!taken) return name;
+    name = sq_arena_fmt(g->arena, "%s.%s.%u", base, what, n);
+  }
+}
 static uint32_t add_state(packer *w, const layout *l, sq_node *make, const char *base,
                           const char *what) {
   sq_graph *g = w->g;
-  sq_state s = {.name = sq_arena_fmt(g->arena, "%s.%s", base, what),
+  sq_state s = {.name = free_name(g, base, what),
                 .type = make->out[0]->type,
                 .count = l->count ? l->count : 1,
                 .has_instances = l->count != 0,

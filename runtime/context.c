@@ -44,7 +44,6 @@ char *sq_mem_text(seqm_context *ctx, const char *s) {
   return t;
 }
 
-// The block's own address stands in the word before the aligned part.
 // Large pages: fewer faults at first, fewer misses of the address cache in every pass over the data.
 static void advise_large(void *p, size_t size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
@@ -58,6 +57,7 @@ static void advise_large(void *p, size_t size) {
 #endif
 }
 
+// The block's own address stands in the word before the aligned part.
 void *sq_mem_get_aligned(seqm_context *ctx, size_t size) {
   size_t bytes;
   if (__builtin_add_overflow(size, SQ_ALIGN + sizeof(void *), &bytes)) return NULL;

@@ -58,6 +58,7 @@ static bool name_of(sq_ctx *ctx, const char *path, const sq_build *b, sq_text *t
 static bool maker_of(const sq_build *b, const sq_target *t, sq_text *out) {
   sq_pass_options o = b->pass;
   o.vector_bytes = t->vector_bytes;
+  o.device = b->device != 0;
   add(out, t->triple);
   add(out, t->cpu);
   add(out, t->features);
