@@ -129,6 +129,7 @@ static void node(drawer *d, const sq_node *n, int depth) {
   label_node(d, n);
   ADD("\"];\n");
   edges(d, n, depth);
+  bool kernel = n->op == SQ_OP_GROUP || n->op == SQ_OP_SWEEP;
   for (uint32_t k = 0; k < n->n_region; k++) {
     indent(d, depth);
     ADD("subgraph cluster_%u_%u {\n", (unsigned)n->id, (unsigned)k);
@@ -136,8 +137,8 @@ static void node(drawer *d, const sq_node *n, int depth) {
     ADD("label=\"%s", sq_op_table[n->op].name);
     if (n->op == SQ_OP_IF) ADD(k ? ": else" : ": then");
     if (n->op == SQ_OP_WHILE) ADD(k ? ": turn" : ": condition");
-    ADD("\"; style=%s;\n", n->op == SQ_OP_GROUP ? "filled" : "rounded");
-    if (n->op == SQ_OP_GROUP) {
+    ADD("\"; style=%s;\n", kernel ? "filled" : "rounded");
+    if (kernel) {
       indent(d, depth + 1);
       ADD("fillcolor=\"#eef2ff\";\n");
     }

@@ -105,6 +105,9 @@ typedef struct sq_value {
 // - the result of `update` has the store of in[0]; a carried value, its block arguments, the values
 //   yielded for it and the region's result all have one store (copies, generics that move a value
 //   unchanged, are inserted where that would clobber something);
+// - values inside a sweep have no store: they live in its kernel, which reads what comes from outside
+//   and writes the sweep's results; where it begins (scan->in) may be the place of where it ends if
+//   every lane has a part of its own (sq_sweep_has_lanes);
 // - the k-th result of a function has store OUTPUT k; results of `if` and `map` and emits of `scan`
 //   are written by their regions' yields: the yielded value has its own slot and is copied to the
 //   result's place by the code of the region operation (emit t goes to row t);
@@ -167,9 +170,9 @@ typedef struct sq_generic {
   sq_axis *axis; // n_par + n_red
   sq_monoid monoid;
   SQ_VEC(sq_scalar) s;
-  uint32_t body;         // scalar: the element
+  uint32_t body;           // scalar: the element
   SQ_VEC(uint32_t) domain; // bool scalars, a conjunction; with no reduced axes: none
-  uint32_t post;         // scalar of the result's type; SQ_NO_SCALAR: the accumulator (or body) itself
+  uint32_t post; // scalar of the result's type; SQ_NO_SCALAR: the accumulator (or body) itself
   // Where the element goes. NULL: its parallel axes. Otherwise (update, state_write, param_write and
   // keyed generics) one integer scalar per axis of the target. `pos_site`: see sq_scalar.site; in a
   // keyed generic a position outside the result is dropped.
@@ -218,6 +221,8 @@ typedef struct sq_generic {
 //                                          axes are the group's, and which reads values of the group at
 //                                          exactly these indices: one pass over the outer axes computes
 //                                          all, with inner values in per-thread scratch
+// sweep        -                           region () -> results. Means its body, a scan and elementwise work
+//                                          on what it emits; runs as one kernel: see ir/sweep.h
 // yield        values                      ends every block
 // In `instance` the flag has_instance is set and the instance is the LAST input.
 struct sq_node {
@@ -307,12 +312,12 @@ typedef struct sq_state {
   uint32_t count;
   bool has_instances;
   const char **names; // [count] for saved state: "block.0.ck"
-  sq_sym grow; // {0}: fixed shape. Instances of one growing state share the extent.
+  sq_sym grow;        // {0}: fixed shape. Instances of one growing state share the extent.
   uint32_t grow_axis;
   sq_func *init; // () -> value, or (instance i32) -> value when has_instances; a growing axis
                  // has extent 1 in it: the row that new rows hold
-  bool kept;    // reset leaves it
-  bool derived; // a definition at model or module level: computed once at load, never reset
+  bool kept;     // reset leaves it
+  bool derived;  // a definition at model or module level: computed once at load, never reset
   sq_span span;
 } sq_state;
 
@@ -343,8 +348,9 @@ sq_node *sq_node_new(sq_graph *g, sq_block *b, sq_opcode op, sq_span span, uint3
                      sq_value *const *in);
 sq_value *sq_node_result(sq_graph *g, sq_node *n, sq_type t, const char *name);
 sq_block *sq_node_region(sq_graph *g, sq_node *n, sq_func *f); // adds one
-uint32_t sq_node_add_in(sq_graph *g, sq_node *n, sq_value *v); // index of v among inputs, added once
-sq_node *sq_block_end(const sq_block *b);                      // its yield, or NULL
+uint32_t sq_node_add_in(sq_graph *g, sq_node *n,
+                        sq_value *v);     // index of v among inputs, added once
+sq_node *sq_block_end(const sq_block *b); // its yield, or NULL
 sq_generic *sq_generic_new(sq_graph *g, uint32_t n_par, uint32_t n_red);
 uint32_t sq_scalar_add(sq_graph *g, sq_generic *k, sq_scalar s);
 // Shorthands for scalars; types are taken from operands.
@@ -404,7 +410,8 @@ typedef struct sq_affine {
 } sq_affine;
 sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s);
 // Is every position of the read exactly one distinct axis index (no offset), guards and checks aside?
-bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read, uint32_t *axis_of_pos);
+bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read,
+                      uint32_t *axis_of_pos);
 // The operand whose elements go unchanged to their own positions; SQ_NO_OPERAND: it does more.
 #define SQ_NO_OPERAND UINT32_MAX
 uint32_t sq_generic_moves(sq_graph *g, const sq_generic *k);

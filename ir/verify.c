@@ -397,6 +397,37 @@ static void check_group(verifier *v, const sq_node *n) {
   for (uint32_t k = 0; k + 1 < b->nodes.n; k++) check_member(v, n, b->nodes.v[k]);
 }
 
+// What a scan in a sweep yields is made by a loop nest of its body, or carried.
+static void check_swept(verifier *v, const sq_node *scan) {
+  const sq_block *b = scan->region[0];
+  const sq_node *end = sq_block_end(b);
+  for (uint32_t k = 0; k + 1 < b->nodes.n; k++)
+    if (b->nodes.v[k]->op != SQ_OP_GENERIC)
+      sq_verify_fault(v, "sweep.body", "operation %u is no generic", b->nodes.v[k]->id);
+  for (uint32_t k = 0; end && k < end->n_in; k++) {
+    const sq_value *y = end->in[k];
+    if (y->def ? y->def->block != b : y->block != b || !y->index)
+      sq_verify_fault(v, "sweep.yield", "yields %u from elsewhere", k);
+  }
+}
+
+// One scan, and generics.
+static void check_sweep(verifier *v, const sq_node *n) {
+  const sq_block *b = n->region[0];
+  uint32_t scans = 0;
+  want_count(v, "region.arguments", "arguments", b->args.n, 0);
+  check_yields(v, n, b, 0, NULL, 0);
+  for (uint32_t k = 0; k + 1 < b->nodes.n; k++) {
+    bool scan = b->nodes.v[k]->op == SQ_OP_SCAN;
+    scans += scan;
+    if (scan && b->nodes.v[k]->n_region == 1) check_swept(v, b->nodes.v[k]);
+    if (!scan && b->nodes.v[k]->op != SQ_OP_GENERIC)
+      sq_verify_fault(v, "sweep.member", "operation %u is neither a scan nor a generic",
+                      b->nodes.v[k]->id);
+  }
+  want_count(v, "sweep.scan", "scans", scans, 1);
+}
+
 static void (*const checks[SQ_OP_COUNT])(verifier *v, const sq_node *n) = {
     [SQ_OP_GENERIC] = check_generic,   [SQ_OP_UPDATE] = check_update,
     [SQ_OP_CUMULATE] = check_along,    [SQ_OP_SORT] = check_along,
@@ -409,6 +440,7 @@ static void (*const checks[SQ_OP_COUNT])(verifier *v, const sq_node *n) = {
     [SQ_OP_WHILE] = check_while,       [SQ_OP_IF] = check_if,
     [SQ_OP_SCAN] = check_scan,         [SQ_OP_MAP] = check_map,
     [SQ_OP_CALL] = check_call,         [SQ_OP_GROUP] = check_group,
+    [SQ_OP_SWEEP] = check_sweep,
     [SQ_OP_YIELD] = check_reset, // what it yields is checked where it goes
 };
 
@@ -486,7 +518,8 @@ static void check_block(verifier *v, const sq_block *b, bool pure) {
       ok = false, sq_verify_fault(v, "block.yield", "a block ends with its only yield");
     if (pure && writes_state(v, n))
       sq_verify_fault(v, "effect", "no effects inside a scan, a map or an initial value");
-    bool inside = pure || n->op == SQ_OP_SCAN || n->op == SQ_OP_MAP || n->op == SQ_OP_GROUP;
+    bool inside = pure || n->op == SQ_OP_SCAN || n->op == SQ_OP_MAP || n->op == SQ_OP_GROUP ||
+                  n->op == SQ_OP_SWEEP;
     for (uint32_t r = 0; r < n->n_region; r++) {
       if (!n->region[r]) continue;
       uint32_t before = v->n_faults;

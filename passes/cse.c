@@ -121,7 +121,7 @@ static void do_block(cse *c, sq_block *b) {
     for (uint32_t j = 0; j < n->n_in; j++)
       while (c->with[n->in[j]->id]) n->in[j] = c->with[n->in[j]->id];
     if (n->g && n->op != SQ_OP_MAP) sq_scalars_tidy(c->g, n); // operands may have become equal
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     if (n->n_region) {
       bump_regions(c, n); // a turn sees what an earlier one wrote
       for (uint32_t r = 0; r < n->n_region; r++) do_block(c, n->region[r]);

@@ -290,7 +290,7 @@ static void take_producers(fuser *w, sq_node *n) {
 static void do_block(fuser *w, sq_block *b, bool producers, bool tell) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r], producers, tell);
     if (!producers && sq_node_is_elementwise(n) && n->n_out == 1) {
       sq_node *sum = epilogue_of(w, n, tell);

@@ -179,7 +179,7 @@ static bool gather(grouper *w, sq_block *b, uint32_t from) {
 static void do_block(grouper *w, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r]);
     if (eligible(w->g, n) && gather(w, b, k)) k = k ? k - 1 : 0;
   }

@@ -91,7 +91,7 @@ static void move_out(hoister *h, sq_node *loop) {
 static void do_block(hoister *h, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) do_block(h, n->region[r]); // innermost first
     if (!sq_node_is_loop(n)) continue;
     uint32_t before = b->nodes.n;

@@ -20,6 +20,8 @@ uint32_t sq_carried_count(const sq_node *n);
 // The region that computes the next carried values, and its argument of carried value 0.
 sq_block *sq_carried_body(const sq_node *n);
 uint32_t sq_carried_first_arg(const sq_node *n);
+// Is what stands in its region the inside of one kernel: group, sweep?
+bool sq_node_is_kernel(const sq_node *n);
 bool sq_node_is_loop(const sq_node *n); // repeat, while, scan, map: its regions may run many times
 // Does the node write anything that lasts, or may it fail the call?
 bool sq_node_may_fail(const sq_node *n);

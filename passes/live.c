@@ -27,14 +27,14 @@ static void add_use(maker *m, sq_value *v, sq_node *at) {
     add_use(m, v->def->in[v->def->n_in - 1], at);
 }
 
-static void group_uses(maker *m, sq_block *b, sq_node *group) {
+static void kernel_uses(maker *m, sq_block *b, sq_node *kernel) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     for (uint32_t j = 0; j < n->n_in; j++) {
       const sq_value *v = n->in[j];
-      const sq_block *home = v->def ? v->def->block : v->block;
-      if (home != b) add_use(m, n->in[j], group);
+      if (!sq_block_inside(v->def ? v->def->block : v->block, kernel)) add_use(m, n->in[j], kernel);
     }
+    for (uint32_t r = 0; r < n->n_region; r++) kernel_uses(m, n->region[r], kernel);
   }
 }
 
@@ -43,8 +43,8 @@ static void number(maker *m, sq_block *b) {
     sq_node *n = b->nodes.v[k];
     m->l->begin[n->id] = m->l->end[n->id] = add_point(m, SQ_POINT_NODE, n, 0);
     for (uint32_t j = 0; j < n->n_in; j++) add_use(m, n->in[j], n);
-    if (n->op == SQ_OP_GROUP) {
-      group_uses(m, n->region[0], n);
+    if (sq_node_is_kernel(n)) {
+      kernel_uses(m, n->region[0], n);
     } else if (n->n_region) {
       for (uint32_t r = 0; r < n->n_region; r++) {
         add_point(m, SQ_POINT_REGION, n, r);
@@ -91,7 +91,7 @@ static void ranges_in(maker *m, sq_value *v, sq_block *b, uint32_t from) {
   bool nested = false;
   for (uint32_t k = 0; k < u->v.n; k++)
     nested |= u->v.v[k] != last && sq_node_in_block(u->v.v[k], b) == last;
-  if (!nested || last->op == SQ_OP_GROUP) {
+  if (!nested || sq_node_is_kernel(last)) {
     add_range(m, v, from, 2 * begin + 1);
     return;
   }

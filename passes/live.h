@@ -2,7 +2,7 @@
 // data must stay.
 //
 // Every operation has a position Q (region operations one at their begin and one at their end, a
-// group one only). An operation reads at 2Q and writes at 2Q + 1, and its operands must stay until
+// group or a sweep one only). An operation reads at 2Q and writes at 2Q + 1, and its operands must stay until
 // 2Q + 1. So an operand that dies where a result is made overlaps it in exactly that point; whether
 // both may have one place is for the caller to decide (in place or not).
 #pragma once
@@ -26,11 +26,12 @@ typedef struct sq_ranges {
 } sq_ranges;
 typedef struct sq_live {
   sq_func *func;
-  SQ_VEC(sq_point) point;   // by position; [0] is the function's begin
-  uint32_t *begin, *end;    // by node id
-  SQ_VEC(sq_value *) value; // all values of the function outside groups, in order of definition
-  sq_ranges *of;            // by value id
+  SQ_VEC(sq_point) point; // by position; [0] is the function's begin
+  uint32_t *begin, *end;  // by node id
+  SQ_VEC(sq_value *)
+  value;         // all values of the function outside groups and sweeps, in order of definition
+  sq_ranges *of; // by value id
 } sq_live;
 
-// Values inside groups have no ranges; what they use counts as used by the group.
+// Values inside groups and sweeps have no ranges; what they use counts as used by these.
 sq_live *sq_live_make(sq_func *f, sq_arena *a);

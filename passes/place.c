@@ -1,4 +1,5 @@
 // Questions about memory: which values may lie in one place, which writes clobber what.
+#include "ir/sweep.h"
 #include "passes/maker.h"
 #include "passes/plan.h"
 
@@ -197,11 +198,29 @@ bool sq_write_reads_in_place(sq_graph *g, const sq_node *n, const sq_value *v) {
   return !any || injective(g, k);
 }
 
+// A sweep reads what it begins with lane by lane, before it writes what it ends with there.
+static bool sweep_shared(sq_graph *g, const sq_node *n, const sq_value *in, const sq_value *out) {
+  const sq_value *made = sq_block_end(n->region[0])->in[out->index];
+  const sq_node *scan = made->def;
+  if (scan->op != SQ_OP_SCAN || made->index >= scan->n_carried) return false;
+  if (scan->in[made->index] != in || !same_layout(g, in->type, out->type)) return false;
+  uint32_t others = 0;
+  for (uint32_t k = 0; k < scan->n_in; k++) others += scan->in[k] == in;
+  for (uint32_t k = 0; k < n->region[0]->nodes.n; k++)
+    others += n->region[0]->nodes.v[k] != scan && uses(n->region[0]->nodes.v[k], in);
+  for (uint32_t k = 0; k < scan->region[0]->nodes.n; k++)
+    others += uses(scan->region[0]->nodes.v[k], in);
+  if (others != 1) return false;
+  const sq_sweep *s = sq_sweep_make(g, (sq_node *)(uintptr_t)n);
+  return !s->why && sq_sweep_has_lanes(s, made->index);
+}
+
 bool sq_place_shared(sq_graph *g, const sq_node *n, const sq_value *in, const sq_value *out) {
   if (out->def != n) return false;
   if (n->op == SQ_OP_GENERIC) return elementwise_shared(g, n, in, out);
   if (n->op == SQ_OP_UPDATE) return in == n->in[0] && sq_write_reads_in_place(g, n, in);
   if (n->op == SQ_OP_GROUP) return group_shared(g, n, in, out);
+  if (n->op == SQ_OP_SWEEP) return sweep_shared(g, n, in, out);
   return false;
 }
 

@@ -219,7 +219,7 @@ static void join_required(planner *p, sq_block *b) {
       join_carried(p, n);
     }
     k += b->nodes.n - before; // copies went in before n
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) join_required(p, n->region[r]);
   }
 }
@@ -258,11 +258,21 @@ static void save_old(planner *p) {
 static void join_sides(planner *p, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) join_sides(p, n->region[r]);
     if (n->op != SQ_OP_IF) continue;
     for (uint32_t r = 0; r < 2; r++)
       for (uint32_t j = 0; j < n->n_out; j++) join(p, sq_block_end(n->region[r])->in[j], n->out[j]);
+  }
+}
+
+static void join_sweep(planner *p, sq_node *n) {
+  const sq_node *end = sq_block_end(n->region[0]);
+  for (uint32_t o = 0; o < n->n_out; o++) {
+    const sq_node *scan = end->in[o]->def;
+    uint32_t k = end->in[o]->index;
+    if (scan->op != SQ_OP_SCAN || k >= scan->n_carried || !scan->in[k]->type.rank) continue;
+    if (sq_place_shared(p->g, n, scan->in[k], n->out[o])) join(p, scan->in[k], n->out[o]);
   }
 }
 
@@ -283,6 +293,10 @@ static void join_elements(planner *p, sq_block *b) {
           }
         }
       }
+      continue;
+    }
+    if (n->op == SQ_OP_SWEEP) {
+      join_sweep(p, n);
       continue;
     }
     for (uint32_t r = 0; r < n->n_region; r++) join_elements(p, n->region[r]);
@@ -347,7 +361,7 @@ static void use_states(planner *p, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     if (n->op == SQ_OP_STATE_WRITE) work_in_state(p, n);
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) use_states(p, n->region[r]);
   }
 }
@@ -516,7 +530,7 @@ static void place_groups(planner *p, sq_block *b, slots *s) {
     sq_node *n = b->nodes.v[k];
     if (n->op == SQ_OP_GROUP)
       place_group(p, n, s);
-    else
+    else if (n->op != SQ_OP_SWEEP)
       for (uint32_t r = 0; r < n->n_region; r++) place_groups(p, n->region[r], s);
   }
 }
@@ -539,7 +553,7 @@ static void drop_copies(planner *p, sq_block *b) {
       continue;
     }
     b->nodes.v[kept++] = n;
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) drop_copies(p, n->region[r]);
   }
   b->nodes.n = kept;

@@ -46,7 +46,8 @@ static void check_inner(checker *c, const sq_node *group) {
 
 static void check_node(sq_node *n, void *user) {
   checker *c = user;
-  if (n->block->owner && n->block->owner->op == SQ_OP_GROUP) return;
+  for (const sq_node *o = n->block->owner; o; o = o->block->owner)
+    if (sq_node_is_kernel(o)) return;
   if (n->op == SQ_OP_UPDATE) in_one_place(c, n->in[0], n->out[0], "is not updated in place");
   if (n->op == SQ_OP_GROUP) check_inner(c, n);
   uint32_t in = sq_carried_first_in(n), arg = sq_carried_first_arg(n);

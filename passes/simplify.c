@@ -122,7 +122,7 @@ static void do_block(simplifier *s, sq_block *b) {
       replace(s, n->out[0], n->in[0]);
       continue;
     }
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     if (sq_carried_count(n)) unchanged_values(s, n);
     for (uint32_t r = 0; r < n->n_region; r++) do_block(s, n->region[r]);
     if (n->op == SQ_OP_IF) same_on_both_sides(s, n);

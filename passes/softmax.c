@@ -419,7 +419,7 @@ static bool try_scalar(stabiliser *w, sq_node *n, uint32_t id) {
 static void do_block(stabiliser *w, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_GROUP) continue;
+    if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r]);
     if (n->op != SQ_OP_GENERIC || !sq_node_is_elementwise(n)) continue;
     uint32_t before = b->nodes.n;

@@ -61,10 +61,10 @@ sq_status sq_cmd_explain(sq_cli *cli) {
 }
 
 typedef enum code_form { LLVM_TEXT, ASSEMBLY, CUDA_C } code_form;
-static sq_status dump_code(sq_cli *cli, sq_graph *g, const sq_build *b, code_form form,
-                           sq_text *t) {
+static sq_status dump_code(sq_cli *cli, sq_graph *g, sq_build *b, code_form form, sq_text *t) {
   const char *message = "";
   sq_target target;
+  if (form == CUDA_C) b->device = SQ_DEVICE_CUDA;
   sq_status s = sq_build_plan(g, b, &target, &message);
   if (!s && form == CUDA_C)
     s = sq_codegen_cuda(g, &target, cli->entry, false, t, &message);

@@ -258,7 +258,8 @@ static void add_size(need *w, sizes *s, sq_dim d) {
 static void gather_need(sq_node *n, void *user) {
   need *w = user;
   if (!sq_kernel_is(n)) return;
-  if (n->block->owner && n->block->owner->op == SQ_OP_GROUP) return;
+  for (const sq_node *o = n->block->owner; o; o = o->block->owner)
+    if (sq_kernel_is(o)) return; // a part of that kernel
   sq_kernel_scratch s = sq_kernel_need(w->g, w->t, n);
   add_size(w, &w->shared, s.shared);
   add_size(w, &w->private, s.per_worker);

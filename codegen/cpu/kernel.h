@@ -20,7 +20,7 @@ typedef struct sq_kern {
   LLVMModuleRef m;
   LLVMBuilderRef b;  // in the body
   LLVMBuilderRef pb; // at the end of the prologue
-  bool here; // no function: code of the entry itself
+  bool here;         // no function: code of the entry itself
   LLVMValueRef fn, task, worker, call;
   LLVMBasicBlockRef prologue, body;
   SQ_VEC(sq_kfield) field;
@@ -63,10 +63,10 @@ sq_lv sq_k_ceil_div(sq_kern *k, LLVMBuilderRef b, sq_lv a, sq_lv by); // non-neg
 sq_lv sq_k_and(sq_kern *k, sq_lv a, sq_lv b);                         // i1; NULL is true; splats
 sq_lv sq_k_any(sq_kern *k, sq_lv mask);                               // i1 of a mask or an i1
 sq_lv sq_k_lane_index(sq_kern *k, uint32_t w, LLVMTypeRef t);         // <0, 1, 2, ...>
-sq_lv sq_k_offset(sq_kern *k, sq_lv base, sq_lv index, sq_dtype t); // base + index elements
-sq_lv sq_k_alloca(sq_kern *k, LLVMTypeRef t, uint32_t n);           // in the prologue
+sq_lv sq_k_offset(sq_kern *k, sq_lv base, sq_lv index, sq_dtype t);   // base + index elements
+sq_lv sq_k_alloca(sq_kern *k, LLVMTypeRef t, uint32_t n);             // in the prologue
 
-#define SQ_K_CARRIED 48
+#define SQ_K_CARRIED 160
 typedef struct sq_kloop {
   LLVMBasicBlockRef head, exit;
   sq_lv i, step;
@@ -96,8 +96,8 @@ LLVMTypeRef sq_k_type(sq_kern *k, sq_dtype t);     // in registers
 LLVMTypeRef sq_k_mem_type(sq_kern *k, sq_dtype t); // in memory
 sq_lv sq_k_from_mem(sq_kern *k, sq_dtype t, sq_lv v);
 sq_lv sq_k_to_mem(sq_kern *k, sq_dtype t, sq_lv v);
-sq_lv sq_k_load(sq_kern *k, sq_dtype t, sq_lv ptr);            // one element
-void sq_k_store(sq_kern *k, sq_dtype t, sq_lv ptr, sq_lv v);   // one element
+sq_lv sq_k_load(sq_kern *k, sq_dtype t, sq_lv ptr);          // one element
+void sq_k_store(sq_kern *k, sq_dtype t, sq_lv ptr, sq_lv v); // one element
 // w elements in a row; mask NULL: all. Lanes masked off are 0.
 sq_lv sq_k_load_row(sq_kern *k, sq_dtype t, sq_lv ptr, uint32_t w, sq_lv mask);
 void sq_k_store_row(sq_kern *k, sq_dtype t, sq_lv ptr, sq_lv v, sq_lv mask);
@@ -124,18 +124,21 @@ typedef struct sq_kplace {
   sq_type type;
   uint32_t skip; // leading axes that the storage leaves out (inside a group)
 } sq_kplace;
+struct sq_knest;
 typedef struct sq_kgroup {
-  sq_node *n;
+  sq_node *n; // group or sweep
   sq_kern *k;
   sq_lv outer[SQ_K_AXES]; // present indices of the outer axes
   // By value id: the element of a value without inner axes, once it is computed.
   sq_lv *element;
+  // Or asked of each read: the element, NULL: it is in memory.
+  sq_lv (*find)(struct sq_knest *t, const sq_scalar *read);
 } sq_kgroup;
 typedef struct sq_knest {
   sq_kern *k;
   sq_node *n;
   sq_generic *g;
-  sq_kgroup *group;        // in which it stands, or NULL
+  sq_kgroup *group; // in which it stands, or NULL
   uint32_t n_axes;
   uint32_t *deps;          // per scalar: set of axes
   bool *used;              // per scalar: reachable from body, domain, post, pos, guard
@@ -148,25 +151,25 @@ typedef struct sq_knest {
   bool aligned;            // idx[va] is a multiple of w
   bool tail;               // code that runs once per row: call functions, do not inline them
   bool hoisting;
-  sq_lv mask;              // active lanes (or i1 when w is 1), NULL: all
-  sq_lv *u, *v;            // per scalar: value at lane 0, value of all lanes; NULL: not emitted
-  sq_lv *inside;           // per read: are its uniform positions inside
+  sq_lv mask;    // active lanes (or i1 when w is 1), NULL: all
+  sq_lv *u, *v;  // per scalar: value at lane 0, value of all lanes; NULL: not emitted
+  sq_lv *inside; // per read: are its uniform positions inside
   SQ_VEC(sq_lv *) trail;
-  sq_lv acc;               // the value of ACC
+  sq_lv acc; // the value of ACC
   bool acc_varies;
-  sq_kplace **place;       // per input, NULL until asked
+  sq_kplace **place; // per input, NULL until asked
 } sq_knest;
 
 void sq_knest_begin(sq_knest *t, sq_kern *k, sq_node *n, sq_kgroup *group);
-uint32_t sq_knest_enter(sq_knest *t);           // a scope: values emitted after are forgotten by leave
+uint32_t sq_knest_enter(sq_knest *t); // a scope: values emitted after are forgotten by leave
 void sq_knest_leave(sq_knest *t, uint32_t mark);
 void sq_knest_open(sq_knest *t, uint32_t axis, sq_lv index);
 sq_lv sq_knest_extent(sq_knest *t, uint32_t axis);
 // Emits what depends on open axes alone, so that inner loops need not.
 void sq_knest_hoist(sq_knest *t);
-sq_lv sq_knest_uniform(sq_knest *t, uint32_t s); // at lane 0
-sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);   // a vector of w lanes
-sq_lv sq_knest_value(sq_knest *t, uint32_t s);   // a scalar where it does not vary
+sq_lv sq_knest_uniform(sq_knest *t, uint32_t s);     // at lane 0
+sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);       // a vector of w lanes
+sq_lv sq_knest_value(sq_knest *t, uint32_t s);       // a scalar where it does not vary
 bool sq_knest_varies(const sq_knest *t, uint32_t s); // with the vector axis
 // s as coef * axis + rest, the rest free of the axis (for the vector axis: within the w lanes).
 bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef);
@@ -179,7 +182,7 @@ sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s);
 // The step from lane to lane in the flattened position.
 typedef enum sq_kstride { SQ_K_UNIFORM, SQ_K_UNIT, SQ_K_STRIDED, SQ_K_GATHER } sq_kstride;
 sq_kstride sq_knest_stride(const sq_knest *t, const sq_type *type, uint32_t skip, uint32_t n_pos,
-                          const uint32_t *pos);
+                           const uint32_t *pos);
 // A read without guard and bounds: where its element is, and the distance in elements to that of the
 // next index of an axis in which it is linear.
 sq_lv sq_knest_read_pointer(sq_knest *t, uint32_t s);

@@ -4,7 +4,7 @@
 //   group:   units are the outer axes; for each, every generic inside runs over its other axes,
 //   inner
 //            values in the worker's scratch, those of a single element in registers
-#include "codegen/cpu/kernel.h"
+#include "codegen/cpu/sweep.h"
 #include "codegen/cuda/kernels.h"
 
 enum { STRETCH = 16 }; // elements of an axis that lanes cross: a cache line of f32
@@ -207,6 +207,7 @@ bool sq_kernel_is(const sq_node *n) {
   case SQ_OP_TOPK:
   case SQ_OP_RANDOM:
   case SQ_OP_GROUP:
+  case SQ_OP_SWEEP:
     return true;
   default:
     return false;
@@ -221,6 +222,8 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
   case SQ_OP_SORT:
   case SQ_OP_ARGSORT:
     return sq_kernel_sort_need(g, n);
+  case SQ_OP_SWEEP:
+    return sq_kernel_sweep_need(g, t, n);
   default:
     return (sq_kernel_scratch){0};
   }
@@ -254,6 +257,9 @@ void sq_kernel_emit(sq_cg *cg, sq_node *n) {
     break;
   case SQ_OP_GROUP:
     sq_kernel_group(cg, n);
+    break;
+  case SQ_OP_SWEEP:
+    sq_kernel_sweep(cg, n);
     break;
   default:
     break;

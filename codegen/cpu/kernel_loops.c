@@ -523,7 +523,7 @@ static void parallel_axis(run *r, uint32_t axis, sq_lv lo, sq_lv hi) {
   while (axis < g->n_par && ((t->open >> axis & 1) || axis == t->va || axis == within)) axis++;
   if (axis == g->n_par) {
     sq_knest_hoist(t);
-    if (t->w > 1 && t->va < g->n_par)
+    if (t->w > 1 && t->va < g->n_par && !(t->open >> t->va & 1))
       vector_axis(r, lo, hi);
     else
       elements(r, 1);

@@ -223,18 +223,19 @@ static sq_lv lane_step(sq_knest *t, const sq_kplace *p, uint32_t n_pos, const ui
 static sq_lv safe_pointer(sq_kern *k, sq_lv cond, sq_lv ptr) {
   return cond ? LLVMBuildSelect(k->b, cond, ptr, sq_kern_zeros(k), "") : ptr;
 }
+static sq_lv element_of(sq_knest *t, const sq_scalar *read) {
+  if (!t->group) return NULL;
+  if (t->group->find) return t->group->find(t, read);
+  return t->group->element[t->n->in[read->operand]->id];
+}
 static sq_lv zero_of(sq_lv like) { return LLVMConstNull(LLVMTypeOf(like)); }
 
 sq_lv sq_knest_read_uniform(sq_knest *t, uint32_t s) {
   sq_kern *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
-  if (t->group) {
-    sq_lv e = t->group->element[t->n->in[x->operand]->id];
-    if (e && x->guard == SQ_NO_SCALAR) return e;
-    if (e)
-      return LLVMBuildSelect(k->b, sq_knest_uniform(t, x->guard), e, LLVMConstNull(LLVMTypeOf(e)),
-                             "");
-  }
+  sq_lv e = element_of(t, x);
+  if (e && x->guard == SQ_NO_SCALAR) return e;
+  if (e) return LLVMBuildSelect(k->b, sq_knest_uniform(t, x->guard), e, zero_of(e), "");
   const sq_kplace *p = place_of(t, x->operand);
   sq_lv guard = x->guard == SQ_NO_SCALAR ? NULL : sq_knest_uniform(t, x->guard);
   sq_lv in = checked(x) || t->hoisting ? inside_uniform(t, s) : NULL;
@@ -282,8 +283,8 @@ static sq_lv load_strided(sq_knest *t, const sq_kplace *p, sq_lv first, sq_lv st
 sq_lv sq_knest_read_lanes(sq_knest *t, uint32_t s) {
   sq_kern *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
-  sq_lv e = t->group ? t->group->element[t->n->in[x->operand]->id] : NULL;
-  if (e) { // it varies by its guard alone
+  sq_lv e = element_of(t, x);
+  if (e) { // in a group it varies by its guard alone
     e = sq_k_splat(k, e, t->w);
     if (x->guard == SQ_NO_SCALAR) return e;
     return LLVMBuildSelect(k->b, sq_knest_value(t, x->guard), e, zero_of(e), "");

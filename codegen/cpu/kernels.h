@@ -36,7 +36,7 @@ typedef struct sq_cg {
 // The value of a dimension expression, i64.
 LLVMValueRef sq_cg_dim(sq_cg *cg, sq_dim d);
 // The data of a value, ptr. Every value has memory, block arguments (loop indices, carried scalars)
-// and constants included. Not asked for values inside a group.
+// and constants included. Not asked for values inside a group or sweep.
 LLVMValueRef sq_cg_pointer(sq_cg *cg, const sq_value *v);
 // The data of the state or parameter instance that a state_write or param_write changes. The driver
 // calls `resize` first where the whole of a growing state is written.
@@ -55,7 +55,7 @@ void sq_cg_builder_give(sq_cg *cg, LLVMBuilderRef b);
 
 // ---- by the kernels ----------------------------------------------------------------------------
 // Is this operation a kernel: generic, update, state_write, param_write, cumulate, sort, argsort,
-// topk, random, group? (Nodes inside a group belong to the group's kernel.)
+// topk, random, group, sweep? (Nodes inside a group or sweep belong to its kernel.)
 bool sq_kernel_is(const sq_node *n);
 // Bytes of scratch that the node's kernel wants; {0} for none. Kernels of an entry run one after
 // another, so the driver provides the maximum (or an upper bound) over all nodes of the entry.

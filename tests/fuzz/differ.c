@@ -395,7 +395,7 @@ static void check_orders(differ *d) {
 static sq_graph *check_pipeline(differ *d) {
   sq_graph *g = read_text(d, "pipeline", d->text);
   const char *before = d->text;
-  for (const char *s = sq_pipeline_cpu; *s;) {
+  for (const char *s = d->how->cuda ? sq_pipeline_device : sq_pipeline_cpu; *s;) {
     size_t n = strcspn(s, ",");
     const char *name = sq_arena_str(d->a, s, n);
     s += n + (s[n] == ',');

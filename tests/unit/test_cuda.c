@@ -112,7 +112,7 @@ static uint32_t compile_file(sq_nvrtc *n, const char *path, size_t n_arch) {
   static const char *const arch[] = {"sm_90a", "sm_80", "sm_100"};
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
   if (setjmp(ctx->guard.jmp)) cr_assert_fail("out of memory");
-  sq_build b = {.pass = {.bisect_limit = -1}};
+  sq_build b = {.pass = {.bisect_limit = -1}, .device = SQ_DEVICE_CUDA};
   sq_graph *g;
   sq_target target;
   const char *message = "";

@@ -1,0 +1,93 @@
+// What the files of sweeps share: how one is run, and its emission.
+//
+//   unit: one index of every lane class but the vector's, and a chunk of blocks of the vector's lanes
+//   for each stretch of turns            (a stretch of all of them where a chunk is one block)
+//     for each block                     (`sets` blocks at once where there are as many)
+//       states from the worker's scratch
+//       for each turn: every member, every store
+//       states to the scratch
+//
+// Registers: all elements of a lane are values of their own, members are unrolled over them.
+// Rows: states lie in scratch by rows, of which every loop does all that can be done at once.
+// Memory: the parts of values lie in scratch, members loop over them.
+#pragma once
+#include "codegen/cpu/kernel.h"
+#include "ir/sweep.h"
+
+enum { SQ_SWEEP_SETS = 4 };
+
+typedef struct sq_splan {
+  uint32_t va;          // class whose lanes fill a vector, or NONE
+  uint32_t w;           // lanes, 1 without
+  uint32_t sets;        // blocks of w lanes done together
+  uint32_t chunk;       // blocks in a unit
+  bool registers, rows; // neither: in memory
+  double cost;          // cycles of one turn of one block
+  sq_dim scratch;       // bytes of states that a unit keeps, per worker
+  uint32_t *at;         // per carried value: byte offset of its elements inside a block's scratch
+  uint32_t block;       // bytes of a block's scratch (registers)
+  // Rows, memory: where the part of each value lies in the scratch. Memory: per carried value, whether its
+  // next value is made in its place.
+  sq_dim *place;
+  bool *in_place;
+} sq_splan;
+sq_splan sq_splan_make(const sq_sweep *s, const sq_target *t, sq_arena *a);
+// Elements of a value's part when it is known, else 0.
+uint32_t sq_splan_elements(const sq_sweep *s, uint32_t value);
+
+// A nest at one element: of a set, of the parts' and of the reduction's axes.
+typedef struct sq_selement {
+  sq_knest t; // first: a nest that asks for a value of the sweep leads to its element
+  struct sq_semit *e;
+  const sq_sweep_nest *x;
+  uint32_t set;
+} sq_selement;
+
+typedef struct sq_semit {
+  sq_kern *k;
+  const sq_sweep *s;
+  const sq_splan *p;
+  sq_kgroup group;
+  sq_lv row[SQ_K_AXES]; // per class but the vector's: its index in this unit
+  sq_lv first;          // first lane of the present block
+  sq_lv mask;           // of lanes, NULL: all
+  uint32_t sets;        // present
+  sq_lv **value;        // per value of the sweep: [sets][elements]
+  sq_lv scratch;        // of the worker, for this unit
+} sq_semit;
+
+// ---- kernel_sweep.c ----------------------------------------------------------------------------
+sq_dtype sq_semit_kept(sq_dtype t); // the type that scratch holds values of type t in
+bool sq_semit_has_vector(const sq_semit *e, uint32_t value); // has it the vector's lanes?
+sq_lv sq_semit_turn(sq_semit *e, sq_lv i);                   // the turn that is done as the i-th
+// What nest x writes is written by the first index of lanes that it lacks alone; NULL: by all.
+sq_lv sq_semit_first_only(sq_semit *e, const sq_sweep_nest *x);
+// Work on a block of lanes, the block-th of its unit.
+typedef void (*sq_sblock)(sq_semit *e, sq_lv block, void *user);
+typedef struct sq_sturns {
+  sq_lv lo, hi;
+} sq_sturns;
+
+// ---- sweep_registers.c: states begin and end in memory, and take turns (user: sq_sturns) -------
+void sq_sregisters_begin(sq_semit *e, sq_lv block, void *user);
+void sq_sregisters_turns(sq_semit *e, sq_lv block, void *user);
+void sq_sregisters_end(sq_semit *e, sq_lv block, void *user);
+// ---- sweep_rows.c: all turns of a block --------------------------------------------------------
+bool sq_srows_fit(const sq_sweep *s, sq_arena *a);
+void sq_srows_all(sq_semit *e, sq_lv block, void *user);
+// ---- sweep_memory.c: all turns of a block ------------------------------------------------------
+void sq_smemory_all(sq_semit *e, sq_lv block, void *user);
+
+// ---- sweep_element.c: nests at elements --------------------------------------------------------
+// Lets the nest know that what it reads of the sweep varies with the turn and with lanes.
+void sq_sweep_depend(const sq_sweep *s, sq_knest *t, const sq_sweep_nest *x);
+// The nest of x opened at element `at` of its inner axes (reduced ones last; NONE: they stay closed),
+// lanes of `set`.
+sq_selement *sq_selement_new(sq_semit *e, const sq_sweep_nest *x, uint32_t set, uint32_t at);
+// Emits what does not change from turn to turn.
+void sq_selement_hoist(sq_selement *el);
+void sq_selement_turn(sq_selement *el, sq_lv t); // opens the turn
+uint32_t sq_selement_count(const sq_sweep *s, const sq_sweep_nest *x, bool reduced);
+
+void sq_kernel_sweep(sq_cg *cg, sq_node *n);
+sq_kernel_scratch sq_kernel_sweep_need(sq_graph *g, const sq_target *t, const sq_node *n);

@@ -1,0 +1,66 @@
+// `sweep`: a scan, with the elementwise work on what it emits, as one loop inside one kernel.
+//
+//   %h, %y = sweep {
+//     %1, %2 = scan extent N carried 1 (%h0) { (%t, %a) ... yield %b, %o }
+//     %3 = generic (%2, %z) [c < 8, t < N] { %2[t, c] * %z[t, c] }
+//     yield %1, %3 }
+//
+// means its body. Read as a loop it is: for each turn t, every operation once ("members"), with
+// what the scan carries kept between turns. Axes that all of them share, element by element, are
+// lanes: each index of a lane is a loop of its own, so lanes go outside of the turns, onto vectors
+// and threads. This is the analysis of that; the pass `sweep` asks whether it can be done, code
+// generation does it.
+#pragma once
+#include "ir/ir.h"
+
+#define SQ_SWEEP_NONE UINT32_MAX
+
+// A value of one turn: what the scan carries at its begin, or what a member gives.
+typedef struct sq_sweep_value {
+  const sq_value *v;
+  const uint32_t *cls; // class of each axis of a turn
+  uint32_t rank;
+  sq_type part; // what is left of it in one lane: without the axes that are lanes
+} sq_sweep_value;
+
+// An operation as one turn does it: a copy that stands in no block. Its axes may be those of a turn
+// and the turn's own; what it reads of the sweep is a part (see above), read at its own axes alone.
+typedef struct sq_sweep_nest {
+  sq_node *n;
+  uint32_t time;         // which axis is the turn, or NONE
+  const uint32_t *cls;   // per axis; NONE for the turn
+  const uint32_t *inner; // per operand: the sweep's value, or NONE: it is in memory
+  uint32_t value;        // member: what it gives; load: what it begins; store: what it writes
+  uint32_t result;       // store: which result of the sweep
+} sq_sweep_nest;
+
+typedef struct sq_sweep {
+  sq_graph *g;
+  sq_node *scan;
+  sq_dim extent;
+  bool reversed;
+  uint32_t n_value;
+  sq_sweep_value *value; // first what is carried, by number
+  uint32_t n_class;
+  sq_dim *size; // per class
+  bool *lane;   // per class
+  uint32_t n_member;
+  sq_sweep_nest *member; // in order
+  uint32_t *next;        // per carried value: the value that it becomes
+  sq_sweep_nest *load;   // per carried value: from what it begins with
+  uint32_t n_store;
+  sq_sweep_nest *store; // of every turn
+  uint32_t n_final;
+  sq_sweep_nest *final; // after the last turn
+  const char *why;      // NULL, or what makes it none
+} sq_sweep;
+
+// Of a `sweep` operation, or of a scan that could be the only thing in one.
+sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n);
+// Simple operations that one turn of one lane costs, elementary functions counted as several;
+// unknown extents count as 64.
+double sq_sweep_cost(const sq_sweep *s);
+// The same of one nest, the axes that are lanes aside.
+double sq_sweep_nest_cost(const sq_sweep *s, const sq_sweep_nest *x);
+// Does the value have every lane?
+bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value);

@@ -1,0 +1,251 @@
+// sweep: a scan becomes one kernel, with the elementwise work on what it emits.
+//
+//   %h, %e = scan extent N carried 1 (%h0) { (%t, %a) ... yield %b, %o }
+//   %y = generic (%e, %z) [c < 8, t < N] { %e[t, c] * %z[t, c] }
+// becomes
+//   %h, %y = sweep {
+//     %1, %2 = scan extent N carried 1 (%h0) { (%t, %a) ... yield %b, %o }
+//     %3 = generic (%2, %z) [c < 8, t < N] { %2[t, c] * %z[t, c] }
+//     yield %1, %3 }
+//
+// Nothing is launched per turn then, what is carried stays near the processor, and what is emitted
+// for a single elementwise use is never stored. The body must be loop nests (ir/sweep.h says which).
+// Where a turn is worth more than one core, or is a matrix product with a kernel of its own, it
+// stays as it is.
+#include "ir/sweep.h"
+#include "passes/maker.h"
+#include "passes/questions.h"
+
+enum {
+  PRODUCT = 4096,    // terms of a product, in a turn of a lane, that its own kernel is better at
+  ONE_CORE = 400000, // operations of a turn that cannot be split into lanes
+};
+
+typedef struct sweeper {
+  sq_graph *g;
+  sq_func *f;
+  sq_node *sweep;
+  bool changed;
+} sweeper;
+
+// ---- is it worth it? ---------------------------------------------------------------------------
+static double size_of(sq_graph *g, sq_dim d) {
+  int64_t e;
+  return sq_dim_is_const(g->dims, d, &e) ? (double)e : 64;
+}
+
+// Terms of member k in one turn of one lane.
+static double terms_of(sq_graph *g, const sq_sweep *s, uint32_t k) {
+  const sq_sweep_nest *x = &s->member[k];
+  double terms = 1;
+  for (uint32_t a = 0; a < x->n->g->n_par + x->n->g->n_red; a++)
+    if (x->cls[a] != SQ_SWEEP_NONE && !s->lane[x->cls[a]]) terms *= size_of(g, s->size[x->cls[a]]);
+  return terms;
+}
+
+static const char *unwanted(sq_graph *g, const sq_sweep *s) {
+  const sq_block *b = s->scan->region[0];
+  for (uint32_t k = 0; k + 1 < b->nodes.n; k++) // the first members are these nodes
+    if (sq_is_product(g, b->nodes.v[k]) && terms_of(g, s, k) > PRODUCT)
+      return "a matrix product in every turn has a kernel of its own";
+  bool lanes = false;
+  for (uint32_t c = 0; c < s->n_class; c++) lanes |= s->lane[c] && size_of(g, s->size[c]) > 1;
+  return !lanes && sq_sweep_cost(s) > ONE_CORE ? "a turn is worth more than one core" : NULL;
+}
+
+// ---- what the scan yields is its own -----------------------------------------------------------
+// Made by an operation of the body, or carried on unchanged.
+static bool made_inside(const sq_node *scan, uint32_t k, const sq_value *v) {
+  const sq_block *b = scan->region[0];
+  if (!v->def) return v->block == b && (k < scan->n_carried ? v->index == k + 1 : v->index > 0);
+  return v->def->block == b && v->def->op == SQ_OP_GENERIC;
+}
+
+static void own_yields(sweeper *w, sq_node *scan) {
+  sq_node *end = sq_block_end(scan->region[0]);
+  for (uint32_t k = 0; k < end->n_in; k++)
+    if (!made_inside(scan, k, end->in[k]))
+      end->in[k] = sq_copy_before(w->g, end, end->in[k])->out[0];
+}
+
+// ---- wrapping ----------------------------------------------------------------------------------
+// Moves n, in block order, to the end of the sweep's block, before its yield.
+static void move_inside(sweeper *w, sq_node *n) {
+  sq_block *b = w->sweep->region[0];
+  sq_node_remove(n);
+  if (sq_block_end(b))
+    sq_node_insert_before(sq_block_end(b), n);
+  else {
+    n->block = b;
+    sq_push(w->g->arena, &b->nodes, n);
+  }
+}
+
+// A result of the sweep for what `inside` gives; uses outside are replaced.
+static void give(sweeper *w, sq_value *inside) {
+  sq_graph *g = w->g;
+  sq_value *out = sq_node_result(g, w->sweep, inside->type, inside->name);
+  sq_block *b = w->sweep->region[0];
+  sq_replace_uses(w->f, inside, out);
+  for (uint32_t k = 0; k < b->nodes.n; k++) // but not those inside
+    for (uint32_t j = 0; j < b->nodes.v[k]->n_in; j++)
+      if (b->nodes.v[k]->in[j] == out) b->nodes.v[k]->in[j] = inside;
+  sq_node *end = sq_block_end(b);
+  sq_value **in = SQ_ARRAY(g->arena, sq_value *, end->n_in + 1);
+  if (end->n_in) memcpy(in, end->in, end->n_in * sizeof *in);
+  in[end->n_in++] = inside;
+  end->in = in;
+}
+
+static void wrap(sweeper *w, sq_node *scan, const uint32_t *uses) {
+  sq_graph *g = w->g;
+  w->sweep = sq_node_new(g, NULL, SQ_OP_SWEEP, scan->span, 0, NULL);
+  sq_node_insert_before(scan, w->sweep);
+  sq_node_region(g, w->sweep, w->f);
+  move_inside(w, scan);
+  sq_node_new(g, w->sweep->region[0], SQ_OP_YIELD, scan->span, 0, NULL);
+  for (uint32_t k = 0; k < scan->n_out; k++)
+    if (uses[scan->out[k]->id]) give(w, scan->out[k]);
+}
+
+// ---- what follows ------------------------------------------------------------------------------
+typedef struct search {
+  const sq_value *v;
+  sq_node *user;
+  uint32_t n;
+} search;
+static void find_user(sq_node *n, void *user) {
+  search *s = user;
+  bool uses = false;
+  for (uint32_t k = 0; k < n->n_in; k++) uses |= n->in[k] == s->v;
+  if (!uses) return;
+  s->user = n;
+  s->n++;
+}
+
+static bool defined_before(const sq_value *v, const sq_node *at) {
+  const sq_block *b = at->block;
+  sq_node *def = v->def ? sq_node_in_block(v->def, b) : NULL;
+  if (!def) return true; // from further outside
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    if (b->nodes.v[k] == at) return false;
+    if (b->nodes.v[k] == def) return true;
+  }
+  return false;
+}
+
+static bool from_sweep(const sweeper *w, const sq_value *v) { return v->def == w->sweep; }
+
+// May n, which stands below the sweep in its block, stand in it?
+static bool may_follow(sweeper *w, const sq_node *n) {
+  const sq_block *b = w->sweep->block;
+  if (n->block != b || !sq_node_is_elementwise(n) || sq_node_may_fail(n)) return false;
+  for (uint32_t k = 0; k < n->n_in; k++)
+    if (!from_sweep(w, n->in[k]) && !defined_before(n->in[k], w->sweep)) return false;
+  bool between = false;
+  for (uint32_t k = 0; k < b->nodes.n && b->nodes.v[k] != n; k++) {
+    if (between && sq_node_sized_inside(w->g, n, b->nodes.v[k])) return false;
+    between |= b->nodes.v[k] == w->sweep;
+  }
+  return true;
+}
+
+static void drop_result(sweeper *w, uint32_t k) {
+  sq_node *n = w->sweep, *end = sq_block_end(n->region[0]);
+  for (uint32_t j = k; j + 1 < n->n_out; j++) {
+    n->out[j] = n->out[j + 1];
+    n->out[j]->index = j;
+    end->in[j] = end->in[j + 1];
+  }
+  n->n_out--;
+  end->n_in--;
+}
+
+static uint32_t count_lanes(const sq_sweep *s) {
+  uint32_t lanes = 0;
+  for (uint32_t c = 0; c < s->n_class; c++) lanes += s->lane[c];
+  return lanes;
+}
+
+// Takes n into the sweep when that makes a sweep: the values that it alone used are results no more.
+static bool take(sweeper *w, sq_node *n) {
+  sq_block *home = w->sweep->block, *b = w->sweep->region[0];
+  uint32_t at = 0, lanes = count_lanes(sq_sweep_make(w->g, w->sweep));
+  while (home->nodes.v[at] != n) at++;
+  sq_node *next = home->nodes.v[at + 1], *end = sq_block_end(b);
+  sq_value **in = SQ_ARRAY(w->g->arena, sq_value *, n->n_in + 1), **old = n->in;
+  for (uint32_t k = 0; k < n->n_in; k++)
+    in[k] = from_sweep(w, old[k]) ? end->in[old[k]->index] : old[k];
+  n->in = in;
+  move_inside(w, n);
+  const sq_sweep *s = sq_sweep_make(w->g, w->sweep);
+  if (s->why || count_lanes(s) < lanes) {
+    sq_node_remove(n);
+    sq_node_insert_before(next, n);
+    n->in = old;
+    return false;
+  }
+  give(w, n->out[0]);
+  return true;
+}
+
+static bool take_followers(sweeper *w) {
+  for (uint32_t k = 0; k < w->sweep->n_out; k++) {
+    search s = {.v = w->sweep->out[k]};
+    sq_walk(w->f->body, find_user, &s);
+    if (s.n != 1 || !may_follow(w, s.user) || !take(w, s.user)) continue;
+    search left = {.v = w->sweep->out[k]};
+    sq_walk(w->f->body, find_user, &left);
+    if (!left.n) drop_result(w, k);
+    return true;
+  }
+  return false;
+}
+
+// ", lanes over C x 8": what is done side by side.
+static const char *say_lanes(sq_graph *g, const sq_sweep *s) {
+  sq_text t = {.arena = g->arena};
+  for (uint32_t c = 0; c < s->n_class; c++)
+    if (s->lane[c])
+      sq_text_add(&t, "%s%s", t.n ? " x " : ", lanes over ", sq_dim_text(g->dims, s->size[c]));
+  return t.n ? t.v : "";
+}
+
+// ---- the pass ----------------------------------------------------------------------------------
+static void do_scan(sweeper *w, sq_node *scan) {
+  sq_graph *g = w->g;
+  own_yields(w, scan);
+  const sq_sweep *s = sq_sweep_make(g, scan);
+  const char *why = s->why ? s->why : unwanted(g, s);
+  if (why) {
+    sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f), "runs turn by turn: %s",
+                  why);
+    return;
+  }
+  wrap(w, scan, sq_count_uses(w->f, g->arena));
+  uint32_t taken = 0;
+  while (take_followers(w)) taken++;
+  w->changed = true;
+  sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
+                "all turns in one kernel%s%s", taken ? ", with the work on what it emits" : "",
+                say_lanes(g, sq_sweep_make(g, w->sweep)));
+}
+
+static void do_block(sweeper *w, sq_block *b) {
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    if (sq_node_is_kernel(n)) continue;
+    for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r]);
+    if (n->op == SQ_OP_SCAN) do_scan(w, n);
+  }
+}
+
+bool sq_pass_sweep(sq_graph *g, const sq_pass_options *o) {
+  (void)o;
+  sweeper w = {.g = g};
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    w.f = g->func.v[k];
+    do_block(&w, w.f->body);
+  }
+  return w.changed;
+}

@@ -1,0 +1,44 @@
+// unsweep: a sweep becomes its body again, for targets without a kernel for it.
+//
+//   %y = sweep {
+//     %h, %e = scan extent N carried 1 (%h0) { ... }
+//     %z = generic (%e) ...
+//     yield %z }
+// becomes
+//   %h, %e = scan extent N carried 1 (%h0) { ... }
+//   %z = generic (%e) ...
+#include "passes/internal.h"
+
+static void dissolve(sq_func *f, sq_node *sweep) {
+  sq_block *b = sweep->region[0];
+  sq_node *end = sq_block_end(b);
+  while (b->nodes.v[0] != end) {
+    sq_node *n = b->nodes.v[0];
+    sq_node_remove(n);
+    sq_node_insert_before(sweep, n);
+  }
+  for (uint32_t k = 0; k < sweep->n_out; k++) sq_replace_uses(f, sweep->out[k], end->in[k]);
+  sq_node_remove(sweep);
+}
+
+static bool do_block(sq_func *f, sq_block *b) {
+  bool changed = false;
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    if (n->op == SQ_OP_SWEEP) {
+      dissolve(f, n);
+      changed = true;
+      k--; // what came in its place
+      continue;
+    }
+    for (uint32_t r = 0; r < n->n_region; r++) changed |= do_block(f, n->region[r]);
+  }
+  return changed;
+}
+
+bool sq_pass_unsweep(sq_graph *g, const sq_pass_options *o) {
+  (void)o;
+  bool changed = false;
+  for (uint32_t k = 0; k < g->func.n; k++) changed |= do_block(g->func.v[k], g->func.v[k]->body);
+  return changed;
+}
