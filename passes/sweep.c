@@ -67,6 +67,15 @@ static void own_yields(sweeper *w, sq_node *scan) {
     if (!made_inside(scan, k, end->in[k]))
       end->in[k] = sq_copy_before(w->g, end, end->in[k])->out[0];
 }
+// A scan that stays as it is makes no copies.
+static void disown_yields(sq_node *scan, sq_value *const *old) {
+  sq_node *end = sq_block_end(scan->region[0]);
+  for (uint32_t k = 0; k < end->n_in; k++) {
+    if (end->in[k] == old[k]) continue;
+    sq_node_remove(end->in[k]->def);
+    end->in[k] = old[k];
+  }
+}
 
 // ---- wrapping ----------------------------------------------------------------------------------
 // Moves n, in block order, to the end of the sweep's block, before its yield.
@@ -214,10 +223,14 @@ static const char *say_lanes(sq_graph *g, const sq_sweep *s) {
 // ---- the pass ----------------------------------------------------------------------------------
 static void do_scan(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
+  const sq_node *end = sq_block_end(scan->region[0]);
+  sq_value **old = SQ_ARRAY(g->arena, sq_value *, end->n_in + 1);
+  if (end->n_in) memcpy(old, end->in, end->n_in * sizeof *old);
   own_yields(w, scan);
   const sq_sweep *s = sq_sweep_make(g, scan);
   const char *why = s->why ? s->why : unwanted(g, s);
   if (why) {
+    disown_yields(scan, old);
     sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f), "runs turn by turn: %s",
                   why);
     return;
