@@ -334,14 +334,24 @@ static double lacking(const maker *m, uint32_t c, double *having) {
   return sum;
 }
 
-// Lanes are the classes that all members have, then those that cheap members alone lack.
+static bool all_have(const sq_sweep *s, uint32_t c) {
+  for (uint32_t i = 0; i < s->n_value; i++) {
+    bool has = false;
+    for (uint32_t a = 0; a < s->value[i].rank; a++) has |= s->value[i].cls[a] == c;
+    if (!has) return false;
+  }
+  return true;
+}
+
+// Lanes are the classes that all members have, then those that cheap members alone lack. Without any
+// index of a lane nothing is done, so what lacks it needs that there is one.
 static void choose_lanes(maker *m) {
   sq_sweep *s = m->s;
   bool *can = SQ_ARRAY(m->a, bool, s->n_class + 1);
   uint32_t n = 0;
   double having;
   for (uint32_t c = 0; c < s->n_class; c++) {
-    can[c] = s->lane[c];
+    can[c] = s->lane[c] && (sq_dim_low(s->g->dims, s->size[c]) > 0 || all_have(s, c));
     s->lane[c] = can[c] && lacking(m, c, &having) == 0;
     n += s->lane[c];
   }
