@@ -129,8 +129,9 @@ static void multiply_tile(const tiles *x) {
   sq_cu_line(k, "w[i] = SQ_SLD(tile_b, d * %d + tx * %d + i);", PITCH, EACH);
   sq_cu_close(k);
   sq_cu_line(k, "#pragma unroll");
-  sq_cu_line(k, "for (int i = 0; i < %d; i++) c[i] += u[i / %d] * w[i %% %d];", EACH * EACH, EACH,
-             EACH);
+  // Fused explicitly: the same rounding on a processor, which would fuse it anyway, and emulated.
+  sq_cu_line(k, "for (int i = 0; i < %d; i++) c[i] = sq_c_fma(u[i / %d], w[i %% %d], c[i]);",
+             EACH * EACH, EACH, EACH);
   sq_cu_close(k);
 }
 static void store_tile(const tiles *x, const sq_cu_place *to) {

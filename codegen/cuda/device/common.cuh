@@ -135,6 +135,7 @@ SQ_MATH1(rint)
 SQ_MATH1(fabs)
 SQ_MATH2(pow)
 SQ_MATH2(atan2)
+SQ_FN float sq_c_fma(float a, float b, float c) { return SQ_FMAF(a, b, c); }
 SQ_FN double sq_c_fma(double a, double b, double c) { return SQ_FMA(a, b, c); }
 // In double for float, so that the floor of a quotient near an integer is right.
 #define SQ_FLOATS(T)                                                                               \

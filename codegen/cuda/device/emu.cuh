@@ -106,6 +106,7 @@ SQ_FN unsigned short sq_float_to_half(float f) {
   return (unsigned short)(h | sign);
 }
 #define SQ_FMA(a, b, c) __builtin_fma(a, b, c)
+#define SQ_FMAF(a, b, c) __builtin_fmaf(a, b, c)
 #define SQ_MATH1(name)                                                                             \
   SQ_FN float sq_c_##name(float a) { return __builtin_##name##f(a); }                              \
   SQ_FN double sq_c_##name(double a) { return __builtin_##name(a); }

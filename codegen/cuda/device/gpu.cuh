@@ -73,6 +73,7 @@ SQ_FN unsigned short sq_float_to_half(float f) {
   return h;
 }
 #define SQ_FMA(a, b, c) fma(a, b, c)
+#define SQ_FMAF(a, b, c) fmaf(a, b, c)
 #define SQ_MATH1(name)                                                                             \
   SQ_FN float sq_c_##name(float a) { return name##f(a); }                                          \
   SQ_FN double sq_c_##name(double a) { return name(a); }
