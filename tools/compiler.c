@@ -3,6 +3,7 @@
 #include "tools/jit_model.h"
 #include "tools/object.h"
 #include "tools/seqm_compiler.h"
+#include <string.h>
 
 typedef struct request {
   const char *path;
@@ -28,9 +29,13 @@ static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
     }
     b->front.float_type = (sq_dtype)o->float_type;
   }
+  if (o->quantize && strcmp(o->quantize, "int8")) {
+    *message = sq_arena_fmt(&ctx->arena, "quantize takes int8, not `%s`", o->quantize);
+    return SQ_EUSAGE;
+  }
+  b->pass.int8 = o->quantize != NULL;
   b->cpu = o->target_cpu;
   b->cache_dir = o->cache_dir;
-  (void)ctx;
   return SQ_OK;
 }
 

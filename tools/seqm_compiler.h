@@ -15,6 +15,7 @@ typedef struct seqm_compile_options {
   const char *target_cpu; // NULL: native
   const char *cache_dir;  // NULL: $XDG_CACHE_HOME/seqm; "": no cache
   const char *std_path;   // NULL: found beside the library or in its install prefix
+  const char *quantize;   // NULL: none; "int8": weights of products in 8 bits, a scale a column
 } seqm_compile_options;
 
 // Compiles a model file; entries are compiled when first called. Diagnostics are the message.

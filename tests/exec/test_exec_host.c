@@ -285,10 +285,10 @@ Test(host, mistakes_are_diagnostics) {
   cr_assert_eq(c.live, 0);
 }
 
-static void run_cached(const char *dir, float *emb) {
+static void run_quantized(const char *dir, const char *quantize, float *emb) {
   char path[1024];
   snprintf(path, sizeof path, "%s/examples/minilm.seqm", SEQM_SOURCE_DIR);
-  seqm_compile_options o = {.defines = WIDE, .n_defines = 4, .cache_dir = dir};
+  seqm_compile_options o = {.defines = WIDE, .n_defines = 4, .cache_dir = dir, .quantize = quantize};
   seqm_context *ctx = seqm_context_new(NULL);
   seqm_model *m;
   OK(ctx, seqm_compile(ctx, path, &o, &m));
@@ -297,6 +297,7 @@ static void run_cached(const char *dir, float *emb) {
   seqm_model_free(m);
   seqm_context_free(ctx);
 }
+static void run_cached(const char *dir, float *emb) { run_quantized(dir, NULL, emb); }
 
 static int files_in(const char *path) {
   int n = 0;
@@ -316,6 +317,30 @@ static void damage(const char *path) {
     cr_assert_eq(truncate(name, 100), 0);
   }
   if (d) closedir(d);
+}
+
+// Weights in 8 bits are near those of f32 and not the same, and one cache keeps the two apart.
+Test(host, weights_in_8_bits) {
+  char folder[64];
+  make_folder(folder, sizeof folder);
+  static float whole[B * D], narrow[B * D], again[B * D];
+  run_cached(folder, whole);
+  run_quantized(folder, "int8", narrow);
+  run_cached(folder, again);
+  cr_assert_eq(memcmp(whole, again, sizeof whole), 0);
+  cr_assert_neq(memcmp(whole, narrow, sizeof whole), 0);
+  for (int b = 0; b < B; b++) {
+    double cosine = 0;
+    for (int k = 0; k < D; k++) cosine += (double)whole[b * D + k] * narrow[b * D + k];
+    cr_assert(cosine > 0.99, "%g", cosine);
+  }
+  remove_folder(folder);
+  seqm_context *ctx = seqm_context_new(NULL);
+  seqm_model *m;
+  seqm_compile_options o = {.quantize = "int4"};
+  cr_assert_eq(seqm_compile_text(ctx, "tiny.seqm", tiny, sizeof tiny - 1, &o, &m), 2);
+  cr_assert(strstr(seqm_message(ctx), "quantize takes int8, not `int4`"), "%s", seqm_message(ctx));
+  seqm_context_free(ctx);
 }
 
 Test(host, cache_on_and_off_same_bits) {
