@@ -129,7 +129,7 @@ static void node(drawer *d, const sq_node *n, int depth) {
   label_node(d, n);
   ADD("\"];\n");
   edges(d, n, depth);
-  bool kernel = n->op == SQ_OP_GROUP || n->op == SQ_OP_SWEEP;
+  bool kernel = n->op == SQ_OP_GROUP || n->op == SQ_OP_SWEEP || n->op == SQ_OP_STREAM;
   for (uint32_t k = 0; k < n->n_region; k++) {
     indent(d, depth);
     ADD("subgraph cluster_%u_%u {\n", (unsigned)n->id, (unsigned)k);

@@ -244,6 +244,7 @@ static run_fn *const run_table[SQ_OP_COUNT] = {
     [SQ_OP_CALL] = run_call,
     [SQ_OP_GROUP] = run_group,
     [SQ_OP_SWEEP] = run_group,
+    [SQ_OP_STREAM] = run_group,
 };
 
 // A result whose shape its type does not allow is a fault of whoever made the graph.

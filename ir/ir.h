@@ -223,6 +223,10 @@ typedef struct sq_generic {
 //                                          all, with inner values in per-thread scratch
 // sweep        -                           region () -> results. Means its body, a scan and elementwise work
 //                                          on what it emits; runs as one kernel: see ir/sweep.h
+// stream       -                           region () -> results. Means its body, attention in a form that
+//                                          ir/stream.h describes: scores, what is taken of them over
+//                                          the keys, the weighted sum of values. Made by `stream`;
+//                                          one pass over the keys, no score is stored
 // yield        values                      ends every block
 // In `instance` the flag has_instance is set and the instance is the LAST input.
 struct sq_node {

@@ -3,6 +3,7 @@
 // It reports and never repairs. It is safe on whatever the reader or a broken pass can make, as
 // long as pointers that are set point to something.
 #include "ir/dims_inner.h"
+#include "ir/stream.h"
 #include "ir/verify_inner.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -428,6 +429,15 @@ static void check_sweep(verifier *v, const sq_node *n) {
   want_count(v, "sweep.scan", "scans", scans, 1);
 }
 
+static void check_stream(verifier *v, const sq_node *n) {
+  const sq_block *b = n->region[0];
+  sq_stream s;
+  const char *why;
+  want_count(v, "region.arguments", "arguments", b->args.n, 0);
+  check_yields(v, n, b, 0, NULL, 0);
+  if (!sq_stream_parts((sq_graph *)v->g, n, &s, &why)) sq_verify_fault(v, "stream.body", "%s", why);
+}
+
 static void (*const checks[SQ_OP_COUNT])(verifier *v, const sq_node *n) = {
     [SQ_OP_GENERIC] = check_generic,   [SQ_OP_UPDATE] = check_update,
     [SQ_OP_CUMULATE] = check_along,    [SQ_OP_SORT] = check_along,
@@ -440,7 +450,7 @@ static void (*const checks[SQ_OP_COUNT])(verifier *v, const sq_node *n) = {
     [SQ_OP_WHILE] = check_while,       [SQ_OP_IF] = check_if,
     [SQ_OP_SCAN] = check_scan,         [SQ_OP_MAP] = check_map,
     [SQ_OP_CALL] = check_call,         [SQ_OP_GROUP] = check_group,
-    [SQ_OP_SWEEP] = check_sweep,
+    [SQ_OP_SWEEP] = check_sweep,       [SQ_OP_STREAM] = check_stream,
     [SQ_OP_YIELD] = check_reset, // what it yields is checked where it goes
 };
 
@@ -519,7 +529,7 @@ static void check_block(verifier *v, const sq_block *b, bool pure) {
     if (pure && writes_state(v, n))
       sq_verify_fault(v, "effect", "no effects inside a scan, a map or an initial value");
     bool inside = pure || n->op == SQ_OP_SCAN || n->op == SQ_OP_MAP || n->op == SQ_OP_GROUP ||
-                  n->op == SQ_OP_SWEEP;
+                  n->op == SQ_OP_SWEEP || n->op == SQ_OP_STREAM;
     for (uint32_t r = 0; r < n->n_region; r++) {
       if (!n->region[r]) continue;
       uint32_t before = v->n_faults;

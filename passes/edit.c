@@ -37,7 +37,9 @@ sq_block *sq_carried_body(const sq_node *n) { return n->region[n->n_region - 1];
 
 uint32_t sq_carried_first_arg(const sq_node *n) { return n->op == SQ_OP_WHILE ? 0 : 1; }
 
-bool sq_node_is_kernel(const sq_node *n) { return n->op == SQ_OP_GROUP || n->op == SQ_OP_SWEEP; }
+bool sq_node_is_kernel(const sq_node *n) {
+  return n->op == SQ_OP_GROUP || n->op == SQ_OP_SWEEP || n->op == SQ_OP_STREAM;
+}
 
 bool sq_node_is_loop(const sq_node *n) {
   return n->op == SQ_OP_REPEAT || n->op == SQ_OP_WHILE || n->op == SQ_OP_SCAN || n->op == SQ_OP_MAP;

@@ -81,17 +81,31 @@ static bool is_fixed(sq_graph *g, const sq_node *n, uint32_t root) {
   return true;
 }
 
+static bool is_number(const sq_generic *k, uint32_t id) {
+  double v;
+  return sq_scalar_float(k, id, &v) && v != 0;
+}
+
 static bool never_empty(const sq_graph *g, const sq_generic *k) {
   for (uint32_t a = k->n_par; a < k->n_par + k->n_red; a++)
     if (sq_dim_low(g->dims, k->axis[a].extent) < 1) return false;
   return !k->domain.n;
 }
 
+// A divisor may be 0 where the sum is empty, of 0 / 0 then: without a domain it is known by the sizes
+// where that is, and 1 divides there.
 static bool may_leave(sq_graph *g, const sq_node *n, const factor *f) {
-  double v;
-  if (!is_fixed(g, n, f->id)) return false;
-  if (!f->divides || never_empty(g, n->g)) return true;
-  return sq_scalar_float(n->g, f->id, &v) && v != 0;
+  return is_fixed(g, n, f->id) && (!f->divides || !n->g->domain.n || is_number(n->g, f->id));
+}
+
+static uint32_t safe_divisor(sq_maker *m, const sq_generic *k, uint32_t x) {
+  uint32_t some = SQ_NO_SCALAR;
+  if (never_empty(m->g, k) || is_number(m->k, x)) return x;
+  for (uint32_t a = k->n_par; a < k->n_par + k->n_red; a++)
+    some = sq_maker_and(m, some,
+                        sq_maker_ewise(m, SQ_EW_LT, sq_maker_int(m, SQ_I64, 0),
+                                       sq_maker_dim(m, k->axis[a].extent)));
+  return sq_maker_select(m, some, x, sq_maker_float(m, m->k->s.v[x].dtype, 1));
 }
 
 static uint32_t apply(sq_maker *m, uint32_t product, uint32_t x, bool divides) {
@@ -129,6 +143,7 @@ static void do_node(sq_node *n, void *user) {
     for (uint32_t k = 0; k < f.all.n; k++) {
       if (f.all.v[k].divides != (pass == 1)) continue;
       uint32_t x = sq_maker_graft(&m, &how, f.all.v[k].id, map);
+      if (out[k] && f.all.v[k].divides) x = safe_divisor(&m, n->g, x);
       if (out[k])
         outside = apply(&m, outside, x, f.all.v[k].divides);
       else

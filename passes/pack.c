@@ -112,7 +112,7 @@ static bool is_half(sq_dtype t) { return t == SQ_BF16 || t == SQ_F16; }
 static bool candidate(packer *w, sq_node *n, use *u, uint32_t *rows) {
   sq_contraction c;
   if (n->op != SQ_OP_GENERIC || !n->g->n_par || !sq_is_contraction(w->g, n, &c)) return false;
-  if (n->block->owner && n->block->owner->op == SQ_OP_GROUP) return false;
+  if (n->block->owner && sq_node_is_kernel(n->block->owner)) return false;
   bool turned = c.m >> (n->g->n_par - 1) & 1;
   if (!turned && !(c.n >> (n->g->n_par - 1) & 1)) return false;
   *u = (use){.n = n, .f = w->f, .a = turned ? c.b : c.a, .b = turned ? c.a : c.b};

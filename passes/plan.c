@@ -299,6 +299,7 @@ static void join_elements(planner *p, sq_block *b) {
       join_sweep(p, n);
       continue;
     }
+    if (n->op == SQ_OP_STREAM) continue;
     for (uint32_t r = 0; r < n->n_region; r++) join_elements(p, n->region[r]);
   }
 }
@@ -312,12 +313,18 @@ static bool has_site(const sq_node *n) {
   return n->g->pos && n->g->pos_site != SQ_NO_SITE;
 }
 
+static bool has_inner_site(const sq_node *n) {
+  if (has_site(n)) return true;
+  for (uint32_t r = 0; r < n->n_region; r++)
+    for (uint32_t k = 0; k < n->region[r]->nodes.n; k++)
+      if (has_inner_site(n->region[r]->nodes.v[k])) return true;
+  return false;
+}
+
 // May this run when the state is written already, before its text's turn?
 static bool stands_apart(const sq_node *n, uint32_t state) {
-  if (has_site(n) || n->op == SQ_OP_RESET) return false;
-  if (n->op == SQ_OP_GROUP)
-    for (uint32_t k = 0; k < n->region[0]->nodes.n; k++)
-      if (has_site(n->region[0]->nodes.v[k])) return false;
+  if (n->op == SQ_OP_RESET || (sq_node_is_kernel(n) ? has_inner_site(n) : has_site(n)))
+    return false;
   return n->op != SQ_OP_STATE_WRITE || n->ref != state;
 }
 
@@ -530,7 +537,7 @@ static void place_groups(planner *p, sq_block *b, slots *s) {
     sq_node *n = b->nodes.v[k];
     if (n->op == SQ_OP_GROUP)
       place_group(p, n, s);
-    else if (n->op != SQ_OP_SWEEP)
+    else if (n->op != SQ_OP_SWEEP && n->op != SQ_OP_STREAM) // their values have no places
       for (uint32_t r = 0; r < n->n_region; r++) place_groups(p, n->region[r], s);
   }
 }

@@ -167,8 +167,10 @@ void sq_knest_open(sq_knest *t, uint32_t axis, sq_lv index);
 sq_lv sq_knest_extent(sq_knest *t, uint32_t axis);
 // Emits what depends on open axes alone, so that inner loops need not.
 void sq_knest_hoist(sq_knest *t);
-sq_lv sq_knest_uniform(sq_knest *t, uint32_t s);     // at lane 0
-sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);       // a vector of w lanes
+sq_lv sq_knest_uniform(sq_knest *t, uint32_t s); // at lane 0
+sq_lv sq_knest_lanes(sq_knest *t, uint32_t s);   // a vector of w lanes
+// The scalar is v (a vector or not) until the scope is left.
+void sq_knest_put(sq_knest *t, uint32_t s, sq_lv v);
 sq_lv sq_knest_value(sq_knest *t, uint32_t s);       // a scalar where it does not vary
 bool sq_knest_varies(const sq_knest *t, uint32_t s); // with the vector axis
 // s as coef * axis + rest, the rest free of the axis (for the vector axis: within the w lanes).

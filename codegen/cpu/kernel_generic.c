@@ -4,6 +4,7 @@
 //   group:   units are the outer axes; for each, every generic inside runs over its other axes,
 //   inner
 //            values in the worker's scratch, those of a single element in registers
+#include "codegen/cpu/stream.h"
 #include "codegen/cpu/sweep.h"
 #include "codegen/cuda/kernels.h"
 
@@ -208,6 +209,7 @@ bool sq_kernel_is(const sq_node *n) {
   case SQ_OP_RANDOM:
   case SQ_OP_GROUP:
   case SQ_OP_SWEEP:
+  case SQ_OP_STREAM:
     return true;
   default:
     return false;
@@ -224,6 +226,8 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
     return sq_kernel_sort_need(g, n);
   case SQ_OP_SWEEP:
     return sq_kernel_sweep_need(g, t, n);
+  case SQ_OP_STREAM:
+    return sq_kstream_need(g, t, n);
   default:
     return (sq_kernel_scratch){0};
   }
@@ -260,6 +264,9 @@ void sq_kernel_emit(sq_cg *cg, sq_node *n) {
     break;
   case SQ_OP_SWEEP:
     sq_kernel_sweep(cg, n);
+    break;
+  case SQ_OP_STREAM:
+    sq_kernel_stream(cg, n);
     break;
   default:
     break;

@@ -182,6 +182,9 @@ sq_lv sq_knest_lanes(sq_knest *t, uint32_t s) {
     v = leaf(t, x);
   return remember(t, &t->v[s], v);
 }
+void sq_knest_put(sq_knest *t, uint32_t s, sq_lv v) {
+  remember(t, sq_k_is_vec(v) ? &t->v[s] : &t->u[s], v);
+}
 sq_lv sq_knest_value(sq_knest *t, uint32_t s) {
   return sq_knest_varies(t, s) ? sq_knest_lanes(t, s) : sq_knest_uniform(t, s);
 }

@@ -1,0 +1,143 @@
+// Attention kernels: how a `stream` (ir/stream.h) is cut, and what its files share.
+//
+//   stream.c         what is read where it lies, what is packed; memory; dispatch
+//   stream_range.c   conditions -> the first and last key of some rows, and where none needs a test
+//   stream_frame.c   the kernel: sets of rows, their queries and results, blocks of keys
+//   stream_row.c     a block, rows one by one: lanes run along width, keys, columns
+//   stream_tile.c    a block, all rows of the set at once: lanes run along the rows
+//   stream_math.c, stream_product.c   functions shared by all streams of a module: exp2, products
+//
+// Keys are taken in blocks. For the rows of a set, which share keys: scores of the block, what the score
+// ends with, a new maximum (what was summed so far is scaled to it), weights, sums, weights times values.
+// Where a set has many rows they lie along the lanes: maxima, sums and conditions are then computed for
+// all at once, keys and values are read element by element where they lie, and nothing is packed but
+// queries and results, once a set.
+#pragma once
+#include "codegen/cpu/kernel.h"
+#include "ir/stream.h"
+
+typedef struct sq_kstream {
+  sq_graph *g;
+  const sq_target *target;
+  sq_stream p;
+  sq_dtype type;     // of the arithmetic: F32 or F64
+  uint32_t bytes, w; // of its elements; lanes
+  uint32_t entry;    // scalar of the score that the sum gives: ACC, or ACC times (over) `factor`,
+  uint32_t factor;   // which goes into the queries
+  bool divides;      // SQ_NO_SCALAR: there is none
+  uint32_t lane;     // the row along which rows are taken together; SQ_NO_AXIS: one by one
+  int64_t share;     // so many of them in a row share keys; 0: all
+  bool tile;         // rows along the lanes, `nv` vectors of them
+  uint32_t nv;
+  uint32_t block, set;     // keys, rows at a time
+  bool k_direct, v_direct; // read where they lie, their last axis contiguous
+} sq_kstream;
+
+// ---- stream.c
+bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstream *s);
+sq_kernel_scratch sq_kstream_need(sq_graph *g, const sq_target *t, const sq_node *n);
+void sq_kernel_stream(sq_cg *cg, sq_node *n);
+sq_dim sq_kstream_padded(const sq_kstream *s, sq_dim d); // rounded up to whole vectors
+sq_lv sq_kstream_pad(sq_kern *k, const sq_kstream *s, sq_lv n);
+
+// The nests of all members over one kernel.
+typedef struct sq_kmembers {
+  sq_kern *k;
+  const sq_kstream *s;
+  sq_kgroup group; // its elements: scores, weights, statistics of the present row
+  sq_knest score, max, value, sum[SQ_STREAM_SUMS];
+  uint32_t w, v; // factors of the value's body
+} sq_kmembers;
+void sq_kmembers_begin(sq_kmembers *m, sq_kern *k, const sq_kstream *s);
+// Opens the axis of each nest with this role; the vector axis of all, or none (w == 1).
+void sq_kmembers_open(sq_kmembers *m, uint32_t role, sq_lv index);
+void sq_kmembers_close(sq_kmembers *m, uint32_t role);
+void sq_kmembers_lanes(sq_kmembers *m, uint32_t role, uint32_t w, sq_lv mask);
+typedef struct sq_kmark {
+  uint32_t at[3 + SQ_STREAM_SUMS];
+} sq_kmark;
+sq_kmark sq_kmembers_enter(sq_kmembers *m);
+void sq_kmembers_leave(sq_kmembers *m, sq_kmark mark);
+void sq_kmembers_hoist(sq_kmembers *m);
+// The value of a member at the present place, for those that read it.
+void sq_kmembers_let(sq_kmembers *m, const sq_stream_member *of, sq_lv v);
+// Conjunction of conditions first .. end-1 of the nest; NULL: there are none.
+sq_lv sq_kstream_conditions(sq_knest *t, uint32_t first, uint32_t end);
+
+// ---- stream_range.c
+typedef struct sq_krange {
+  sq_lv lo, hi;           // no key outside is seen by any of the rows
+  sq_lv sure_lo, sure_hi; // each key inside is seen by all of them
+} sq_krange;
+// For rows first .. last of the lane row (those of other rows are open), by the common conditions.
+sq_krange sq_kstream_range(sq_kmembers *m, sq_lv first, sq_lv last);
+
+// ---- stream_math.c: all emit calls of functions that the module shares
+// 2^x for x <= 0 (inline); 0 below the normal range, NaN stays.
+sq_lv sq_kstream_exp2(sq_kern *k, sq_lv x);
+// out[j] = sum over e of q[e] * k[j * step + e], j < keys; q is padded with zeros.
+void sq_kstream_dots(sq_kern *k, const sq_kstream *s, sq_lv q, sq_lv keys, sq_lv step, sq_lv width,
+                     sq_lv n, sq_lv out);
+// o[c] += sum over j of p[j] * v[j * step + c] where p[j] is not 0.
+void sq_kstream_add(sq_kern *k, const sq_kstream *s, sq_lv p, sq_lv values, sq_lv step,
+                    sq_lv columns, sq_lv n, sq_lv o);
+// x[0 .. n) *= by; n is a multiple of the lanes.
+void sq_kstream_scale(sq_kern *k, const sq_kstream *s, sq_lv x, sq_lv n, sq_lv by);
+
+// ---- stream_product.c: rows along the lanes, s->set elements from one key or column to the next
+// out[j][row] = sum over e of q[e][row] * k[j * step + e], j < n (and some beyond), for `vectors` of rows.
+void sq_kstream_scores(sq_kern *k, const sq_kstream *s, sq_lv q, sq_lv keys, sq_lv step,
+                       sq_lv width, sq_lv n, sq_lv out, sq_lv vectors);
+// o[c][row] = o[c][row] * by[row] (by: only with softmax weights) + sum over j of p[j][row] * v[j * step + c];
+// `holes`: but where p[j][row] is 0.
+void sq_kstream_values(sq_kern *k, const sq_kstream *s, sq_lv p, sq_lv values, sq_lv step,
+                       sq_lv columns, sq_lv n, sq_lv o, sq_lv by, sq_lv vectors, bool holes);
+// to[c * to_step + r] = from[r * from_step + c]; rows and columns are multiples of the lanes.
+void sq_kstream_turn(sq_kern *k, const sq_kstream *s, sq_lv from, sq_lv from_step, sq_lv rows,
+                     sq_lv columns, sq_lv to, sq_lv to_step);
+
+// ---- stream_frame.c
+typedef struct sq_kattend { // a kernel under construction
+  sq_kmembers m;
+  const sq_kstream *s;
+  sq_kern *k;
+  sq_lv q, o, qt, ot, p, stats, kbuf, vbuf; // memory of the worker; qt, ot: turned, with s->tile
+  sq_lv width, columns, q_step, o_step;
+  sq_lv first, count, vectors; // rows of the set
+  sq_kplace value;
+  sq_kplace place[2 + SQ_STREAM_SUMS]; // of max, sums that are results
+} sq_kattend;
+typedef struct sq_klines { // keys or values of a block: where they are, and the step to the next
+  sq_lv base, step;
+} sq_klines;
+typedef struct sq_kblock {
+  sq_lv key, n; // first key, how many
+  sq_klines keys, values;
+  sq_lv sure; // i1: all rows of the set see all of them
+} sq_kblock;
+enum {
+  SQ_KSTREAM_MAX,
+  SQ_KSTREAM_SUM,
+  SQ_KSTREAM_BY = SQ_KSTREAM_SUM + SQ_STREAM_SUMS,
+  SQ_KSTREAM_STATS = 16
+};
+// Elements; rows of the set, all others open.
+sq_lv sq_kattend_at(const sq_kattend *r, sq_lv base, sq_lv i);
+sq_lv sq_kattend_load(const sq_kattend *r, sq_lv base, sq_lv i); // as many as there are lanes
+void sq_kattend_store(const sq_kattend *r, sq_lv base, sq_lv i, sq_lv v);
+sq_lv sq_kattend_one(const sq_kattend *r, sq_lv base, sq_lv i);
+void sq_kattend_put(const sq_kattend *r, sq_lv base, sq_lv i, sq_lv v);
+sq_lv sq_kattend_lanes_below(const sq_kattend *r, sq_lv n);
+sq_lv sq_kattend_stat(const sq_kattend *r, sq_lv row, uint32_t i); // where statistic i of a row is
+sq_kmark sq_kattend_open_row(sq_kattend *r, sq_lv row);
+void sq_kattend_close_row(sq_kattend *r, sq_kmark mark);
+// What the sum of a score's products becomes.
+sq_lv sq_kattend_score(sq_kattend *r, sq_lv sum);
+// Does the scalar read the weight and do nothing else?
+bool sq_kattend_is_bare(const sq_kattend *r, const sq_knest *t, uint32_t id);
+void sq_kstream_attend(sq_cg *cg, const sq_kstream *s);
+sq_kernel_scratch sq_kstream_attend_need(const sq_kstream *s);
+
+// ---- stream_row.c, stream_tile.c: one block of keys
+void sq_kstream_block_rows(sq_kattend *r, const sq_kblock *b);
+void sq_kstream_block_tile(sq_kattend *r, const sq_kblock *b);
