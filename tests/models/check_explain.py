@@ -66,7 +66,7 @@ def found(seqm, path):
         sys.exit(f"seqm explain {path}: {r.stderr}")
     lines = []
     for line in r.stdout.splitlines():
-        m = re.match(r"(.*):(\d+):\d+: (found \w+: .*)$", line)
+        m = re.match(r"(.*):(\d+):\d+: ((?:found \w+|done stream|not done stream): .*)$", line)
         if m:
             text = re.sub(r"\((\w+\.seqm:)?(\d+):\d+\)", r"(\1\2)", m[3].replace(ENDING, ""))
             text = re.sub(r"\bat (\w+\.seqm:)?(\d+):\d+", r"at \1\2", text)

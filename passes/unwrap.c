@@ -1,4 +1,4 @@
-// unsweep: a sweep becomes its body again, for targets without a kernel for it.
+// unwrap: sweeps and streams become their bodies again, for targets without kernels for them.
 //
 //   %y = sweep {
 //     %h, %e = scan extent N carried 1 (%h0) { ... }
@@ -9,23 +9,23 @@
 //   %z = generic (%e) ...
 #include "passes/internal.h"
 
-static void dissolve(sq_func *f, sq_node *sweep) {
-  sq_block *b = sweep->region[0];
+static void dissolve(sq_func *f, sq_node *whole) {
+  sq_block *b = whole->region[0];
   sq_node *end = sq_block_end(b);
   while (b->nodes.v[0] != end) {
     sq_node *n = b->nodes.v[0];
     sq_node_remove(n);
-    sq_node_insert_before(sweep, n);
+    sq_node_insert_before(whole, n);
   }
-  for (uint32_t k = 0; k < sweep->n_out; k++) sq_replace_uses(f, sweep->out[k], end->in[k]);
-  sq_node_remove(sweep);
+  for (uint32_t k = 0; k < whole->n_out; k++) sq_replace_uses(f, whole->out[k], end->in[k]);
+  sq_node_remove(whole);
 }
 
 static bool do_block(sq_func *f, sq_block *b) {
   bool changed = false;
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_SWEEP) {
+    if (n->op == SQ_OP_SWEEP || n->op == SQ_OP_STREAM) {
       dissolve(f, n);
       changed = true;
       k--; // what came in its place
@@ -36,7 +36,7 @@ static bool do_block(sq_func *f, sq_block *b) {
   return changed;
 }
 
-bool sq_pass_unsweep(sq_graph *g, const sq_pass_options *o) {
+bool sq_pass_unwrap(sq_graph *g, const sq_pass_options *o) {
   (void)o;
   bool changed = false;
   for (uint32_t k = 0; k < g->func.n; k++) changed |= do_block(g->func.v[k], g->func.v[k]->body);

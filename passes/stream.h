@@ -1,0 +1,62 @@
+// What the two files of the pass `stream` share: attention as it was found.
+#pragma once
+#include "ir/stream.h"
+#include "passes/maker.h"
+#include "passes/questions.h"
+
+enum { SQ_ATTENTION_NODES = 64 };
+
+typedef struct sq_factor {
+  uint32_t id;
+  bool divides;
+} sq_factor;
+// What is summed over the keys, as  (product of out) * sum of (product of in): conditions that fail make
+// the whole (when) or one key's part (where) 0.
+typedef struct sq_term {
+  SQ_VEC(sq_factor) out, in;
+  SQ_VEC(uint32_t) when, where;
+  bool negative;
+} sq_term;
+
+typedef struct sq_attention_sum { // a sum over the keys, the value among them
+  sq_node *n;
+  uint32_t axis[SQ_MAX_RANK * 2]; // of the space, per axis of n; SQ_NO_AXIS: the column
+  sq_term t;
+} sq_attention_sum;
+
+// The space is a scratch generic with the parallel axes of the score: whatever is computed from scores is
+// looked through there, so that equal expressions have equal numbers, however many steps they took.
+typedef struct sq_attention {
+  sq_graph *g;
+  sq_func *f;
+  sq_node *score, *value;
+  sq_maker m;
+  sq_node view;
+  uint32_t key;  // axis of the space
+  uint32_t read; // scalar: the score at its own place
+  bool *tainted; // by value id below n_known: computed from scores
+  uint32_t n_known;
+  SQ_VEC(sq_node *) all;        // nodes that read scores element by element, and sums over keys
+  SQ_VEC(sq_attention_sum) sum; // in the order of the block, the value among them
+  // softmax: weight is the scalar exp(c * (exponent - max)); otherwise NO_SCALAR
+  uint32_t weight, exponent;
+  sq_ewise exp;
+  double by;                // c
+  uint32_t shift;           // scalar: what is taken from the exponent where it is more than the max
+  sq_node *max, *logsumexp; // what they are shifted by: one of the two
+  uint32_t max_axis[SQ_MAX_RANK * 2];
+  SQ_VEC(uint32_t) where; // conditions of the max
+  // v side of the value: scalars of its own generic
+  SQ_VEC(sq_factor) v;
+  uint32_t column;
+  const char *why; // why not, NULL: it is no attention at all
+  bool site;       // it is attention, whatever becomes of it
+} sq_attention;
+
+// Is it attention, with these scores? What is found is in *a, or the reason in a->why.
+bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score);
+void sq_attention_describe(sq_attention *a, sq_text *t);
+const sq_scalar *sq_attention_at(const sq_attention *a, uint32_t id);
+// Scalar `id` of n in the space; axis: of the space, per axis of n.
+uint32_t sq_attention_graft(sq_attention *a, const sq_node *n, const uint32_t *axis, uint32_t id);
+const sq_node *sq_attention_view(sq_attention *a); // the space as a node to copy from
