@@ -191,3 +191,37 @@ Test(decoding, plan_is_what_a_call_takes) {
   plan_and_call("gpt2", "ctx=300");
   plan_and_call("llama", "max_len=0");
 }
+
+// Attention over N rows and N keys takes memory in proportion to N: scores are not stored.
+static size_t attention_memory(const char *const *defines, int64_t n) {
+  counting c;
+  seqm_context *ctx = counted_context(&c, 2);
+  seqm_model *m = compile_example(ctx, "sigmoid_attention", defines);
+  const seqm_entry *attention = entry(m, ctx, "attention");
+  int64_t shape[] = {4, n, 8};
+  size_t bytes = (size_t)(4 * n * 8) * sizeof(float), arena;
+  float *data = malloc(4 * bytes);
+  seqm_tensor t[4];
+  for (int k = 0; k < 4; k++) {
+    t[k] = (seqm_tensor){.dtype = SEQM_F32, .rank = 3, .data = (char *)data + (size_t)k * bytes};
+    memcpy(t[k].dim, shape, sizeof shape);
+  }
+  for (size_t k = 0; k < 3 * bytes / sizeof *data; k++) data[k] = (float)(k * 37 % 101) / 50 - 1;
+  OK(ctx, seqm_call(m, attention, t, 3, t + 3, 1));
+  OK(ctx, seqm_memory(m, NULL, NULL, &arena));
+  free(data);
+  seqm_model_free(m);
+  seqm_context_free(ctx);
+  return arena;
+}
+
+Test(decoding, attention_takes_memory_linear_in_its_rows) {
+  const char *const *const kinds[] = {DEFINES("kind=0", "causal=1"), DEFINES("kind=0", "causal=0"),
+                                      DEFINES("kind=1", "causal=1"), DEFINES("kind=1", "causal=0")};
+  for (int k = 0; k < 4; k++) {
+    size_t at_500 = attention_memory(kinds[k], 500), at_4000 = attention_memory(kinds[k], 4000);
+    cr_assert(at_4000 <= 8 * at_500 + 65536, "%zu bytes for 4000 rows, %zu for 500", at_4000,
+              at_500);
+    cr_assert(at_4000 < 4 * 4000 * 64 * sizeof(float), "%zu bytes for 4000 rows", at_4000);
+  }
+}
