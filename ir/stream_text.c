@@ -169,5 +169,7 @@ void sq_stream_describe(sq_graph *g, const sq_stream *s, sq_text *t) {
   if (sums) sq_text_add(t, "%u %s, ", (unsigned)sums, sums > 1 ? "sums" : "sum");
   sq_text_add(t, "values");
   const sq_node *end = sq_block_end(s->node->region[0]);
-  if (end->n_in > 1) sq_text_add(t, ", %u statistics of the rows too", (unsigned)(end->n_in - 1));
+  if (end->n_in > 1)
+    sq_text_add(t, ", %u statistic%s of the rows too", (unsigned)(end->n_in - 1),
+                end->n_in > 2 ? "s" : "");
 }

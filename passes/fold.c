@@ -1,7 +1,8 @@
 // Algebra on scalars: what a scalar comes to, given the scalars that it is made of.
 //
 // Floats follow IEEE 754 exactly (x * 1, x - 0, --x; not x + 0, which loses the sign of -0, nor x *
-// 0), but for pow with a small whole exponent, which becomes products. A division by a constant
+// 0), but for pow with a small whole exponent, which becomes products, and the logistic function,
+// which is one operation however it is written. A division by a constant
 // becomes a multiplication only where the reciprocal is exact. Constants fold as the interpreter
 // computes them.
 #include "ir/eval_impl.h"
@@ -151,6 +152,18 @@ static uint32_t fold_division(sq_maker *m, const sq_scalar *s) {
   return from_affine(m, s->ew == SQ_EW_FLOORDIV ? &whole : &rest);
 }
 
+// (2 h) // 4 is h // 2.
+static uint32_t fold_quotient(sq_maker *m, const sq_scalar *s) {
+  int64_t by, times;
+  const sq_scalar *x = at(m, s->a[0]);
+  if (s->dtype != SQ_I64 || s->ew != SQ_EW_FLOORDIV || x->kind != SQ_SC_EWISE) return SQ_NO_SCALAR;
+  if (x->ew != SQ_EW_MUL || at(m, x->a[0])->kind != SQ_SC_INDEX) return SQ_NO_SCALAR;
+  if (!sq_scalar_int(m->k, x->a[1], &times) || !sq_scalar_int(m->k, s->a[1], &by) || times < 2 ||
+      times > INT32_MAX || by <= 0 || by % times)
+    return SQ_NO_SCALAR;
+  return sq_maker_ewise(m, SQ_EW_FLOORDIV, x->a[0], sq_maker_int(m, SQ_I64, by / times));
+}
+
 // a < b or a <= b on one index in one form: index < constant, perhaps negated.
 static uint32_t fold_bound(sq_maker *m, const sq_scalar *s) {
   sq_affine a = sq_scalar_affine(m->g, m->k, s->a[0]), b = sq_scalar_affine(m->g, m->k, s->a[1]);
@@ -196,6 +209,23 @@ static uint32_t fold_compare(sq_maker *m, const sq_scalar *s) {
     if (below > 0 && above > 0) return truth(m, s->ew == SQ_EW_EQ);
   }
   return SQ_NO_SCALAR;
+}
+
+// 1 / (1 + exp(y)) and (1 + tanh(y)) / 2 are sigmoids: of -y, and of 2 y.
+static uint32_t fold_sigmoid(sq_maker *m, const sq_scalar *s) {
+  bool divides = s->ew == SQ_EW_DIV;
+  uint32_t sum = s->a[divides];
+  if (!is_ewise(m, sum, SQ_EW_ADD) || !is_number(m, at(m, sum)->a[1], 1)) return SQ_NO_SCALAR;
+  uint32_t f = at(m, sum)->a[0];
+  if (divides && is_ewise(m, f, SQ_EW_EXP) && is_number(m, s->a[0], 1)) {
+    uint32_t y = sq_maker_ewise(m, SQ_EW_NEG, at(m, f)->a[0], SQ_NO_SCALAR);
+    return sq_maker_ewise(m, SQ_EW_SIGMOID, y, SQ_NO_SCALAR);
+  }
+  if (divides || !is_ewise(m, f, SQ_EW_TANH) || !is_number(m, s->a[1], 0.5)) return SQ_NO_SCALAR;
+  uint32_t y = at(m, f)->a[0];
+  bool half = is_ewise(m, y, SQ_EW_MUL) && is_number(m, at(m, y)->a[1], 0.5);
+  y = half ? at(m, y)->a[0] : sq_maker_ewise(m, SQ_EW_MUL, y, sq_maker_float(m, s->dtype, 2));
+  return sq_maker_ewise(m, SQ_EW_SIGMOID, y, SQ_NO_SCALAR);
 }
 
 // ---- functions ---------------------------------------------------------------------------------
@@ -266,9 +296,10 @@ static uint32_t fold_arithmetic(sq_maker *m, const sq_scalar *s) {
     if (is_number(m, b, 1)) return a;
     if (is_number(m, a, 1)) return b;
     if (!real && (is_number(m, a, 0) || is_number(m, b, 0))) return sq_maker_int(m, s->dtype, 0);
-    return SQ_NO_SCALAR;
+    return real ? fold_sigmoid(m, s) : SQ_NO_SCALAR;
   case SQ_EW_DIV:
-    return is_number(m, b, 1) ? a : fold_division_by(m, s);
+    if (is_number(m, b, 1)) return a;
+    return real && is_number(m, a, 1) ? fold_sigmoid(m, s) : fold_division_by(m, s);
   case SQ_EW_FLOORDIV:
     return !real && is_number(m, b, 1) ? a : SQ_NO_SCALAR;
   case SQ_EW_MOD:
@@ -308,6 +339,7 @@ static uint32_t fold_ewise(sq_maker *m, sq_scalar *s) {
   }
   uint32_t r = fold_sizes(m, s);
   if (r == SQ_NO_SCALAR) r = fold_division(m, s);
+  if (r == SQ_NO_SCALAR) r = fold_quotient(m, s);
   if (r != SQ_NO_SCALAR) return r;
   switch (sq_ewise_table[s->ew].kind) {
   case 'C':

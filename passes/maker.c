@@ -100,7 +100,16 @@ static bool takes_growing_size(const sq_graph *g, const sq_generic *k) {
   return false;
 }
 
-// A bare read whose positions, seen from here, are affine.
+// Affine, or such a number divided by a constant: element after element repeated.
+static bool is_simple(sq_maker *m, uint32_t pos, bool last) {
+  if (sq_scalar_affine(m->g, m->k, pos).ok) return true;
+  const sq_scalar *s = &m->k->s.v[pos];
+  int64_t by;
+  return !last && s->kind == SQ_SC_EWISE && s->ew == SQ_EW_FLOORDIV &&
+         sq_scalar_int(m->k, s->a[1], &by) && by > 0 && sq_scalar_affine(m->g, m->k, s->a[0]).ok;
+}
+
+// A bare read whose positions, seen from here, are affine, or repeat elements of an axis but the last.
 static bool is_affine_copy(sq_maker *m, const sq_node *n, const sq_scalar *r,
                            const uint32_t *axis) {
   if (r->kind != SQ_SC_READ || r->guard != SQ_NO_SCALAR || r->other != SQ_NO_SCALAR ||
@@ -109,7 +118,7 @@ static bool is_affine_copy(sq_maker *m, const sq_node *n, const sq_scalar *r,
   sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
   uint32_t *map = sq_maker_map(m, n);
   for (uint32_t k = 0; k < r->n_pos; k++)
-    if (!sq_scalar_affine(m->g, m->k, sq_maker_graft(m, &how, r->pos[k], map)).ok) return false;
+    if (!is_simple(m, sq_maker_graft(m, &how, r->pos[k], map), k + 1 == r->n_pos)) return false;
   return true;
 }
 

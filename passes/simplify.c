@@ -7,7 +7,7 @@
 // becomes, with %y in place of %w,
 //   %y = generic (%x) [n < N] { %x[n] * 2.0 * 0.25 } : f32[N]
 //
-// Reads look through constants and through copies at affine positions; values that are copies are
+// Reads look through constants and through copies at affine or repeated positions; values that are copies are
 // replaced by what they copy. An `if` on a constant is the side taken; a `repeat` with no or one
 // turn is what it carries or its body; what a loop carries unchanged is what it began with.
 #include "passes/maker.h"

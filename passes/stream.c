@@ -128,7 +128,7 @@ static sq_value *make_score(parts *p) {
   d.m.k->body = sq_maker_graft(&d.m, &self, s->g->body, map);
   uint32_t sum = sq_maker_acc(&d.m, sq_monoid_result(SQ_SUM, s->g->s.v[s->g->body].dtype));
   self.acc = sum;
-  if (s->g->post != SQ_NO_SCALAR) sum = sq_maker_graft(&d.m, &self, s->g->post, map);
+  if (s->g->post != SQ_NO_SCALAR && !a->bare) sum = sq_maker_graft(&d.m, &self, s->g->post, map);
   let(&d, a->read, sum);
   uint32_t post = put(&d, p->core);
   if (d.m.k->s.v[post].kind != SQ_SC_ACC) d.m.k->post = post;

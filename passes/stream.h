@@ -33,7 +33,8 @@ typedef struct sq_attention {
   sq_maker m;
   sq_node view;
   uint32_t key;  // axis of the space
-  uint32_t read; // scalar: the score at its own place
+  uint32_t read; // scalar: the score at its own place, or
+  bool bare;     // in the exponent, the sum of products alone, without what the score ends with
   bool *tainted; // by value id below n_known: computed from scores
   uint32_t n_known;
   SQ_VEC(sq_node *) all;        // nodes that read scores element by element, and sums over keys

@@ -8,6 +8,7 @@
 // what is summed over the keys is taken apart into factors and conditions; those that do not depend
 // on the key leave the sum. One factor may be exp of something less its own maximum: softmax.
 #include "passes/stream.h"
+#include <math.h>
 
 const sq_scalar *sq_attention_at(const sq_attention *a, uint32_t id) { return &a->m.k->s.v[id]; }
 
@@ -401,6 +402,117 @@ static sq_node *max_within(sq_attention *a, uint32_t shift, uint32_t exponent) {
   return NULL;
 }
 
+// The scalar with another index for the key.
+static uint32_t at_key(sq_attention *a, uint32_t root, uint32_t key) {
+  bool *used = SQ_ARRAY(a->g->arena, bool, root + 1);
+  uint32_t *map = SQ_ARRAY(a->g->arena, uint32_t, root + 1);
+  used[root] = true;
+  for (uint32_t id = root + 1; id-- > 0;)
+    if (used[id]) sq_scalar_refs(sq_attention_at(a, id), need, used);
+  for (uint32_t id = 0; id <= root; id++) {
+    if (!used[id]) continue;
+    sq_scalar s = *sq_attention_at(a, id);
+    if (s.kind == SQ_SC_INDEX && s.axis == a->key) {
+      map[id] = key;
+      continue;
+    }
+    sq_scalar_remap(a->g, &s, map);
+    map[id] = sq_maker_add(&a->m, s);
+  }
+  return map[root];
+}
+
+static bool is_true(const sq_attention *a, uint32_t id) {
+  int64_t v;
+  return sq_scalar_int(a->m.k, id, &v) && v;
+}
+
+// Does the condition hold for a key of each row, be it the first or the one with the row's number?
+static bool leaves_a_key(sq_attention *a, uint32_t c) {
+  if (is_true(a, at_key(a, c, sq_maker_int(&a->m, SQ_I64, 0)))) return true;
+  const sq_axis *axis = a->m.k->axis;
+  for (uint32_t x = 0; x < a->m.k->n_par; x++)
+    if (x != a->key && sq_dim_same(axis[x].extent, axis[a->key].extent) &&
+        is_true(a, at_key(a, c, sq_maker_index(&a->m, x))))
+      return true;
+  return false;
+}
+
+static bool is_minus_infinity(const sq_attention *a, uint32_t id) {
+  double v;
+  return sq_scalar_float(a->m.k, id, &v) && v == -INFINITY;
+}
+
+// select(c, x, -inf), x + select(c, 0, -inf): x, and the condition c in *keep. Keys outside count for
+// nothing, as long as each row has one inside.
+static uint32_t unmasked(sq_attention *a, uint32_t id, uint32_t *keep, int depth) {
+  sq_scalar s = *sq_attention_at(a, id);
+  if (s.kind == SQ_SC_SELECT) {
+    bool first = is_minus_infinity(a, s.a[1]);
+    if (!first && !is_minus_infinity(a, s.a[2])) return id;
+    uint32_t c = first ? sq_maker_ewise(&a->m, SQ_EW_NOT, s.a[0], SQ_NO_SCALAR) : s.a[0];
+    if (!leaves_a_key(a, sq_maker_and(&a->m, *keep, c))) return id;
+    *keep = sq_maker_and(&a->m, *keep, c);
+    return s.a[first ? 2 : 1];
+  }
+  if (s.kind != SQ_SC_EWISE || s.ew != SQ_EW_ADD || depth > 8) return id;
+  uint32_t x = unmasked(a, s.a[0], keep, depth + 1), y = unmasked(a, s.a[1], keep, depth + 1);
+  if (x == s.a[0] && y == s.a[1]) return id;
+  if (is_zero(a, x)) return y;
+  return is_zero(a, y) ? x : sq_maker_ewise(&a->m, SQ_EW_ADD, x, y);
+}
+
+static uint32_t count_weights(const sq_attention *a, const sq_term *t) {
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < t->in.n; k++) n += t->in.v[k].id == a->weight && !t->in.v[k].divides;
+  return n;
+}
+
+static bool reaches(const sq_attention *a, uint32_t root, uint32_t target) {
+  bool *used = SQ_ARRAY(a->g->arena, bool, root + 1);
+  used[root] = true;
+  for (uint32_t id = root + 1; id-- > 0;)
+    if (used[id]) sq_scalar_refs(sq_attention_at(a, id), need, used);
+  return target <= root && used[target];
+}
+
+// Does the sum use scores by one weight, and in no other way?
+static bool only_by_weight(const sq_attention *a, const sq_term *t) {
+  for (uint32_t k = 0; k < t->in.n; k++)
+    if (t->in.v[k].id != a->weight && reaches(a, t->in.v[k].id, a->read)) return false;
+  for (uint32_t k = 0; k < t->where.n; k++)
+    if (reaches(a, t->where.v[k], a->read)) return false;
+  return count_weights(a, t) == 1;
+}
+
+// The exponent, from the bare sum of products on where it is just the score.
+static uint32_t whole_exponent(sq_attention *a) {
+  const sq_node *n = a->score;
+  uint32_t at[SQ_MAX_RANK + 1];
+  if (a->exponent != a->read || n->g->post == SQ_NO_SCALAR) return a->exponent;
+  for (uint32_t x = 0; x < n->g->n_par; x++) at[x] = sq_maker_index(&a->m, x);
+  at[n->g->n_par] = SQ_NO_SCALAR;
+  sq_graft how = {.from = n, .axis = at, .acc = a->read, .guard = SQ_NO_SCALAR};
+  return sq_maker_graft(&a->m, &how, n->g->post, sq_maker_map(&a->m, n));
+}
+
+// Masks in the exponent become conditions of all that the weights are summed in.
+static void open_masks(sq_attention *a) {
+  uint32_t keep = SQ_NO_SCALAR, whole = whole_exponent(a);
+  uint32_t x = unmasked(a, whole, &keep, 0);
+  if (keep == SQ_NO_SCALAR) return;
+  for (uint32_t j = 0; j < a->sum.n; j++) {
+    const sq_attention_sum *s = &a->sum.v[j];
+    if (s->n != a->max && s->n != a->logsumexp && !only_by_weight(a, &s->t)) return;
+  }
+  sq_term t = {0};
+  add_condition(a, &t, keep);
+  for (uint32_t k = 0; k < t.where.n; k++) sq_push(a->g->arena, &a->where, t.where.v[k]);
+  for (uint32_t j = 0; j < a->sum.n; j++) add_condition(a, &a->sum.v[j].t, keep);
+  a->bare = whole != a->exponent;
+  a->exponent = x;
+}
+
 // x of exp(c * (x - m)), m a maximum or logsumexp of x itself over the keys.
 static bool shifted(sq_attention *a, uint32_t id) {
   const sq_scalar *e = sq_attention_at(a, id);
@@ -442,12 +554,6 @@ static bool term_has(const sq_term *t, uint32_t c) {
   for (uint32_t k = 0; k < t->when.n; k++)
     if (t->when.v[k] == c) return true;
   return false;
-}
-
-static uint32_t count_weights(const sq_attention *a, const sq_term *t) {
-  uint32_t n = 0;
-  for (uint32_t k = 0; k < t->in.n; k++) n += t->in.v[k].id == a->weight && !t->in.v[k].divides;
-  return n;
 }
 
 // Does a scalar of the space, but for the weight, read a statistic and vary with the key?
@@ -518,6 +624,7 @@ static bool find_weight(sq_attention *a) {
     for (uint32_t k = 0; k < t->in.n && a->weight == SQ_NO_SCALAR; k++)
       if (!t->in.v[k].divides) shifted(a, t->in.v[k].id);
   }
+  if (a->weight != SQ_NO_SCALAR) open_masks(a);
   for (uint32_t j = 0; j < a->sum.n; j++) {
     const sq_attention_sum *s = &a->sum.v[j];
     bool shift = s->n == a->max || s->n == a->logsumexp;
