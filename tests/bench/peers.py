@@ -5,6 +5,7 @@ holds one peer, so that pools of threads do not meet.
     BUILDERS[kind][peer](row, threads) -> a function of no arguments, the call
 """
 import json
+import math
 import os
 import statistics
 import sys
@@ -128,9 +129,70 @@ def minilm_openvino(row, threads):
     return request.infer
 
 
+# ---- attention: q, k, v [1, heads, n, width] -----------------------------------------------------
+HEADS, WIDTH = 8, 64
+
+
+def heads(row):
+    import numpy as np
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal((1, HEADS, row["n"], WIDTH), dtype=np.float32) for _ in range(3)]
+
+
+def attention_torch(row, threads):
+    import torch
+    torch.set_num_threads(threads)
+    n, causal = row["n"], bool(row["causal"])
+    q, k, v = map(torch.from_numpy, heads(row))
+    hidden = torch.ones(n, n, dtype=torch.bool).triu(1) if causal else None
+
+    def softmax():
+        torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    def sigmoid():
+        p = torch.sigmoid((q @ k.transpose(-1, -2)) * WIDTH ** -0.5 - math.log(n))
+        (p if hidden is None else p.masked_fill(hidden, 0.0)) @ v
+
+    def call():
+        with torch.inference_mode():
+            (softmax if row["weights"] == "softmax" else sigmoid)()
+
+    return call
+
+
+def attention_onnxruntime(row, threads):
+    import numpy as np
+    from onnx import TensorProto, helper
+    n = row["n"]
+    value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n, HEADS * WIDTH])
+    node = helper.make_node("MultiHeadAttention", ["q", "k", "v"], ["y"], domain="com.microsoft", num_heads=HEADS,
+                            unidirectional=row["causal"])
+    graph = helper.make_graph([node], "g", [value(x) for x in "qkv"], [value("y")])
+    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17),
+                                                                 helper.make_opsetid("com.microsoft", 1)])
+    s = session(model.SerializeToString(), threads)
+    rows = [np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(1, n, HEADS * WIDTH) for x in heads(row)]
+    return lambda: s.run(None, dict(zip("qkv", rows)))
+
+
+def attention_openvino(row, threads):
+    import openvino as ov
+    import openvino.opset13 as op
+    inputs = [op.parameter([1, HEADS, row["n"], WIDTH], ov.Type.f32, name=x) for x in "qkv"]
+    y = op.scaled_dot_product_attention(*inputs, causal=bool(row["causal"]))
+    compiled = ov.Core().compile_model(ov.Model([y], inputs, "attention"), "CPU",
+                                       {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
+                                        "INFERENCE_PRECISION_HINT": "f32"})
+    request, kept = compiled.create_infer_request(), heads(row)
+    for i, x in enumerate(kept):
+        request.set_input_tensor(i, ov.Tensor(x))
+    return lambda kept=kept: request.infer()
+
+
 BUILDERS = {
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
+    "attention": {"torch": attention_torch, "onnxruntime": attention_onnxruntime, "openvino": attention_openvino},
 }
 
 

@@ -34,7 +34,23 @@ def minilm(root):
                "peers": ["openvino", "onnxruntime", "torch"]}
 
 
-ROWS = [matmul, minilm]
+def attention(root):
+    """8 heads of width 64, one sequence; half the operations count where it is causal."""
+    for kind, weights in enumerate(["sigmoid", "softmax"]):
+        for causal in (0, 1):
+            for n in (128, 512, 2048, 8192):
+                peers = ["torch", "onnxruntime", "openvino"] if kind else ["torch"]
+                if n == 8192 and not kind:
+                    peers = []  # nothing fused exists: the scores alone take 2 GiB
+                flop = 4 * 8 * n * n * 64 // (2 if causal else 1)
+                yield {"name": f"{weights} attention {'causal' if causal else 'full'} {n}", "kind": "attention",
+                       "weights": weights, "causal": causal, "n": n, "flop": flop, "peers": peers,
+                       "seqm": ["examples/sigmoid_attention.seqm", "--entry", "attention", "-D", f"kind={kind}", "-D", "alibi=0",
+                                "-D", f"causal={causal}", "-D", "heads=8", "-D", "d=512", "--size", f"N={n}",
+                                "--size", "dh=64", "--size", "dv=64"]}
+
+
+ROWS = [matmul, minilm, attention]
 
 
 def rows(root):
