@@ -339,7 +339,7 @@ static bool open_value(sq_attention *a, sq_attention_sum *s) {
       take(a, &s->t, sq_attention_graft(a, s->n, s->axis, all[j].id), all[j].divides, 0);
     }
   }
-  return true;
+  return a->v.n || no(a, "the values have no axis of their own");
 }
 
 // Sums with a factor of their own along an axis that the scores lack.
