@@ -189,9 +189,58 @@ def attention_openvino(row, threads):
     return lambda kept=kept: request.infer()
 
 
+# ---- LSTM and GRU: x [t, b, h] -------------------------------------------------------------------
+def recurrent_torch(row, threads):
+    import torch
+    torch.set_num_threads(threads)
+    layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[row["cell"]](row["h"], row["h"]).eval()
+    x = torch.randn(row["t"], row["b"], row["h"])
+
+    def call():
+        with torch.inference_mode():
+            layer(x)
+
+    return call
+
+
+def recurrent_onnx(row):
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+    t, b, h = row["t"], row["b"], row["h"]
+    gates = {"lstm": 4, "gru": 3}[row["cell"]]
+    rng = np.random.default_rng(0)
+    w, r = (rng.standard_normal((1, gates * h, h), dtype=np.float32) / h ** 0.5 for _ in range(2))
+    weights = {"w": w, "r": r, "bias": np.zeros((1, 2 * gates * h), np.float32)}
+    more = {"linear_before_reset": 1} if row["cell"] == "gru" else {}
+    node = helper.make_node(row["cell"].upper(), ["x", *weights], ["y"], hidden_size=h, **more)
+    value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    graph = helper.make_graph([node], "g", [value("x", [t, b, h])], [value("y", [t, 1, b, h])],
+                              [numpy_helper.from_array(a, n) for n, a in weights.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return model.SerializeToString(), rng.standard_normal((t, b, h), dtype=np.float32)
+
+
+def recurrent_onnxruntime(row, threads):
+    model, x = recurrent_onnx(row)
+    s = session(model, threads)
+    return lambda: s.run(None, {"x": x})
+
+
+def recurrent_openvino(row, threads):
+    import openvino as ov
+    model, x = recurrent_onnx(row)
+    core = ov.Core()
+    request = core.compile_model(core.read_model(model, b""), "CPU",
+                                 {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
+                                  "INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request.set_input_tensor(0, ov.Tensor(x))
+    return lambda x=x: request.infer()
+
+
 BUILDERS = {
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
+    "recurrent": {"torch": recurrent_torch, "onnxruntime": recurrent_onnxruntime, "openvino": recurrent_openvino},
     "attention": {"torch": attention_torch, "onnxruntime": attention_onnxruntime, "openvino": attention_openvino},
 }
 

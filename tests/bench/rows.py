@@ -50,7 +50,16 @@ def attention(root):
                                 "--size", "dh=64", "--size", "dv=64"]}
 
 
-ROWS = [matmul, minilm, attention]
+def recurrent(root):
+    """One layer of LSTM and GRU: t steps of b sequences, width h."""
+    for kind, gates in (("lstm", 4), ("gru", 3)):
+        for t, b, h in [(512, 1, 256), (512, 1, 1024), (128, 32, 512)]:
+            yield {"name": f"{kind} T={t} B={b} H={h}", "kind": "recurrent", "cell": kind, "t": t, "b": b, "h": h,
+                   "flop": 2 * t * b * gates * 2 * h * h, "peers": ["torch", "onnxruntime", "openvino"],
+                   "seqm": ["tests/bench/rnn.seqm", "--entry", kind, "-D", f"H={h}", "--size", f"B={b}", "--size", f"T={t}"]}
+
+
+ROWS = [matmul, minilm, attention, recurrent]
 
 
 def rows(root):
