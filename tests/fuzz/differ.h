@@ -21,6 +21,7 @@ typedef struct fz_how {
   unsigned seconds;
   const char *target; // "native", "x86-64-v2", ...
   bool cuda;          // kernels in CUDA C under emulation
+  bool attention;     // graphs that are attention for the most part
   const char *only;   // the one stage to check (and what it needs), NULL: all
 } fz_how;
 

@@ -107,6 +107,8 @@ int fz_main(int argc, char **argv, fz_make *make) {
       o.how.passes = false;
     else if (!strcmp(w, "--cuda"))
       o.how.cuda = true;
+    else if (!strcmp(w, "--attention"))
+      o.how.attention = true;
     else if (!strcmp(w, "--no-shrink"))
       o.shrink = false;
     else if (!strcmp(w, "--print"))

@@ -1,21 +1,18 @@
 // Random well-typed graphs: operations, regions, states, parameters, functions, entries.
 #include "tests/fuzz/graph_gen.h"
 
-// A loop nest may do so many steps in all at the sizes of `nominal`.
-static const double MAX_STEPS = 60000;
-
 int64_t gn_nominal(gn *r, sq_dim d) {
   int64_t v;
   return sq_dim_eval(r->g->dims, d, r->nominal, &v) ? v : 1000000;
 }
 
-static double count_of(gn *r, sq_type t) {
+double gn_count(gn *r, sq_type t) {
   double n = 1;
   for (uint32_t k = 0; k < t.rank; k++) n *= (double)gn_nominal(r, t.dim[k]);
   return n;
 }
 
-static sq_value *live(gn *r, sq_value *v) {
+sq_value *gn_live(gn *r, sq_value *v) {
   sq_push(r->a, &r->live, v);
   return v;
 }
@@ -30,9 +27,7 @@ sq_value *gn_pick(gn *r, sq_dtype t, uint32_t min_rank) {
   return NULL;
 }
 
-static sq_dim pick_size(gn *r) {
-  return r->size.v[gn_one_in(r, 3) ? gn_next(r, r->size.n) : gn_next(r, 4)];
-}
+sq_dim gn_size(gn *r) { return r->size.v[gn_one_in(r, 3) ? gn_next(r, r->size.n) : gn_next(r, 4)]; }
 
 static sq_dtype pick_dtype(gn *r) {
   static const sq_dtype usual[] = {SQ_F32, SQ_F32, SQ_F32, SQ_F32, SQ_F32, SQ_I32, SQ_I32, SQ_BOOL};
@@ -40,19 +35,17 @@ static sq_dtype pick_dtype(gn *r) {
 }
 
 // ---- loop nests --------------------------------------------------------------------------------
-static sq_node *new_node(gn *r, sq_opcode op) {
-  return sq_node_new(r->g, r->b, op, (sq_span){0}, 0, NULL);
-}
+sq_node *gn_node(gn *r, sq_opcode op) { return sq_node_new(r->g, r->b, op, (sq_span){0}, 0, NULL); }
 
 // Axes of extents in scope; not more steps than allowed.
 static gn_nest new_nest(gn *r, sq_opcode op, uint32_t n_par, uint32_t n_red) {
-  sq_node *n = new_node(r, op);
+  sq_node *n = gn_node(r, op);
   n->g = sq_generic_new(r->g, n_par, n_red);
   double steps = r->turns;
   sq_value *like = gn_one_in(r, 2) ? gn_pick(r, SQ_DTYPE_COUNT, 1) : NULL;
   for (uint32_t a = 0; a < n_par + n_red; a++) {
-    sq_dim d = like && a < like->type.rank && !gn_one_in(r, 8) ? like->type.dim[a] : pick_size(r);
-    if (steps * (double)gn_nominal(r, d) > MAX_STEPS)
+    sq_dim d = like && a < like->type.rank && !gn_one_in(r, 8) ? like->type.dim[a] : gn_size(r);
+    if (steps * (double)gn_nominal(r, d) > GN_MAX_STEPS)
       d = sq_dim_const(r->g->dims, 1 + gn_next(r, 3));
     n->g->axis[a].extent = d;
     steps *= (double)gn_nominal(r, d);
@@ -63,7 +56,7 @@ static gn_nest new_nest(gn *r, sq_opcode op, uint32_t n_par, uint32_t n_red) {
 static sq_value *nest_result(gn *r, sq_node *n, sq_dtype t) {
   sq_dim dim[SQ_MAX_RANK];
   for (uint32_t a = 0; a < n->g->n_par; a++) dim[a] = n->g->axis[a].extent;
-  return live(r, sq_node_result(r->g, n, sq_type_make(r->g, t, n->g->n_par, dim), NULL));
+  return gn_live(r, sq_node_result(r->g, n, sq_type_make(r->g, t, n->g->n_par, dim), NULL));
 }
 
 static void elementwise(gn *r) {
@@ -76,8 +69,8 @@ static void elementwise(gn *r) {
 // The same axes as a value in scope, and that value read: what fusion is for.
 static void follow(gn *r) {
   sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 0);
-  if (!v || count_of(r, v->type) * r->turns > MAX_STEPS) return;
-  sq_node *n = new_node(r, SQ_OP_GENERIC);
+  if (!v || gn_count(r, v->type) * r->turns > GN_MAX_STEPS) return;
+  sq_node *n = gn_node(r, SQ_OP_GENERIC);
   n->g = sq_generic_new(r->g, v->type.rank, 0);
   gn_nest w = {n, v->type.rank};
   uint32_t pos[SQ_MAX_RANK];
@@ -109,7 +102,7 @@ static void move(gn *r) {
   for (uint32_t a = 0; a < v->type.rank; a++) {
     sq_dim d = v->type.dim[(a + shift) % v->type.rank];
     steps *= (double)gn_nominal(r, d);
-    if (!gn_one_in(r, 6) && steps < MAX_STEPS) w.n->g->axis[a].extent = d;
+    if (!gn_one_in(r, 6) && steps < GN_MAX_STEPS) w.n->g->axis[a].extent = d;
   }
   w.n->g->body = gn_read(r, w, v);
   nest_result(r, w.n, v->type.dtype);
@@ -246,67 +239,13 @@ static void contraction(gn *r) {
   nest_result(r, w.n, at);
 }
 
-// A softmax or a norm over the last axis of a value, step by step.
-static void rows(gn *r) {
-  sq_value *v = gn_pick(r, SQ_F32, 2);
-  if (!v || r->exact || count_of(r, v->type) * r->turns > MAX_STEPS) return;
-  bool norm = gn_one_in(r, 2), masked = gn_one_in(r, 2);
-  uint32_t rank = v->type.rank, red = gn_next(r, rank);
-  sq_value *z[2];
-  for (int step = 0; step < 3; step++) {
-    sq_node *n = new_node(r, SQ_OP_GENERIC);
-    uint32_t n_par = step < 2 ? rank - 1 : rank;
-    n->g = sq_generic_new(r->g, n_par, step < 2);
-    uint32_t pos[SQ_MAX_RANK], row[SQ_MAX_RANK], p = 0;
-    for (uint32_t a = 0; a < rank; a++) {
-      uint32_t axis = step == 2 ? a : a == red ? n_par : p++;
-      n->g->axis[axis].extent = v->type.dim[a];
-      pos[a] = sq_sc_index(r->g, n->g, axis);
-    }
-    for (uint32_t a = 0, at = 0; a < rank; a++)
-      if (a != red) row[at++] = pos[a];
-    sq_generic *k = n->g;
-    uint32_t x = sq_sc_read(r->g, k, SQ_F32, sq_node_add_in(r->g, n, v), rank, pos), y[2] = {0, 0};
-    for (int s = 0; s < 2 && s < step; s++)
-      y[s] = sq_sc_read(r->g, k, SQ_F32, sq_node_add_in(r->g, n, z[s]), rank - 1, row);
-    uint32_t inside = sq_sc_ewise(r->g, k, SQ_EW_LE, pos[red], pos[red ? 0 : 1]);
-    if (masked && step < 2 && !norm) sq_push(r->a, &k->domain, inside);
-    if (norm) {
-      k->monoid = step < 2 ? SQ_MEAN : SQ_MONOID_NONE;
-      if (step) x = sq_sc_ewise(r->g, k, SQ_EW_SUB, x, y[0]);
-      if (step == 1) x = sq_sc_ewise(r->g, k, SQ_EW_MUL, x, x);
-      if (step == 2) {
-        uint32_t q = sq_sc_ewise(r->g, k, SQ_EW_ADD, y[1], sq_sc_float(r->g, k, SQ_F32, 0.5));
-        x = sq_sc_ewise(r->g, k, SQ_EW_MUL, x, sq_sc_ewise(r->g, k, SQ_EW_RSQRT, q, SQ_NO_SCALAR));
-      }
-      k->body = x;
-    } else {
-      k->monoid = step == 0 ? SQ_MAX : step == 1 ? SQ_SUM : SQ_MONOID_NONE;
-      if (step)
-        x = sq_sc_ewise(r->g, k, SQ_EW_EXP, sq_sc_ewise(r->g, k, SQ_EW_SUB, x, y[0]), SQ_NO_SCALAR);
-      if (step == 2) {
-        x = sq_sc_ewise(r->g, k, SQ_EW_DIV, x, y[1]);
-        if (masked) x = sq_sc_select(r->g, k, inside, x, sq_sc_float(r->g, k, SQ_F32, 0));
-      }
-      k->body = x;
-    }
-    sq_dim dim[SQ_MAX_RANK];
-    for (uint32_t a = 0; a < n_par; a++) dim[a] = k->axis[a].extent;
-    sq_value *out = sq_node_result(r->g, n, sq_type_make(r->g, SQ_F32, n_par, dim), NULL);
-    if (step < 2)
-      z[step] = out;
-    else
-      live(r, out);
-  }
-}
-
 // The same operation once more: for cse.
 static void again(gn *r) {
   sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 0);
   if (!v || !v->def || v->def->block != r->b || v->def->op != SQ_OP_GENERIC) return;
   sq_value **map = SQ_ARRAY(r->a, sq_value *, r->g->n_values + 1);
   sq_node *n = sq_node_clone(r->g, v->def, r->b, map, NULL, 0);
-  live(r, n->out[0]);
+  gn_live(r, n->out[0]);
 }
 
 static void keyed(gn *r) {
@@ -318,7 +257,7 @@ static void keyed(gn *r) {
   k->pos = SQ_ARRAY(r->a, uint32_t, k->n_pos + 1);
   sq_dim dim[SQ_MAX_RANK];
   for (uint32_t d = 0; d < k->n_pos; d++) {
-    dim[d] = pick_size(r);
+    dim[d] = gn_size(r);
     uint32_t p = gn_int(r, w, gn_one_in(r, 3) ? SQ_I64 : SQ_I32, 1);
     if (!gn_one_in(r, 4)) {
       p = sq_sc_cast(r->g, k, p, SQ_I64);
@@ -337,7 +276,7 @@ static void keyed(gn *r) {
     }
     k->post = gn_squash(r, (gn_nest){w.n, 0}, t, (gn_num){x, 1e9}, GN_STORED);
   }
-  live(r, sq_node_result(r->g, w.n, sq_type_make(r->g, t, k->n_pos, dim), NULL));
+  gn_live(r, sq_node_result(r->g, w.n, sq_type_make(r->g, t, k->n_pos, dim), NULL));
 }
 
 // ---- writes ------------------------------------------------------------------------------------
@@ -349,8 +288,8 @@ static void places(gn *r, sq_node *n, sq_type t) {
   gn_nest w = {n, n_par};
   double steps = r->turns;
   for (uint32_t a = 0; a < n_par + n_red; a++) {
-    sq_dim d = a < t.rank && !gn_one_in(r, 6) ? t.dim[a] : pick_size(r);
-    if (steps * (double)gn_nominal(r, d) > MAX_STEPS) d = sq_dim_const(r->g->dims, 2);
+    sq_dim d = a < t.rank && !gn_one_in(r, 6) ? t.dim[a] : gn_size(r);
+    if (steps * (double)gn_nominal(r, d) > GN_MAX_STEPS) d = sq_dim_const(r->g->dims, 2);
     k->axis[a].extent = d;
     steps *= (double)gn_nominal(r, d);
   }
@@ -395,10 +334,10 @@ static void places(gn *r, sq_node *n, sq_type t) {
 
 static void update(gn *r) {
   sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 0);
-  if (!v || count_of(r, v->type) * r->turns > MAX_STEPS) return;
+  if (!v || gn_count(r, v->type) * r->turns > GN_MAX_STEPS) return;
   sq_node *n = sq_node_new(r->g, r->b, SQ_OP_UPDATE, (sq_span){0}, 1, &v);
   places(r, n, v->type);
-  live(r, sq_node_result(r->g, n, v->type, NULL));
+  gn_live(r, sq_node_result(r->g, n, v->type, NULL));
 }
 
 static void add_instance(gn *r, sq_node *n, sq_value *at) {
@@ -414,7 +353,7 @@ static sq_value *int_const(gn *r, int64_t x) { return sq_const_int(r->g, r->b, S
 // A scalar i32 below `below`: constant, or from data.
 static sq_value *small_int(gn *r, uint32_t below) {
   if (gn_one_in(r, 2)) return int_const(r, gn_next(r, below));
-  sq_node *n = new_node(r, SQ_OP_GENERIC);
+  sq_node *n = gn_node(r, SQ_OP_GENERIC);
   n->g = sq_generic_new(r->g, 0, 0);
   uint32_t x = gn_int(r, (gn_nest){n, 0}, SQ_I32, 2);
   n->g->body = sq_sc_ewise(r->g, n->g, SQ_EW_MOD, x, sq_sc_int(r->g, n->g, SQ_I32, below));
@@ -441,9 +380,9 @@ static void whole_write(gn *r, sq_node *n, const sq_state *s) {
   for (uint32_t a = 0; a < s->type.rank; a++) {
     n->g->axis[a].extent = s->type.dim[a];
     if (!s->grow.i || a != s->grow_axis) continue;
-    sq_dim d = pick_size(r);
+    sq_dim d = gn_size(r);
     if (gn_one_in(r, 3)) d = sq_dim_add(r->g->dims, s->type.dim[a], sq_dim_const(r->g->dims, 1));
-    if (count_of(r, s->type) * r->turns * (double)gn_nominal(r, d) > MAX_STEPS)
+    if (gn_count(r, s->type) * r->turns * (double)gn_nominal(r, d) > GN_MAX_STEPS)
       d = sq_dim_const(r->g->dims, 2);
     n->g->axis[a].extent = d;
   }
@@ -455,10 +394,10 @@ static void state(gn *r) {
   const sq_state *s = &r->g->state.v[ref];
   sq_value *at = s->has_instances ? small_int(r, s->count) : NULL;
   if (r->pure || gn_next(r, 2)) {
-    sq_node *n = new_node(r, SQ_OP_STATE_READ);
+    sq_node *n = gn_node(r, SQ_OP_STATE_READ);
     n->ref = ref;
     if (at) add_instance(r, n, at);
-    live(r, sq_node_result(r->g, n, s->type, NULL));
+    gn_live(r, sq_node_result(r->g, n, s->type, NULL));
     return;
   }
   if (s->grow.i && !r->quiet && gn_one_in(r, 2)) {
@@ -470,7 +409,7 @@ static void state(gn *r) {
     return;
   }
   bool whole = gn_one_in(r, 2) && (!s->grow.i || !r->quiet);
-  sq_node *n = new_node(r, SQ_OP_STATE_WRITE);
+  sq_node *n = gn_node(r, SQ_OP_STATE_WRITE);
   n->ref = ref;
   if (whole)
     whole_write(r, n, s);
@@ -485,13 +424,13 @@ static void param(gn *r) {
   const sq_param *p = &r->g->param.v[ref];
   sq_value *at = p->has_instances ? small_int(r, p->count) : NULL;
   if (!p->written || r->pure || gn_next(r, 2)) {
-    sq_node *n = new_node(r, SQ_OP_PARAM);
+    sq_node *n = gn_node(r, SQ_OP_PARAM);
     n->ref = ref;
     if (at) add_instance(r, n, at);
-    live(r, sq_node_result(r->g, n, p->type, NULL));
+    gn_live(r, sq_node_result(r->g, n, p->type, NULL));
     return;
   }
-  sq_node *n = new_node(r, SQ_OP_PARAM_WRITE);
+  sq_node *n = gn_node(r, SQ_OP_PARAM_WRITE);
   n->ref = ref;
   places(r, n, p->type);
   if (at) add_instance(r, n, at);
@@ -500,7 +439,7 @@ static void param(gn *r) {
 // ---- other operations --------------------------------------------------------------------------
 static void along(gn *r) {
   sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 1);
-  if (!v || count_of(r, v->type) * r->turns > MAX_STEPS) return;
+  if (!v || gn_count(r, v->type) * r->turns > GN_MAX_STEPS) return;
   sq_dtype t = v->type.dtype;
   uint32_t axis = gn_next(r, v->type.rank), what = gn_next(r, 4);
   bool decides = r->exact || !sq_is_float(t);
@@ -514,7 +453,7 @@ static void along(gn *r) {
     if (n->monoid == SQ_SUM && narrow) n->monoid = SQ_MAX;
     sq_value *y = sq_node_result(r->g, n, v->type, NULL);
     if (!sq_is_float(t) || n->monoid != SQ_SUM) {
-      live(r, y);
+      gn_live(r, y);
       return;
     }
     sq_node *c = sq_node_new(r->g, r->b, SQ_OP_GENERIC, (sq_span){0}, 1, &y); // made small
@@ -535,7 +474,7 @@ static void along(gn *r) {
     n->axis = axis;
     sq_type out = v->type;
     if (what == 2) out.dtype = SQ_I32;
-    live(r, sq_node_result(r->g, n, out, NULL));
+    gn_live(r, sq_node_result(r->g, n, out, NULL));
     return;
   }
   sq_value *in[2] = {v};
@@ -547,15 +486,15 @@ static void along(gn *r) {
   }
   sq_node *n = sq_node_new(r->g, r->b, SQ_OP_TOPK, (sq_span){0}, n_in, in);
   n->axis = axis;
-  n->extent = gn_one_in(r, 2) ? sq_dim_const(r->g->dims, gn_next(r, 5)) : pick_size(r);
+  n->extent = gn_one_in(r, 2) ? sq_dim_const(r->g->dims, gn_next(r, 5)) : gn_size(r);
   sq_dim dim[SQ_MAX_RANK];
   memcpy(dim, v->type.dim, v->type.rank * sizeof *dim);
   dim[axis] = n->extent;
   sq_type out = sq_type_make(r->g, t, v->type.rank, dim);
   sq_value *top = sq_node_result(r->g, n, out, NULL);
-  if (!sq_is_float(t)) live(r, top); // missing ones are -inf
+  if (!sq_is_float(t)) gn_live(r, top); // missing ones are -inf
   out.dtype = SQ_I32;
-  live(r, sq_node_result(r->g, n, out, NULL));
+  gn_live(r, sq_node_result(r->g, n, out, NULL));
 }
 
 static void randomness(gn *r) {
@@ -563,11 +502,11 @@ static void randomness(gn *r) {
   sq_node *n = sq_node_new(r->g, r->b, SQ_OP_RANDOM, (sq_span){0}, 1, &key);
   n->flag = !r->exact && gn_one_in(r, 2);
   static const sq_dtype types[] = {SQ_F32, SQ_F32, SQ_F64, SQ_F16, SQ_BF16};
-  sq_dim dim[2] = {pick_size(r), pick_size(r)};
+  sq_dim dim[2] = {gn_size(r), gn_size(r)};
   uint32_t rank = gn_next(r, 3);
   sq_type t = sq_type_make(r->g, types[gn_next(r, 5)], rank, dim);
   sq_value *v = sq_node_result(r->g, n, t, NULL);
-  if (count_of(r, t) * r->turns > MAX_STEPS) return;
+  if (gn_count(r, t) * r->turns > GN_MAX_STEPS) return;
   sq_node *c = sq_node_new(r->g, r->b, SQ_OP_GENERIC, (sq_span){0}, 1, &v);
   c->g = sq_generic_new(r->g, rank, 0);
   uint32_t pos[2];
@@ -586,12 +525,12 @@ static void randomness(gn *r) {
 
 static void live_size(gn *r) {
   if (r->n_lives >= 3) return;
-  sq_dim limit = pick_size(r);
+  sq_dim limit = gn_size(r);
   for (uint32_t k = 1; k <= sq_sym_count(r->g->dims); k++)
     if (sq_sym_at(r->g->dims, (sq_sym){k})->kind != SQ_SYM_SIZE &&
         sq_dim_mentions(r->g->dims, limit, (sq_sym){k}))
       return;
-  sq_node *c = new_node(r, SQ_OP_GENERIC);
+  sq_node *c = gn_node(r, SQ_OP_GENERIC);
   c->g = sq_generic_new(r->g, 0, 0);
   uint32_t x = sq_sc_cast(r->g, c->g, gn_int(r, (gn_nest){c, 0}, SQ_I32, 2), SQ_I64);
   sq_dim more = sq_dim_add(r->g->dims, limit, sq_dim_const(r->g->dims, 1));
@@ -609,7 +548,7 @@ static void live_size(gn *r) {
 
 static void test(gn *r) {
   if (!r->may_fail || r->pure) return;
-  sq_node *c = new_node(r, SQ_OP_GENERIC);
+  sq_node *c = gn_node(r, SQ_OP_GENERIC);
   c->g = sq_generic_new(r->g, 0, 0);
   uint32_t x = gn_bool(r, (gn_nest){c, 0}, 2);
   c->g->body = sq_sc_ewise(r->g, c->g, SQ_EW_OR, x, gn_bool(r, (gn_nest){c, 0}, 2));
@@ -621,21 +560,21 @@ static void test(gn *r) {
 // ---- regions -----------------------------------------------------------------------------------
 static void block(gn *r, uint32_t n);
 
-static sq_value *of_type(gn *r, sq_type t) {
+sq_value *gn_of_type(gn *r, sq_type t) {
   for (int tries = 0; tries < 16; tries++) {
     sq_value *v = r->live.v[gn_next(r, r->live.n)];
     if (sq_type_same(v->type, t)) return v;
   }
-  sq_node *m = new_node(r, SQ_OP_GENERIC);
+  sq_node *m = gn_node(r, SQ_OP_GENERIC);
   m->g = sq_generic_new(r->g, t.rank, 0);
   for (uint32_t a = 0; a < t.rank; a++) m->g->axis[a].extent = t.dim[a];
   m->g->body = gn_any(r, (gn_nest){m, t.rank}, t.dtype, 2);
-  return live(r, sq_node_result(r->g, m, t, NULL));
+  return gn_live(r, sq_node_result(r->g, m, t, NULL));
 }
 
 static void yield(gn *r, uint32_t n, const sq_type *t) {
   sq_value *out[8];
-  for (uint32_t k = 0; k < n; k++) out[k] = of_type(r, t[k]);
+  for (uint32_t k = 0; k < n; k++) out[k] = gn_of_type(r, t[k]);
   sq_node_new(r->g, r->b, SQ_OP_YIELD, (sq_span){0}, n, out);
 }
 
@@ -648,7 +587,7 @@ static void carried_yield(gn *r, uint32_t n, const sq_type *t, uint32_t first_ar
       sq_value *v = r->b->args.v[first_arg + gn_next(r, n)];
       if (sq_type_same(v->type, t[k])) out[k] = v;
     }
-    if (!out[k]) out[k] = of_type(r, t[k]);
+    if (!out[k]) out[k] = gn_of_type(r, t[k]);
   }
   sq_node_new(r->g, r->b, SQ_OP_YIELD, (sq_span){0}, n_out, out);
 }
@@ -682,24 +621,25 @@ static uint32_t pick_carried(gn *r, sq_value **in, sq_type *t, uint32_t most) {
   uint32_t n = 1 + gn_next(r, most), have = 0;
   for (uint32_t k = 0; k < n; k++) {
     sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 0);
-    if (have && gn_one_in(r, 2)) v = of_type(r, t[gn_next(r, have)]); // of one type: to be swapped
-    if (!v || count_of(r, v->type) * r->turns * 4 > MAX_STEPS) continue;
+    if (have && gn_one_in(r, 2))
+      v = gn_of_type(r, t[gn_next(r, have)]); // of one type: to be swapped
+    if (!v || gn_count(r, v->type) * r->turns * 4 > GN_MAX_STEPS) continue;
     t[have] = v->type;
     in[have++] = v;
   }
   if (!have) {
-    in[0] = of_type(r, sq_type_scalar(SQ_I32));
+    in[0] = gn_of_type(r, sq_type_scalar(SQ_I32));
     t[have++] = in[0]->type;
   }
   return have;
 }
 
 static void args(gn *r, uint32_t n, const sq_type *t) {
-  for (uint32_t k = 0; k < n; k++) live(r, sq_block_arg(r->b, t[k], NULL));
+  for (uint32_t k = 0; k < n; k++) gn_live(r, sq_block_arg(r->b, t[k], NULL));
 }
 
 static void results(gn *r, sq_node *n, uint32_t count, const sq_type *t) {
-  for (uint32_t k = 0; k < count; k++) live(r, sq_node_result(r->g, n, t[k], NULL));
+  for (uint32_t k = 0; k < count; k++) gn_live(r, sq_node_result(r->g, n, t[k], NULL));
 }
 
 static void repeat(gn *r) {
@@ -711,7 +651,7 @@ static void repeat(gn *r) {
   uint32_t n_carried = pick_carried(r, in + 2, t, 3);
   sq_node *n = sq_node_new(r->g, r->b, SQ_OP_REPEAT, (sq_span){0}, 2 + n_carried, in);
   scope s = enter(r, n, 4, grows);
-  live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL));
+  gn_live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL));
   args(r, n_carried, t);
   block(r, inner_size(r));
   carried_yield(r, n_carried, t, 1, n_carried);
@@ -727,7 +667,7 @@ static void while_loop(gn *r) {
   t[0] = sq_type_scalar(SQ_I32);
   uint32_t n_carried = 1 + pick_carried(r, in + 1, t + 1, 2);
   sq_node *n = sq_node_new(r->g, r->b, SQ_OP_WHILE, (sq_span){0}, n_carried, in);
-  if (gn_one_in(r, 3)) n->extent = pick_size(r);
+  if (gn_one_in(r, 3)) n->extent = gn_size(r);
   scope s = enter(r, n, 4, false);
   args(r, n_carried, t);
   sq_node *c = sq_node_new(r->g, r->b, SQ_OP_GENERIC, (sq_span){0}, 1, r->b->args.v);
@@ -761,17 +701,17 @@ static sq_type in_front(gn *r, sq_type t, const sq_dim *front, uint32_t n) {
 }
 
 static bool small_enough(gn *r, sq_type t, double turns) {
-  return t.rank < 4 && count_of(r, t) * r->turns * turns <= MAX_STEPS;
+  return t.rank < 4 && gn_count(r, t) * r->turns * turns <= GN_MAX_STEPS;
 }
 
 // An array of f32 of these extents.
 static sq_value *made(gn *r, uint32_t rank, const sq_dim *dim) {
-  return of_type(r, sq_type_make(r->g, SQ_F32, rank, dim));
+  return gn_of_type(r, sq_type_make(r->g, SQ_F32, rank, dim));
 }
 
 // w times x, or times row t of x.
 static sq_value *times(gn *r, sq_value *w, sq_value *x, sq_value *t) {
-  sq_node *n = new_node(r, SQ_OP_GENERIC);
+  sq_node *n = gn_node(r, SQ_OP_GENERIC);
   sq_generic *k = n->g = sq_generic_new(r->g, 1, 1);
   uint32_t pos[2], factor[2];
   for (uint32_t a = 0; a < 2; a++) {
@@ -796,7 +736,7 @@ typedef struct cell {
   sq_value *into, *x, *out;
 } cell;
 static bool make_cell(gn *r, sq_dim extent, double turns, cell *c) {
-  if (!gn_one_in(r, 2) || turns * r->turns * 25 > MAX_STEPS) return false;
+  if (!gn_one_in(r, 2) || turns * r->turns * 25 > GN_MAX_STEPS) return false;
   sq_dim in = sq_dim_const(r->g->dims, 1 + gn_next(r, 4)),
          hidden = sq_dim_const(r->g->dims, 1 + gn_next(r, 4)),
          out = sq_dim_const(r->g->dims, 1 + gn_next(r, 4));
@@ -811,7 +751,7 @@ static void scan(gn *r) {
   sq_type t[8];
   cell c;
   uint32_t n_carried = gn_one_in(r, 8) ? 0 : pick_carried(r, in, t, 3);
-  sq_dim extent = pick_size(r);
+  sq_dim extent = gn_size(r);
   double turns = (double)gn_nominal(r, extent);
   if (turns * r->turns > 200) {
     extent = sq_dim_const(r->g->dims, 3);
@@ -830,7 +770,7 @@ static void scan(gn *r) {
   if (is_cell) t[n_out++] = sq_type_make(r->g, SQ_F32, 1, c.out->type.dim);
   scope s = enter(r, n, turns, false);
   r->pure++;
-  sq_value *turn = live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL)), *y = NULL;
+  sq_value *turn = gn_live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL)), *y = NULL;
   args(r, n_carried, t);
   if (is_cell) times(r, c.into, c.x, turn);
   block(r, inner_size(r));
@@ -844,13 +784,13 @@ static void scan(gn *r) {
 }
 
 static void map(gn *r) {
-  sq_node *n = new_node(r, SQ_OP_MAP);
+  sq_node *n = gn_node(r, SQ_OP_MAP);
   uint32_t n_axes = 1 + gn_one_in(r, 4), n_out = 1 + gn_one_in(r, 3);
   n->g = sq_generic_new(r->g, n_axes, 0);
   double turns = 1;
   sq_dim front[2];
   for (uint32_t a = 0; a < n_axes; a++) {
-    front[a] = pick_size(r);
+    front[a] = gn_size(r);
     if (turns * r->turns * (double)gn_nominal(r, front[a]) > 200)
       front[a] = sq_dim_const(r->g->dims, 3);
     n->g->axis[a].extent = front[a];
@@ -863,7 +803,8 @@ static void map(gn *r) {
   }
   scope s = enter(r, n, turns, false);
   r->pure++;
-  for (uint32_t a = 0; a < n_axes; a++) live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL));
+  for (uint32_t a = 0; a < n_axes; a++)
+    gn_live(r, sq_block_arg(r->b, sq_type_scalar(SQ_I32), NULL));
   block(r, inner_size(r));
   yield(r, n_out, t);
   r->pure--;
@@ -874,7 +815,7 @@ static void map(gn *r) {
 
 static void branch(gn *r) {
   bool grows = may_grow(r);
-  sq_node *c = new_node(r, SQ_OP_GENERIC);
+  sq_node *c = gn_node(r, SQ_OP_GENERIC);
   c->g = sq_generic_new(r->g, 0, 0);
   c->g->body = gn_bool(r, (gn_nest){c, 0}, 2);
   sq_value *cond = sq_node_result(r->g, c, sq_type_scalar(SQ_BOOL), NULL);
@@ -913,12 +854,12 @@ static void call(gn *r) {
       sq_dim dim[SQ_MAX_RANK];
       for (uint32_t a = 0; a < want.rank; a++)
         dim[a] = sq_dim_subst(r->g->dims, want.dim[a], with, n_with);
-      in[k] = of_type(r, sq_type_make(r->g, want.dtype, want.rank, dim));
+      in[k] = gn_of_type(r, sq_type_make(r->g, want.dtype, want.rank, dim));
       continue;
     }
     for (int tries = 0; tries < 20 && !in[k]; tries++) {
       sq_value *v = gn_pick(r, want.dtype, want.rank);
-      if (v && v->type.rank == want.rank && count_of(r, v->type) * r->turns < 3000) in[k] = v;
+      if (v && v->type.rank == want.rank && gn_count(r, v->type) * r->turns < 3000) in[k] = v;
     }
     if (!in[k]) return;
     for (uint32_t a = 0; a < want.rank; a++)
@@ -931,21 +872,24 @@ static void call(gn *r) {
     sq_type t = end->in[k]->type;
     sq_dim dim[SQ_MAX_RANK];
     for (uint32_t a = 0; a < t.rank; a++) dim[a] = sq_dim_subst(r->g->dims, t.dim[a], with, n_with);
-    live(r, sq_node_result(r->g, c, sq_type_make(r->g, t.dtype, t.rank, dim), NULL));
+    gn_live(r, sq_node_result(r->g, c, sq_type_make(r->g, t.dtype, t.rank, dim), NULL));
   }
 }
 
 typedef void step(gn *r);
 static void block(gn *r, uint32_t n) {
   static step *const simple[] = {
-      elementwise, elementwise, elementwise, follow,    follow,      follow,      follow, move,
-      move,        reduction,   reduction,   reduction, contraction, contraction, rows,   rows,
-      again,       keyed,       update,      update,    update,      state,       state,  state,
-      param,       along,       randomness,  live_size, test,        call};
+      elementwise, elementwise, elementwise,  follow,       follow,    follow,      follow,
+      move,        move,        reduction,    reduction,    reduction, contraction, contraction,
+      gn_rows,     gn_rows,     gn_attention, gn_attention, again,     keyed,       update,
+      update,      update,      state,        state,        state,     param,       along,
+      randomness,  live_size,   test,         call};
   static step *const nested[] = {repeat, repeat, while_loop, scan, scan, map, branch, branch};
   for (uint32_t k = 0; k < n && r->nodes < r->max_nodes; k++) {
     r->nodes++;
-    if (r->depth < 3 && gn_next(r, 5 + 3 * (uint32_t)r->depth) == 0)
+    if (r->attention && !gn_one_in(r, 3))
+      gn_attention(r);
+    else if (r->depth < 3 && gn_next(r, 5 + 3 * (uint32_t)r->depth) == 0)
       nested[gn_next(r, 8)](r);
     else
       simple[gn_next(r, sizeof simple / sizeof *simple)](r);
@@ -1012,7 +956,7 @@ static void add_param(gn *r, const char *name, sq_dtype t, uint32_t rank, const 
 static void begin_func(gn *r, sq_func *f) {
   r->f = f;
   r->b = f->body;
-  r->live.n = 0;
+  r->live.n = r->mixed.n = 0;
   r->size.n = 0;
   r->turns = 1;
   r->depth = r->pure = r->quiet = 0;
@@ -1021,7 +965,7 @@ static void begin_func(gn *r, sq_func *f) {
 
 static void input(gn *r, const char *name, sq_dtype t, uint32_t rank, const sq_dim *dim) {
   sq_push(r->a, &r->f->in_names, name);
-  live(r, sq_block_arg(r->b, sq_type_make(r->g, t, rank, dim), name));
+  gn_live(r, sq_block_arg(r->b, sq_type_make(r->g, t, rank, dim), name));
 }
 
 static void outputs(gn *r, bool named) {
@@ -1029,11 +973,11 @@ static void outputs(gn *r, bool named) {
   uint32_t n = 1 + gn_next(r, 4);
   static const char *const names[] = {"u", "v", "w", "x", "y"};
   for (uint32_t k = 0; k < n; k++) {
-    out[k] = NULL;
+    out[k] = r->mixed.n > k ? r->mixed.v[r->mixed.n - 1 - k] : NULL;
     for (int tries = 0; tries < 10 && !out[k]; tries++) {
       sq_value *v = gn_pick(r, SQ_DTYPE_COUNT, 0);
       if (k && gn_one_in(r, 8)) v = out[gn_next(r, k)]; // twice
-      if (v && count_of(r, v->type) < 100000) out[k] = v;
+      if (v && gn_count(r, v->type) < 100000) out[k] = v;
     }
     if (!out[k]) out[k] = r->live.v[0];
     if (named) sq_push(r->a, &r->f->out_names, names[k]);
@@ -1147,7 +1091,7 @@ static void peek(gn *r) {
     bool many = is_state ? r->g->state.v[ref].has_instances : r->g->param.v[ref].has_instances;
     for (uint32_t i = 0; i < count; i++) {
       sq_value *at = many ? int_const(r, i) : NULL;
-      sq_node *x = new_node(r, is_state ? SQ_OP_STATE_READ : SQ_OP_PARAM);
+      sq_node *x = gn_node(r, is_state ? SQ_OP_STATE_READ : SQ_OP_PARAM);
       x->ref = ref;
       if (at) add_instance(r, x, at);
       out[n] = sq_node_result(r->g, x, is_state ? r->g->state.v[ref].type : r->g->param.v[ref].type,
@@ -1162,7 +1106,8 @@ static void peek(gn *r) {
 const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const char **source) {
   gn r = {.g = sq_graph_new(ctx, a, "random"), .a = a, .rng = fz_mix(seed)};
   (void)source;
-  how->exact = r.exact = !gn_one_in(&r, 3);
+  how->exact = r.exact = !gn_one_in(&r, 3) && !how->attention;
+  r.attention = how->attention;
   r.may_fail = gn_one_in(&r, 5);
   for (int k = 0; k < 64; k++) r.nominal[k] = INT64_MIN;
   sq_sym s[3] = {size_symbol(&r, "N", 67), size_symbol(&r, "M", 31), size_symbol(&r, "K", 19)};

@@ -1,4 +1,4 @@
-// Random well-typed graphs. What the two files of the generator share.
+// Random well-typed graphs. What the files of the generator share.
 //
 // In an exact graph all floats are whole numbers small enough for every float type, so compiled
 // code must give the very numbers of the interpreter, and floats may decide (comparisons, sorting,
@@ -13,9 +13,10 @@ typedef struct gn {
   sq_block *b;
   sq_arena *a;
   uint64_t rng;
-  bool exact, may_fail;
-  SQ_VEC(sq_value *) live; // values in scope
-  SQ_VEC(sq_dim) size;     // sizes in scope
+  bool exact, may_fail, attention;
+  SQ_VEC(sq_value *) mixed; // with `attention`: its results, to be outputs
+  SQ_VEC(sq_value *) live;  // values in scope
+  SQ_VEC(sq_dim) size;      // sizes in scope
   SQ_VEC(sq_func *) callee;
   int depth, pure, quiet; // quiet: no growing states change, for values of their extent are in use
   int nodes, max_nodes;
@@ -52,6 +53,18 @@ uint32_t gn_read(gn *r, gn_nest w, sq_value *v);
 uint32_t gn_inside(gn *r, gn_nest w, sq_dim d);
 uint32_t gn_site(gn *r);
 enum { GN_STORED = 8 };
+
+// What the generator's other files use of graph_gen.c.
+#define GN_MAX_STEPS 60000.0           // of a loop nest in all, at the sizes of `nominal`
+sq_node *gn_node(gn *r, sq_opcode op); // at the end of the present block
+sq_value *gn_live(gn *r, sq_value *v); // comes into scope
+sq_value *gn_of_type(gn *r, sq_type t);
+sq_dim gn_size(gn *r);             // one in scope
+double gn_count(gn *r, sq_type t); // elements at the sizes of `nominal`
+
+// graph_rows.c
+void gn_rows(gn *r);
+void gn_attention(gn *r);
 
 // graph_gen.c
 const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const char **source);
