@@ -1,4 +1,4 @@
-// What the two files of the pass `stream` share: attention as it was found.
+// What the files of the pass `stream` share: attention as it was found.
 #pragma once
 #include "ir/stream.h"
 #include "passes/maker.h"
@@ -61,3 +61,17 @@ const sq_scalar *sq_attention_at(const sq_attention *a, uint32_t id);
 // Scalar `id` of n in the space; axis: of the space, per axis of n.
 uint32_t sq_attention_graft(sq_attention *a, const sq_node *n, const uint32_t *axis, uint32_t id);
 const sq_node *sq_attention_view(sq_attention *a); // the space as a node to copy from
+// ---- stream_find.c
+bool sq_attention_no(sq_attention *a, const char *why); // false, and says why
+bool sq_attention_holds(const sq_attention *a, const sq_node *n);
+// Which axis of the score each axis of n is, by the scores that it reads; SQ_NO_AXIS: none. False: it reads
+// none, or in another way (a->why).
+bool sq_attention_axes(sq_attention *a, const sq_node *n, uint32_t *axis);
+bool sq_attention_covers_rows(const sq_attention *a, const sq_node *n, const uint32_t *axis);
+// ---- stream_term.c
+bool sq_attention_has_key(const sq_attention *a, uint32_t id); // does it depend on the key?
+void sq_attention_add_condition(sq_attention *a, sq_term *t, uint32_t c);
+void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, int depth);
+void sq_attention_take_conditions(sq_attention *a, sq_attention_sum *s); // the domain's
+// ---- stream_softmax.c: false: the sums are not of one weight (a->why)
+bool sq_attention_find_weight(sq_attention *a);

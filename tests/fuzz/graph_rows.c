@@ -264,7 +264,7 @@ void gn_attention(gn *r) {
   static const uint8_t of_q[] = {HEAD, QUERY, WIDTH}, of_k[] = {KEY_HEAD, KEY, WIDTH},
                        of_v[] = {KEY_HEAD, KEY, COLUMN};
   sq_dims *ds = r->g->dims;
-  attention a = {.r = r, .t = gn_one_in(r, 6) ? SQ_F64 : SQ_F32, .heads = gn_one_in(r, 2)};
+  attention a = {.r = r, .t = SQ_F32, .heads = gn_one_in(r, 2)};
   if (r->exact) return;
   int64_t heads = 2ll << gn_next(r, 2), width = 1 + gn_next(r, 9), columns = 1 + gn_next(r, 9);
   a.share = gn_one_in(r, 2) ? 2 : 1;

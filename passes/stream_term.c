@@ -1,0 +1,116 @@
+// What is summed over the keys, taken apart: factors with the key and without, conditions.
+//
+//   select(c, a / l * w, 0)   in: w; out: a, divided by l; when or where: c
+#include "passes/stream.h"
+
+bool sq_attention_has_key(const sq_attention *a, uint32_t id) {
+  return sq_scalar_axes(a->m.k, id) >> a->key & 1;
+}
+
+static void add_once(sq_attention *a, sq_term *t, uint32_t c) {
+  bool key = sq_attention_has_key(a, c);
+  uint32_t n = key ? t->where.n : t->when.n;
+  for (uint32_t k = 0; k < n; k++)
+    if ((key ? t->where.v[k] : t->when.v[k]) == c) return;
+  if (key)
+    sq_push(a->g->arena, &t->where, c);
+  else
+    sq_push(a->g->arena, &t->when, c);
+}
+
+void sq_attention_add_condition(sq_attention *a, sq_term *t, uint32_t c) {
+  const sq_scalar *s = sq_attention_at(a, c);
+  if (s->kind == SQ_SC_INT && s->i) return;
+  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_AND) {
+    uint32_t x = s->a[0], y = s->a[1];
+    sq_attention_add_condition(a, t, x);
+    sq_attention_add_condition(a, t, y);
+    return;
+  }
+  add_once(a, t, c);
+}
+
+static bool is_zero(const sq_attention *a, uint32_t id) {
+  double v;
+  return sq_scalar_float(a->m.k, id, &v) && v == 0;
+}
+
+static bool known(const sq_attention *a, const sq_term *t, uint32_t c) {
+  const sq_scalar *s = sq_attention_at(a, c);
+  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_AND)
+    return known(a, t, s->a[0]) && known(a, t, s->a[1]);
+  for (uint32_t k = 0; k < t->where.n; k++)
+    if (t->where.v[k] == c) return true;
+  for (uint32_t k = 0; k < t->when.n; k++)
+    if (t->when.v[k] == c) return true;
+  return false;
+}
+
+static void need(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+
+// The scalar where the conditions of t hold: guards that say the same are dropped.
+static uint32_t unguarded(sq_attention *a, const sq_term *t, uint32_t root) {
+  bool *used = SQ_ARRAY(a->g->arena, bool, root + 1), any = false;
+  used[root] = true;
+  for (uint32_t id = root + 1; id-- > 0;) {
+    const sq_scalar *s = sq_attention_at(a, id);
+    if (!used[id]) continue;
+    any |= s->kind == SQ_SC_READ && s->guard != SQ_NO_SCALAR && known(a, t, s->guard);
+    sq_scalar_refs(s, need, used);
+  }
+  if (!any) return root;
+  uint32_t *map = SQ_ARRAY(a->g->arena, uint32_t, root + 1);
+  for (uint32_t id = 0; id <= root; id++) {
+    if (!used[id]) continue;
+    sq_scalar s = *sq_attention_at(a, id);
+    if (s.kind == SQ_SC_READ && s.guard != SQ_NO_SCALAR && known(a, t, s.guard))
+      s.guard = SQ_NO_SCALAR;
+    sq_scalar_remap(a->g, &s, map);
+    map[id] = sq_maker_add(&a->m, s);
+  }
+  return map[root];
+}
+
+void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, int depth) {
+  id = unguarded(a, t, id);
+  const sq_scalar s = *sq_attention_at(a, id);
+  sq_factor f = {id, divides};
+  if (!sq_attention_has_key(a, id)) {
+    sq_push(a->g->arena, &t->out, f);
+    return;
+  }
+  if (s.kind == SQ_SC_EWISE && depth < 40) {
+    if (s.ew == SQ_EW_MUL || s.ew == SQ_EW_DIV) {
+      sq_attention_take(a, t, s.a[0], divides, depth + 1);
+      sq_attention_take(a, t, s.a[1], s.ew == SQ_EW_DIV ? !divides : divides, depth + 1);
+      return;
+    }
+    if (s.ew == SQ_EW_NEG) {
+      t->negative = !t->negative;
+      sq_attention_take(a, t, s.a[0], divides, depth + 1);
+      return;
+    }
+  }
+  if (id != a->read && s.kind == SQ_SC_READ && !divides && s.guard != SQ_NO_SCALAR &&
+      a->m.in.v[s.operand] == a->score->out[0]) {
+    sq_attention_add_condition(a, t, s.guard);
+    sq_attention_take(a, t, a->read, divides, depth + 1);
+    return;
+  }
+  if (s.kind == SQ_SC_SELECT && !divides && depth < 40) {
+    bool second = is_zero(a, s.a[1]);
+    if (second || is_zero(a, s.a[2])) {
+      uint32_t c = second ? sq_maker_ewise(&a->m, SQ_EW_NOT, s.a[0], SQ_NO_SCALAR) : s.a[0];
+      sq_attention_add_condition(a, t, c);
+      sq_attention_take(a, t, s.a[second ? 2 : 1], divides, depth + 1);
+      return;
+    }
+  }
+  sq_push(a->g->arena, &t->in, f);
+}
+
+void sq_attention_take_conditions(sq_attention *a, sq_attention_sum *s) {
+  for (uint32_t k = 0; k < s->n->g->domain.n; k++)
+    sq_attention_add_condition(a, &s->t,
+                               sq_attention_graft(a, s->n, s->axis, s->n->g->domain.v[k]));
+}
