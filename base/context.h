@@ -11,6 +11,10 @@ typedef struct sq_remark {
   sq_span span;
   const char *entry; // entry in which it happened, or NULL
   const char *text;  // "fused bias, gelu into the contraction over k"
+  // Of what was not done: the operation and the one that it stays apart from, by number + 1 (0: none),
+  // and the place of what stands in the way.
+  uint32_t subject, apart;
+  sq_span obstacle;
 } sq_remark;
 
 typedef struct sq_ctx {

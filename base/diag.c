@@ -86,7 +86,9 @@ void sq_note(sq_diag *d, const char *fmt, ...) {
 
 sq_span sq_span_join(sq_span a, sq_span b) {
   if (!a.file || a.file != b.file) return a.file ? a : b;
-  return (sq_span){a.file, a.begin < b.begin ? a.begin : b.begin, a.end > b.end ? a.end : b.end};
+  if (b.begin < a.begin) a.begin = b.begin;
+  if (b.end > a.end) a.end = b.end;
+  return a;
 }
 
 // Columns count characters; continuation bytes of UTF-8 take none.

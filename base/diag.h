@@ -16,8 +16,10 @@
 #include <stdio.h>
 
 // A byte range [begin, end) of source `file` (an index into sq_diags.sources; 0 = nowhere).
+// Places go with what is made of them, and so does `mark`: the marked statement (sq_mark in ir/ir.h)
+// that an operation belongs to; 0: none.
 typedef struct sq_span {
-  uint32_t file, begin, end;
+  uint32_t file, begin, end, mark;
 } sq_span;
 
 typedef struct sq_source {

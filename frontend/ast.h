@@ -101,6 +101,7 @@ struct sq_stmt {
   sq_stmts body, else_;
   bool has_else, unroll, parallel, reversed;
   const char *text;
+  sq_span mark;   // of `require fused` before it; file 0: none
   uint32_t depth; // 1 + the deepest inner statement's; at most SQ_MAX_BLOCK_DEPTH
 };
 

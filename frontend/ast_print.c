@@ -175,8 +175,8 @@ static void stmt(sq_text *t, const sq_stmt *s, uint32_t level) {
       [SQ_S_CHECK] = "check",   [SQ_S_RESERVE] = "reserve",
   };
   line(t, level);
-  sq_text_add(t, "(%s%s%s", s->unroll ? "unroll-" : "", s->parallel ? "parallel-" : "",
-              words[s->kind]);
+  sq_text_add(t, "(%s%s%s%s", s->mark.file ? "require-fused " : "", s->unroll ? "unroll-" : "",
+              s->parallel ? "parallel-" : "", words[s->kind]);
   if (s->name) sq_text_add(t, " %s", s->name);
   part(t, s->lo ? " in " : " < ", s->lo ? s->lo : s->hi);
   if (s->lo) part(t, " .. ", s->hi);

@@ -32,9 +32,9 @@ static bool continues(int token) {
 
 // Words that begin a statement or declaration and never stand inside ( or [.
 static bool begins(int token) {
-  static const int set[] = {USE,  MODULE, MODEL,    PRESET,  PARAM,  SUB,    STATE,
-                            FN,   PROC,   ENTRY,    FOR,     UNROLL, WHILE,  IF,
-                            EMIT, CHECK,  PARALLEL, RESERVE, SCAN,   RETURN, -1};
+  static const int set[] = {USE,      MODULE,  MODEL, PRESET, PARAM,   SUB, STATE, FN,
+                            PROC,     ENTRY,   FOR,   UNROLL, WHILE,   IF,  EMIT,  CHECK,
+                            PARALLEL, RESERVE, SCAN,  RETURN, REQUIRE, -1};
   return one_of(token, set);
 }
 
@@ -60,7 +60,7 @@ static void put(sq_syntax *ps, sq_token t) {
 }
 
 static void put_made(sq_syntax *ps, int kind) {
-  put(ps, (sq_token){.kind = kind, .span = {ps->file, ps->last_end, ps->last_end}});
+  put(ps, (sq_token){.kind = kind, .span = {ps->file, ps->last_end, ps->last_end, 0}});
 }
 
 // Columns of blanks at the beginning of the line that holds `at`; -1: something else stands before.
@@ -194,7 +194,7 @@ static void fill(sq_syntax *ps) {
 
 static sq_token next(sq_syntax *ps) {
   if (ps->queue_at == ps->queue_n) fill(ps);
-  if (ps->fatal) return (sq_token){.kind = END_FILE, .span = {ps->file, ps->size, ps->size}};
+  if (ps->fatal) return (sq_token){.kind = END_FILE, .span = {ps->file, ps->size, ps->size, 0}};
   return ps->queue[ps->queue_at++];
 }
 

@@ -14,7 +14,7 @@ static sq_decl *find_model(sq_low *L, const sq_file *f) {
     model = d;
   }
   if (!model && L->ds->errors == 0)
-    sq_hint(sq_low_error(L, (sq_span){f->source, 0, 0}, "the file holds no `model`"),
+    sq_hint(sq_low_error(L, (sq_span){.file = f->source}, "the file holds no `model`"),
             "what can be run is declared as `model name(constants) { ... entry ... }`");
   return model;
 }

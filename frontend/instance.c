@@ -55,7 +55,7 @@ static bool split_name(sq_low *L, const sq_expr *s, pieces *out) {
     }
     uint32_t at = s->span.begin + 1 + (uint32_t)(open + 1 - s->name); // behind the quote: raw text
     size_t n = (size_t)(close - open) - 1;
-    const sq_expr *e = brace_expr(L, open + 1, n, (sq_span){s->span.file, at, at + (uint32_t)n});
+    const sq_expr *e = brace_expr(L, open + 1, n, (sq_span){s->span.file, at, at + (uint32_t)n, 0});
     if (!e) return false;
     sq_push(L->a, out, (piece){NULL, e});
     p = close + 1;

@@ -282,6 +282,7 @@ struct sq_low {
   const sq_guard_list *guards; // conditions under which the present expression is evaluated
   const sq_guard_list *branch; // conditions of the enclosing run-time branches
   struct sq_scan *scan;        // innermost `scan`
+  uint32_t mark;               // innermost statement marked `require fused`; 0: none
   const sq_expr *effect_ok;    // the expression that may be a call with effects
   SQ_VEC(sq_scalar_in) scalar_in;
   SQ_VEC(sq_range_note) range; // by value id

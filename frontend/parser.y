@@ -11,7 +11,7 @@
 %locations
 %expect 0
 %param {sq_syntax *ps}
-%initial-action { @$ = (sq_span){ps->file, 0, 0}; }
+%initial-action { @$ = (sq_span){.file = ps->file}; }
 
 %code top {
 #include "frontend/syntax.h"
@@ -31,7 +31,7 @@
     int first = 1; /* what is left out in front has no place */                                    \
     while (first < (n) && YYRHSLOC(rhs, first).begin == YYRHSLOC(rhs, first).end) first++;         \
     (cur) = (n) ? YYRHSLOC(rhs, first)                                                             \
-                : (sq_span){ps->file, YYRHSLOC(rhs, 0).end, YYRHSLOC(rhs, 0).end};                 \
+                : (sq_span){ps->file, YYRHSLOC(rhs, 0).end, YYRHSLOC(rhs, 0).end, 0};              \
     if (n) (cur).end = YYRHSLOC(rhs, n).end;                                                       \
   } while (0)
 
@@ -96,7 +96,7 @@ static void sq_yyerror(const sq_span *at, sq_syntax *ps, const char *message) {
   PARALLEL "parallel" SCAN "scan" FOR "for" UNROLL "unroll" WHILE "while" IF "if" ELSE "else"
   WITH "with" REVERSED "reversed" EMIT "emit" RETURN "return" CHECK "check" RESERVE "reserve"
   LIMIT "limit" WHERE "where" AND "and" OR "or" NOT "not" IN "in" TRUE "true" FALSE "false"
-%token ARROW "->" SET "<-" DOTS ".." FDIV "//" EQ "==" NE "!=" LE "<=" GE ">="
+%token REQUIRE "require fused" ARROW "->" SET "<-" DOTS ".." FDIV "//" EQ "==" NE "!=" LE "<=" GE ">="
 
 %type <name> path as_text
 %type <decl> top decl
@@ -109,7 +109,7 @@ static void sq_yyerror(const sq_span *at, sq_syntax *ps, const char *message) {
 %type <exprs> names items exprs args
 %type <type> type
 %type <sig> sig
-%type <stmt> stmt if
+%type <stmt> stmt work if
 %type <stmts> block stmts
 %type <range> range
 %type <flag> par rev
@@ -196,13 +196,17 @@ block: '{' '}' { $$ = (sq_stmts){0}; } | '{' SEP '}' { $$ = (sq_stmts){0}; }
      | '{' stmts sep_opt '}' { $$ = $2; } | '{' SEP stmts sep_opt '}' { $$ = $3; } ;
 stmts: stmt     { $$ = (sq_stmts){0}; if ($1) sq_push(A, &$$, $1); }
      | stmts SEP stmt { $$ = $1; if ($3) sq_push(A, &$$, $3); } ;
-stmt: postfix '=' expr { $$ = sq_ast_assign(ps, SQ_S_DEFINE, @$, $1, $3); }
-    | postfix SET expr { $$ = sq_ast_assign(ps, SQ_S_WRITE, @$, $1, $3); }
-    | postfix          { $$ = sq_ast_call(ps, @$, $1); }
+stmt: work
+    | REQUIRE work     { $$ = $2; $$->mark = @1; }
     | EMIT inits       { $$ = sq_ast_stmt(ps, SQ_S_EMIT, @$); $$->inits = $2; }
     | RETURN exprs     { $$ = sq_ast_stmt(ps, SQ_S_RETURN, @$); $$->values = $2; }
     | CHECK expr ',' STRING { $$ = sq_ast_stmt(ps, SQ_S_CHECK, @$); $$->cond = $2; $$->text = $4; }
     | RESERVE postfix ',' expr { $$ = sq_ast_assign(ps, SQ_S_RESERVE, @$, $2, $4); }
+    | if
+    | error            { $$ = NULL; RESUME; } ;
+work: postfix '=' expr { $$ = sq_ast_assign(ps, SQ_S_DEFINE, @$, $1, $3); }
+    | postfix SET expr { $$ = sq_ast_assign(ps, SQ_S_WRITE, @$, $1, $3); }
+    | postfix          { $$ = sq_ast_call(ps, @$, $1); }
     | FOR NAME range block { $$ = sq_ast_loop(ps, SQ_S_FOR, @$, $2, @2, $3, $4); }
     | UNROLL FOR NAME range block {
         $$ = sq_ast_loop(ps, SQ_S_FOR, @$, $3, @3, $4, $5); $$->unroll = true; }
@@ -213,9 +217,7 @@ stmt: postfix '=' expr { $$ = sq_ast_assign(ps, SQ_S_DEFINE, @$, $1, $3); }
         $$->parallel = $1; $$->reversed = $5; $$->inits = $7; }
     | WHILE expr limit block {
         $$ = sq_ast_stmt(ps, SQ_S_WHILE, @$); $$->cond = $2; $$->limit = $3; $$->body = $4;
-        sq_ast_bounds(ps, $$); }
-    | if
-    | error            { $$ = NULL; RESUME; } ;
+        sq_ast_bounds(ps, $$); } ;
 if: IF expr block      { $$ = sq_ast_if(ps, @$, $2, $3, NULL); }
   | IF expr block ELSE block { $$ = sq_ast_if(ps, @$, $2, $3, &$5); }
   | IF expr block ELSE if { sq_stmts s = {0}; sq_push(A, &s, $5); $$ = sq_ast_if(ps, @$, $2, $3, &s); } ;
@@ -306,18 +308,18 @@ sq_ast *sq_parse(sq_ctx *ctx, uint32_t file) {
   ps->text = src->text;
   size_t size = src->size, bad = 0;
   if (size > INT32_MAX) {
-    sq_error(&ctx->diags, (sq_span){file, 0, 0}, "the file is larger than 2 GiB");
+    sq_error(&ctx->diags, (sq_span){.file = file}, "the file is larger than 2 GiB");
     return NULL;
   }
   const char *nul = memchr(src->text, 0, size);
   if (nul) {
     bad = (size_t)(nul - src->text);
-    sq_error(&ctx->diags, (sq_span){file, (uint32_t)bad, (uint32_t)bad + 1},
+    sq_error(&ctx->diags, (sq_span){file, (uint32_t)bad, (uint32_t)bad + 1, 0},
              "a NUL byte stands here: this is not a text file");
     return NULL;
   }
   if (!sq_is_utf8(src->text, size, &bad)) {
-    sq_diag *d = sq_error(&ctx->diags, (sq_span){file, (uint32_t)bad, (uint32_t)bad + 1},
+    sq_diag *d = sq_error(&ctx->diags, (sq_span){file, (uint32_t)bad, (uint32_t)bad + 1, 0},
                           "byte 0x%02x is not UTF-8 text", (unsigned char)src->text[bad]);
     sq_hint(d, "save the file in the encoding UTF-8");
     return NULL;

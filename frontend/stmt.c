@@ -280,7 +280,31 @@ static void lower_return(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *resu
     }
 }
 
+static void mark_node(sq_node *n, void *user) {
+  const uint32_t *mark = user;
+  if (!n->span.mark && sq_op_is_work(n->op)) n->span.mark = *mark;
+}
+
+// What a statement behind `require fused` appends to block b belongs to its mark, save what an inner
+// mark has.
+static uint32_t begin_mark(sq_low *L, const sq_stmt *st) {
+  uint32_t outer = L->mark;
+  if (st->mark.file) L->mark = sq_mark_new(L->g, st->mark, outer);
+  return outer;
+}
+
+static void end_mark(sq_low *L, sq_block *b, uint32_t from, uint32_t outer) {
+  for (uint32_t k = from; b && L->mark != outer && k < b->nodes.n; k++) {
+    mark_node(b->nodes.v[k], &L->mark);
+    for (uint32_t r = 0; r < b->nodes.v[k]->n_region; r++)
+      sq_walk(b->nodes.v[k]->region[r], mark_node, &L->mark);
+  }
+  L->mark = outer;
+}
+
 static void lower(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result, bool last) {
+  sq_block *b = L->b;
+  uint32_t outer = begin_mark(L, st), from = b ? b->nodes.n : 0;
   switch (st->kind) {
   case SQ_S_DEFINE:
     sq_lower_define(L, s, st);
@@ -330,6 +354,7 @@ static void lower(sq_low *L, sq_scope *s, const sq_stmt *st, sq_val *result, boo
     sq_lower_reserve(L, s, st);
     break;
   }
+  end_mark(L, b, from, outer);
 }
 
 void sq_lower_stmts(sq_low *L, sq_scope *s, const sq_stmts *st, sq_val *result) {

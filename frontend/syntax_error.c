@@ -63,8 +63,8 @@ static int without(int *set, int n, const int *gone) {
 static const int expr_start[] = {NAME, INT, FLOAT, STRING, TRUE, FALSE, TYPE,
                                  RED,  NOT, '(',   '[',    '-',  -1};
 static const int index_start[] = {DOTS, GROW, -1};
-static const int stmt_start[] = {EMIT, RETURN,   CHECK, RESERVE, FOR, UNROLL,
-                                 SCAN, PARALLEL, WHILE, IF,      -1};
+static const int stmt_start[] = {EMIT, RETURN,   CHECK, RESERVE, FOR,     UNROLL,
+                                 SCAN, PARALLEL, WHILE, IF,      REQUIRE, -1};
 static const int decl_start[] = {PARAM, SUB,   STATE, FN,  PROC,   ENTRY, PRESET,
                                  IF,    CHECK, NAME,  USE, MODULE, MODEL, -1};
 static const int operators[] = {'+', '-', '*', '/', FDIV, '%', '^', '<',  '>', LE, GE,
@@ -120,6 +120,7 @@ static const char *kind_text(int token) {
       {IN, "`in`"},
       {TRUE, "`true`"},
       {FALSE, "`false`"},
+      {REQUIRE, "`require fused`"},
       {ARROW, "`->`"},
       {SET, "`<-`"},
       {DOTS, "`..`"},

@@ -74,6 +74,7 @@ sq_node *sq_node_new(sq_graph *g, sq_block *b, sq_opcode op, sq_span span, uint3
   n->id = g->n_nodes++;
   n->op = op;
   n->span = span;
+  if (!sq_op_is_work(op)) n->span.mark = 0;
   n->site = SQ_NO_SITE;
   n->n_in = n_in;
   if (n_in) {
@@ -229,6 +230,15 @@ uint32_t sq_site_new(sq_graph *g, sq_span span, const char *fmt, ...) {
   va_end(ap);
   sq_push(g->arena, &g->site, (sq_site){span, sq_arena_str(g->arena, text, strlen(text))});
   return g->site.n - 1;
+}
+
+uint32_t sq_mark_new(sq_graph *g, sq_span span, uint32_t outer) {
+  sq_push(g->arena, &g->mark, ((sq_mark){span, outer}));
+  return g->mark.n;
+}
+
+bool sq_op_is_work(sq_opcode op) {
+  return op != SQ_OP_PARAM && op != SQ_OP_STATE_READ && op != SQ_OP_YIELD;
 }
 
 sq_dtype sq_monoid_result(sq_monoid m, sq_dtype t) {

@@ -296,6 +296,13 @@ typedef struct sq_site {
   const char *message; // "the context is full", "index out of range: wte[ids[n], c], axis 0"
 } sq_site;
 
+// A statement marked `require fused`: operations belong to mark k + 1 of the graph by the mark of
+// their span (those that do work: sq_op_is_work), and to the marks around it.
+typedef struct sq_mark {
+  sq_span span;   // of the words
+  uint32_t outer; // the mark around it, a smaller number; 0: none
+} sq_mark;
+
 // A parameter: `count` instances (1 unless it belongs to an array of modules; then has_instances).
 typedef struct sq_param {
   const char *name; // as printed in IR: "block.attn.c_attn.weight"
@@ -335,6 +342,7 @@ struct sq_graph {
   SQ_VEC(sq_state) state;
   SQ_VEC(sq_func *) func;
   SQ_VEC(sq_site) site;
+  SQ_VEC(sq_mark) mark;
   uint32_t n_values, n_nodes;
 };
 
@@ -373,6 +381,9 @@ uint32_t sq_sc_read(sq_graph *g, sq_generic *k, sq_dtype t, uint32_t operand, ui
 sq_value *sq_const_int(sq_graph *g, sq_block *b, sq_dtype t, int64_t v);
 uint32_t sq_site_new(sq_graph *g, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+uint32_t sq_mark_new(sq_graph *g, sq_span span, uint32_t outer);
+// May an operation carry a mark: does it more than name, read or end?
+bool sq_op_is_work(sq_opcode op);
 // The type of a monoid's accumulator result for elements of type t (argmax: i32; mean of ints: error).
 sq_dtype sq_monoid_result(sq_monoid m, sq_dtype t);
 // Is v the result of a generic that is an integer constant?

@@ -492,6 +492,7 @@ static void node(printer *p, const sq_node *n, int depth) {
     put(p, k ? ", " : " : ");
     typed(p, n->out[k]);
   }
+  if (n->span.mark) ADD(" marked %u", (unsigned)n->span.mark);
   loc(p, n->span);
   put(p, "\n");
 }
@@ -618,6 +619,12 @@ static void tables(printer *p) {
     ADD("site %u ", (unsigned)k);
     sq_ir_string_print(p->t, g->site.v[k].message ? g->site.v[k].message : "");
     place(p, "at", g->site.v[k].span);
+    put(p, "\n");
+  }
+  for (uint32_t k = 0; k < g->mark.n; k++) {
+    ADD("mark %u", (unsigned)(k + 1));
+    if (g->mark.v[k].outer) ADD(" in %u", (unsigned)g->mark.v[k].outer);
+    loc(p, g->mark.v[k].span);
     put(p, "\n");
   }
   for (uint32_t k = 0; k < g->param.n; k++) {

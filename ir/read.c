@@ -155,7 +155,7 @@ static bool read_place(reader *r, const char *word, sq_span *out) {
   if (!want_string(r, &file) || !sq_read_want(r, "[") || !sq_read_u32(r, "a place", &begin) ||
       !sq_read_want(r, "..") || !sq_read_u32(r, "a place", &end) || !sq_read_want(r, "]"))
     return false;
-  *out = (sq_span){source_number(r, file), begin, end};
+  *out = (sq_span){source_number(r, file), begin, end, 0};
   return true;
 }
 
@@ -303,6 +303,14 @@ static bool read_yield(reader *r, sq_block *b) {
   return read_loc(r, from, &n->span);
 }
 
+static bool read_marked(reader *r, uint32_t *mark) {
+  if (!sq_read_take(r, "marked")) return true;
+  if (!sq_read_u32(r, "the number of a mark", mark)) return false;
+  if (*mark && *mark <= r->g->mark.n) return true;
+  r->at--;
+  return sq_read_fail(r, "mark %u does not exist", (unsigned)*mark);
+}
+
 static bool read_node(reader *r, sq_block *b) {
   arg_list in = {.value = {0}};
   uint32_t from = r->at;
@@ -331,7 +339,11 @@ static bool read_node(reader *r, sq_block *b) {
   if (sq_read_take(r, "site") && !sq_read_u32(r, "a site", &n->site)) return false;
   for (int k = 0; k < sq_op_table[op].regions; k++)
     if (!read_region(r, n)) return false;
-  return read_results(r, n, &in) && read_loc(r, from, &n->span);
+  uint32_t mark = 0;
+  if (!read_results(r, n, &in) || !read_marked(r, &mark) || !read_loc(r, from, &n->span))
+    return false;
+  n->span.mark = sq_op_is_work(n->op) ? mark : 0;
+  return true;
 }
 
 // After the opening brace, through the closing one.
@@ -483,6 +495,27 @@ static bool read_site(reader *r) {
   return true;
 }
 
+static bool read_mark(reader *r) {
+  uint32_t k, outer = 0, from = r->at - 1;
+  sq_span span;
+  if (!sq_read_u32(r, "the number of a mark", &k)) return false;
+  if (k != r->g->mark.n + 1) {
+    r->at--;
+    return sq_read_fail(r, "marks are numbered in order: this one is %u",
+                        (unsigned)r->g->mark.n + 1);
+  }
+  if (sq_read_take(r, "in")) {
+    if (!sq_read_u32(r, "the number of a mark", &outer)) return false;
+    if (!outer || outer >= k) {
+      r->at--;
+      return sq_read_fail(r, "a mark is in one with a smaller number");
+    }
+  }
+  if (!read_loc(r, from, &span)) return false;
+  sq_mark_new(r->g, span, outer);
+  return true;
+}
+
 // `x 4`, then `as ...`: one list of alternatives, or one for each instance in brackets.
 static bool read_names(reader *r, bool *instances, uint32_t *count, const char ***names,
                        uint32_t *n_alt) {
@@ -560,8 +593,8 @@ static const char *const func_words[] = {
 static const struct {
   const char *word;
   bool (*read)(reader *r);
-} items[] = {{"graph", read_head}, {"sym", read_sym},     {"fact", read_fact},
-             {"site", read_site},  {"param", read_param}, {"state", read_state}};
+} items[] = {{"graph", read_head}, {"sym", read_sym},     {"fact", read_fact},  {"site", read_site},
+             {"mark", read_mark},  {"param", read_param}, {"state", read_state}};
 
 static int func_kind_here(const reader *r) {
   for (int k = 0; k < 3; k++)
@@ -614,7 +647,8 @@ static void read_items(reader *r) {
       if (k < sizeof items / sizeof *items)
         items[k].read(r);
       else
-        sq_read_fail(r, "expected `sym`, `site`, `param`, `state`, `entry`, `init` or `func`");
+        sq_read_fail(r,
+                     "expected `sym`, `site`, `mark`, `param`, `state`, `entry`, `init` or `func`");
     }
     if (!r->failed) continue;
     r->at = from + 1;

@@ -21,7 +21,7 @@ static void emit(lexer *x, tok_kind kind, size_t begin, const char *text, const 
   tok t = {.kind = kind,
            .text = text,
            .suffix = suffix,
-           .span = {x->file, (uint32_t)begin, (uint32_t)x->at},
+           .span = {x->file, (uint32_t)begin, (uint32_t)x->at, 0},
            .depth = x->depth};
   sq_push(x->r->ctx->diags.arena, &x->out, t);
 }
@@ -38,7 +38,7 @@ static size_t name_end(const lexer *x, size_t at) {
 static int hex(char c) { return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 
 static bool lex_fault(lexer *x, size_t begin, const char *what) {
-  sq_error(&x->r->ctx->diags, (sq_span){x->file, (uint32_t)begin, (uint32_t)x->at}, "%s", what);
+  sq_error(&x->r->ctx->diags, (sq_span){x->file, (uint32_t)begin, (uint32_t)x->at, 0}, "%s", what);
   return false;
 }
 

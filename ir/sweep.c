@@ -129,7 +129,10 @@ static bool add_scan(maker *m) {
     for (uint32_t a = 0; a < v->type.rank; a++) add_axis(m, v->type.dim[a]);
   }
   for (uint32_t k = 0; k + 1 < b->nodes.n; k++)
-    if (!add_member(m, b->nodes.v[k], SQ_SWEEP_NONE)) return false;
+    if (!add_member(m, b->nodes.v[k], SQ_SWEEP_NONE)) {
+      s->at = b->nodes.v[k];
+      return false;
+    }
   s->next = SQ_ARRAY(m->a, uint32_t, s->scan->n_carried + 1);
   for (uint32_t k = 0; k < end->n_in; k++) {
     if (!m->number[end->in[k]->id]) return refuse(m, "it yields what is not its own");

@@ -53,6 +53,7 @@ typedef struct sq_sweep {
   uint32_t n_final;
   sq_sweep_nest *final; // after the last turn
   const char *why;      // NULL, or what makes it none
+  const sq_node *at;    // the operation that does, if it is one
 } sq_sweep;
 
 // Of a `sweep` operation, or of a scan that could be the only thing in one.

@@ -524,6 +524,8 @@ static void check_block(verifier *v, const sq_block *b, bool pure) {
     const sq_node *n = b->nodes.v[k];
     v->node = n;
     bool ok = check_shape(v, n, b);
+    if (n->span.mark > v->g->mark.n)
+      sq_verify_fault(v, "mark", "mark %u does not exist", (unsigned)n->span.mark);
     if ((n->op == SQ_OP_YIELD) != (k + 1 == b->nodes.n))
       ok = false, sq_verify_fault(v, "block.yield", "a block ends with its only yield");
     if (pure && writes_state(v, n))

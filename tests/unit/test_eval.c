@@ -402,7 +402,7 @@ static sq_graph *state_graph(sq_ctx *ctx, sq_func **entry) {
                               sq_sc_int(g, less->g, SQ_I32, 6));
   sq_value *ok = sq_node_result(g, less, sq_type_scalar(SQ_BOOL), NULL);
   sq_node *check = sq_node_new(g, f->body, SQ_OP_CHECK, (sq_span){0}, 1, &ok);
-  check->site = sq_site_new(g, (sq_span){1, 2, 3}, "v must be below 6");
+  check->site = sq_site_new(g, (sq_span){1, 2, 3, 0}, "v must be below 6");
   sq_node *read = sq_node_new(g, f->body, SQ_OP_STATE_READ, (sq_span){0}, 0, NULL);
   sq_value *all = sq_node_result(g, read, sq_type_make(g, SQ_F32, 2, shape), NULL);
   yield(g, f->body, 1, &all);

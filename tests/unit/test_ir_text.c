@@ -201,10 +201,10 @@ Test(ir_text, scalar_graphs_round_trip) {
 Test(ir_text, places_round_trip) {
   uint32_t file = sq_diags_source(&ctx->diags, "m.seqm", "one\ntwo\n", 8);
   sq_graph *g = sq_graph_new(ctx, &arena, "g");
-  sq_func *f = sq_func_new(g, "f", SQ_FUNC_INNER, (sq_span){file, 0, 3});
+  sq_func *f = sq_func_new(g, "f", SQ_FUNC_INNER, (sq_span){file, 0, 3, 0});
   sq_value *c = sq_block_arg(f->body, sq_type_scalar(SQ_BOOL), "c");
-  sq_node *n = sq_node_new(g, f->body, SQ_OP_CHECK, (sq_span){file, 4, 7}, 1, &c);
-  n->site = sq_site_new(g, (sq_span){file, 4, 7}, "no");
+  sq_node *n = sq_node_new(g, f->body, SQ_OP_CHECK, (sq_span){file, 4, 7, 0}, 1, &c);
+  n->site = sq_site_new(g, (sq_span){file, 4, 7, 0}, "no");
   sq_node_new(g, f->body, SQ_OP_YIELD, (sq_span){0}, 0, NULL);
   sq_text t = {.arena = &arena}, u = {.arena = &arena};
   sq_graph_print_places(g, &t);
