@@ -26,6 +26,7 @@ typedef struct batcher {
   bool *varies;  // by old value id: has lanes
   uint32_t n_old;
   const char *why; // not
+  const sq_node *at;
   bool changed;
 } batcher;
 
@@ -123,7 +124,10 @@ static bool node_allowed(batcher *w, const sq_node *n) {
 
 static bool allowed(batcher *w, const sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++)
-    if (!node_allowed(w, b->nodes.v[k])) return false;
+    if (!node_allowed(w, b->nodes.v[k])) {
+      if (!w->at) w->at = b->nodes.v[k]; // the innermost
+      return false;
+    }
   return true;
 }
 
@@ -474,6 +478,7 @@ static bool dissolve(batcher *w, sq_node *map, sq_block *to) {
   w->map = map;
   w->lanes = map->g->n_par;
   w->why = NULL;
+  w->at = NULL;
   w->n_old = w->g->n_values;
   w->of = SQ_ARRAY(w->g->arena, sq_value *, w->n_old + 1);
   w->varies = SQ_ARRAY(w->g->arena, bool, w->n_old + 1);
@@ -482,8 +487,8 @@ static bool dissolve(batcher *w, sq_node *map, sq_block *to) {
   while (spread(w, map->region[0])) {
   }
   if (!allowed(w, body)) {
-    sq_remark_add(w->g->ctx, "batch", false, map->span, sq_pass_entry(w->f),
-                  "runs index by index: %s", w->why);
+    sq_pass_missed(w->g, w->f, "batch", map, NULL, w->at,
+                   sq_arena_fmt(w->g->arena, "runs index by index: %s", w->why));
     return false;
   }
   do_nodes(w, body, to);

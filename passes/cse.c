@@ -135,6 +135,7 @@ static void do_block(cse *c, sq_block *b) {
       continue;
     }
     for (uint32_t j = 0; j < n->n_out; j++) c->with[n->out[j]->id] = same->out[j];
+    if (!same->span.mark) same->span.mark = n->span.mark;
     c->changed = true;
   }
   forget(c, scope);

@@ -5,6 +5,20 @@ const char *sq_pass_entry(const sq_func *f) {
   return f && f->kind == SQ_FUNC_ENTRY ? f->name : NULL;
 }
 
+void sq_pass_missed(sq_graph *g, const sq_func *f, const char *pass, const sq_node *n,
+                    const sq_node *apart, const sq_node *obstacle, const char *text) {
+  sq_remark_add(g->ctx, pass, false, n->span, sq_pass_entry(f), "%s", text);
+  sq_remark *r = &g->ctx->remarks.v[g->ctx->remarks.n - 1];
+  r->subject = n->id + 1;
+  r->apart = apart ? apart->id + 1 : 0;
+  if (obstacle) r->obstacle = obstacle->span;
+}
+
+void sq_pass_joined(sq_graph *g, const sq_func *f, const char *pass, const sq_node *n,
+                    const char *text) {
+  if (n->span.mark) sq_remark_add(g->ctx, pass, true, n->span, sq_pass_entry(f), "%s", text);
+}
+
 sq_node *sq_copy_before(sq_graph *g, sq_node *at, sq_value *v) {
   sq_node *n = sq_node_new(g, NULL, SQ_OP_GENERIC, at->span, 1, &v);
   uint32_t rank = v->type.rank, pos[SQ_MAX_RANK];

@@ -113,10 +113,23 @@ static const char *what_is(sq_graph *g, const sq_node *n) {
   return sq_is_product(g, n) ? "matrix product" : sq_monoid_names[n->g->monoid];
 }
 
+typedef struct other_user {
+  const sq_value *v;
+  const sq_node *but, *found;
+} other_user;
+static void find_other(sq_node *n, void *user) {
+  other_user *o = user;
+  for (uint32_t k = 0; k < n->n_in && n != o->but && !o->found; k++)
+    if (n->in[k] == o->v) o->found = n;
+}
+
 static void missed_epilogue(const fuser *w, const sq_node *sum, const sq_node *n, const char *why) {
   if (!sq_is_product(w->g, sum)) return;
-  sq_remark_add(w->g->ctx, "fuse", false, n->span, sq_pass_entry(w->f),
-                "stays apart from the matrix product that it uses: %s", why);
+  other_user o = {.v = sum->out[0], .but = n};
+  if (n->span.mark) sq_walk(w->f->body, find_other, &o);
+  sq_pass_missed(
+      w->g, w->f, "fuse", n, sum, o.found,
+      sq_arena_fmt(w->g->arena, "stays apart from the matrix product that it uses: %s", why));
 }
 
 static bool is_sum(const sq_node *n) {
@@ -168,7 +181,9 @@ static void join_epilogue(fuser *w, sq_node *sum, sq_node *n) {
   sq_remark_add(g->ctx, "fuse", true, n->span, sq_pass_entry(w->f), "joins the %s that it uses",
                 what_is(g, sum));
   sq_maker_end(&m, n);
+  uint32_t mark = sum->span.mark ? sum->span.mark : n->span.mark;
   n->span = sum->span.file ? sum->span : n->span;
+  n->span.mark = mark;
   sq_node_remove(sum);
   w->changed = true;
 }
@@ -283,6 +298,11 @@ static void take_producers(fuser *w, sq_node *n) {
     how.acc = sq_maker_graft(&m, &how, before.g->body, map);
   sq_maker_copy_parts(&m, &how, map);
   sq_maker_end(&m, n);
+  for (uint32_t k = sq_operands_begin(&before); k < sq_operands_end(&before); k++) {
+    const sq_node *p = before.in[k]->def;
+    if (p && sq_node_is_elementwise(p) && !sq_node_reads(n, before.in[k]))
+      sq_pass_joined(g, w->f, "fuse", p, "joins what uses it");
+  }
   w->changed = true;
 }
 

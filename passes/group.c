@@ -72,7 +72,10 @@ static bool uses_member(const grouper *w, const sq_node *n) {
 }
 
 static void near_miss(const grouper *w, const sq_node *n, const char *why) {
-  sq_remark_add(w->g->ctx, "group", false, n->span, sq_pass_entry(w->f), "stays apart: %s", why);
+  const sq_node *m = NULL;
+  for (uint32_t k = 0; k < n->n_in && !m; k++) m = member_of(w, n->in[k]);
+  sq_pass_missed(w->g, w->f, "group", n, m, NULL,
+                 sq_arena_fmt(w->g->arena, "stays apart: %s", why));
 }
 
 // Adds n when it fits; `outer` may become smaller.

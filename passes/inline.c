@@ -156,6 +156,12 @@ static bool fits(const sq_node *call) {
   return true;
 }
 
+// What the callee does for a marked call belongs to its mark.
+static void take_mark(sq_node *n, void *user) {
+  const uint32_t *mark = user;
+  if (!n->span.mark && sq_op_is_work(n->op)) n->span.mark = *mark;
+}
+
 // The callee's nodes go to `out`, in place of the call.
 static void expand(inliner *w, sq_node *call, sq_block *out) {
   sq_graph *g = w->g;
@@ -190,6 +196,7 @@ static void expand(inliner *w, sq_node *call, sq_block *out) {
   }
   for (uint32_t k = 0; k < call->n_in; k++) w->map[f->body->args.v[k]->id] = call->in[k];
   sq_node *end = sq_block_end(f->body);
+  uint32_t mark = call->span.mark;
   for (uint32_t k = 0; k < f->body->nodes.n; k++) {
     sq_node *n = f->body->nodes.v[k];
     if (n == end) break;
@@ -199,6 +206,8 @@ static void expand(inliner *w, sq_node *call, sq_block *out) {
       for (uint32_t r = 0; r < copy->n_region; r++) sq_walk(copy->region[r], patch_live, &l);
     }
     if (!copy->span.file) copy->span = call->span;
+    take_mark(copy, &mark);
+    for (uint32_t r = 0; r < copy->n_region; r++) sq_walk(copy->region[r], take_mark, &mark);
   }
   for (uint32_t k = 0; k < call->n_out; k++) {
     sq_value *v = w->map[end->in[k]->id];

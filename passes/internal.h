@@ -9,6 +9,13 @@
 // ---- edit.c ------------------------------------------------------------------------------------
 // The name of the function for remarks; NULL for what is not an entry.
 const char *sq_pass_entry(const sq_func *f);
+// Remarks that something was not done to n, which stays apart from `apart`, because of `obstacle` (either
+// may be NULL).
+void sq_pass_missed(sq_graph *g, const sq_func *f, const char *pass, const sq_node *n,
+                    const sq_node *apart, const sq_node *obstacle, const char *text);
+// Remarks for the marked site that n belongs to, if any, that it became part of something.
+void sq_pass_joined(sq_graph *g, const sq_func *f, const char *pass, const sq_node *n,
+                    const char *text);
 // A generic that yields v unchanged, placed before `at`.
 sq_node *sq_copy_before(sq_graph *g, sq_node *at, sq_value *v);
 // Is n a generic that moves one operand to its result unchanged, element by element?

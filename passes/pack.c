@@ -62,6 +62,8 @@ static bool product_of(sq_graph *g, const sq_generic *k, uint32_t axes, int64_t 
 
 static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
 
+static bool is_half(sq_dtype t) { return t == SQ_BF16 || t == SQ_F16; }
+
 // A read of a parameter as it is in the file.
 static bool reads_weights(packer *w, const sq_scalar *s, use *u) {
   const sq_node *d = u->n->in[s->operand]->def;
@@ -92,6 +94,25 @@ static bool made_of_weights(packer *w, use *u) {
   return reads && sq_scalar_cost(k, u->b) <= COST;
 }
 
+// Why a product with weights keeps them as they are; NULL: it is none, or has said so.
+static const char *stays_wide(packer *w, sq_node *n) {
+  sq_contraction c;
+  if (n->op != SQ_OP_GENERIC || !sq_is_contraction(w->g, n, &c)) return NULL;
+  bool last[2] = {n->g->n_par && c.m >> (n->g->n_par - 1) & 1,
+                  n->g->n_par && c.n >> (n->g->n_par - 1) & 1};
+  for (int side = 0; side < 2; side++) {
+    use u = {.n = n, .f = w->f, .b = side ? c.b : c.a};
+    const sq_scalar *b = &n->g->s.v[u.b];
+    if (b->kind == SQ_SC_CAST && is_half(n->g->s.v[b->a[0]].dtype)) u.b = b->a[0];
+    if (!made_of_weights(w, &u)) continue;
+    if (n->block->owner && sq_node_is_kernel(n->block->owner))
+      return "the product is inside another kernel";
+    if (!last[side]) return "the last axis of the result is not theirs";
+    return c.batch ? NULL : "they are few, or their sizes do not fill vectors";
+  }
+  return NULL;
+}
+
 static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
   const sq_generic *k = u->n->g;
   sq_dtype t = k->s.v[u->b].dtype; // 16 bits are packed as they are, the arithmetic is in f32
@@ -105,8 +126,6 @@ static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
   return inner % (u->panel / PANEL_VECTORS) == 0 && u->columns >= u->panel && u->depth >= 8 &&
          u->columns * u->depth >= LEAST;
 }
-
-static bool is_half(sq_dtype t) { return t == SQ_BF16 || t == SQ_F16; }
 
 // A contraction whose factor along the last axis is made of weights.
 static bool candidate(packer *w, sq_node *n, use *u, uint32_t *rows) {
@@ -188,7 +207,13 @@ static void find(sq_node *n, void *user) {
   sq_graph *g = w->g;
   use u;
   uint32_t rows;
-  if (!candidate(w, n, &u, &rows)) return;
+  if (!candidate(w, n, &u, &rows)) {
+    const char *why = w->int8 ? stays_wide(w, n) : NULL;
+    if (why)
+      sq_remark_add(g->ctx, "pack", false, n->span, sq_pass_entry(w->f),
+                    "the weights stay as they are: %s", why);
+    return;
+  }
   sq_node *make = lay_out(w, &u);
   for (u.layout = 0; u.layout < w->layout.n; u.layout++)
     if (same_layout(w->layout.v[u.layout].make, make)) break;

@@ -134,6 +134,7 @@ sq_status sq_passes_run(sq_graph *g, const char *pipeline, const sq_pass_options
                         const char **message) {
   run r = {.g = g, .o = o, .dump = o->dump ? o->dump : stderr, .message = message};
   int optional = 0;
+  uint32_t remarks = g->ctx->remarks.n;
   double start = now();
   for (const char *s = pipeline; *s;) {
     size_t n = strcspn(s, ",");
@@ -154,5 +155,5 @@ sq_status sq_passes_run(sq_graph *g, const char *pipeline, const sq_pass_options
     SQ_TRY(run_one(&r));
   }
   if (o->time_passes) fprintf(r.dump, "%-12s %9.3f ms\n", "all", 1e3 * (now() - start));
-  return SQ_OK;
+  return sq_require_fused(g, o, remarks, message);
 }

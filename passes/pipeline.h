@@ -7,3 +7,8 @@
 // results are the same within rounding; else a line that names the entry, the value and both
 // results.
 const char *sq_validate(sq_graph *before, sq_graph *after, uint64_t seed);
+
+// A remark for each site marked `require fused`: fused, or why not, by the remarks from number `first`
+// on. SQ_EMODEL, with diagnostics as the message, when that is required and does not hold.
+sq_status sq_require_fused(sq_graph *g, const sq_pass_options *o, uint32_t first,
+                           const char **message);

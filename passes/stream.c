@@ -474,13 +474,28 @@ static const char *describe(sq_graph *g, const sq_node *stream) {
   return t.v;
 }
 
+void sq_attention_remark(sq_func *f, const sq_attention *a, const char *pass, bool fired,
+                         const char *text) {
+  sq_graph *g = a->g;
+  sq_node at = a->value ? *a->value : *a->score;
+  uint32_t last = at.span.mark;
+  for (uint32_t k = 0; k < a->all.n + 2; k++) {
+    uint32_t mark = k == 0 ? last : k == 1 ? a->score->span.mark : a->all.v[k - 2]->span.mark;
+    if (k && (!mark || mark == last)) continue;
+    at.span.mark = last = mark;
+    if (fired) {
+      sq_remark_add(g->ctx, pass, true, at.span, sq_pass_entry(f), "%s", text);
+      continue;
+    }
+    sq_pass_missed(g, f, pass, &at, NULL, a->odd, text);
+  }
+}
+
 static void report(sq_func *f, const sq_attention *a, const char *what, const char *why) {
-  sq_ctx *c = a->g->ctx;
-  sq_span at = a->value ? a->value->span : a->score->span;
-  if (why)
-    sq_remark_add(c, "stream", false, at, sq_pass_entry(f), "%s stays in parts: %s", what, why);
-  else
-    sq_remark_add(c, "stream", true, at, sq_pass_entry(f), "%s: no score is stored", what);
+  sq_arena *x = a->g->arena;
+  sq_attention_remark(f, a, "stream", !why,
+                      why ? sq_arena_fmt(x, "%s stays in parts: %s", what, why)
+                          : sq_arena_fmt(x, "%s: no score is stored", what));
 }
 
 static bool try_score(sq_graph *g, sq_func *f, sq_node *score) {

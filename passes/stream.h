@@ -50,12 +50,16 @@ typedef struct sq_attention {
   // v side of the value: scalars of its own generic
   SQ_VEC(sq_factor) v;
   uint32_t column;
-  const char *why; // why not, NULL: it is no attention at all
-  bool site;       // it is attention, whatever becomes of it
+  const char *why;    // why not, NULL: it is no attention at all
+  const sq_node *odd; // what uses scores or weights beside it
+  bool site;          // it is attention, whatever becomes of it
 } sq_attention;
 
 // Is it attention, with these scores? What is found is in *a, or the reason in a->why.
 bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score);
+// At the sum of values, for each marked statement that has a part of it.
+void sq_attention_remark(sq_func *f, const sq_attention *a, const char *pass, bool fired,
+                         const char *text);
 void sq_attention_describe(sq_attention *a, sq_text *t);
 const sq_scalar *sq_attention_at(const sq_attention *a, uint32_t id);
 // Scalar `id` of n in the space; axis: of the space, per axis of n.

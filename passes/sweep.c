@@ -43,11 +43,13 @@ static double terms_of(sq_graph *g, const sq_sweep *s, uint32_t k) {
   return terms;
 }
 
-static const char *unwanted(sq_graph *g, const sq_sweep *s) {
+static const char *unwanted(sq_graph *g, const sq_sweep *s, const sq_node **at) {
   const sq_block *b = s->scan->region[0];
   for (uint32_t k = 0; k + 1 < b->nodes.n; k++) // the first members are these nodes
-    if (sq_is_product(g, b->nodes.v[k]) && terms_of(g, s, k) > PRODUCT)
+    if (sq_is_product(g, b->nodes.v[k]) && terms_of(g, s, k) > PRODUCT) {
+      *at = b->nodes.v[k];
       return "a matrix product in every turn has a kernel of its own";
+    }
   bool lanes = false;
   for (uint32_t c = 0; c < s->n_class; c++) lanes |= s->lane[c] && size_of(g, s->size[c]) > 1;
   return !lanes && sq_sweep_cost(s) > ONE_CORE ? "a turn is worth more than one core" : NULL;
@@ -228,11 +230,12 @@ static void do_scan(sweeper *w, sq_node *scan) {
   if (end->n_in) memcpy(old, end->in, end->n_in * sizeof *old);
   own_yields(w, scan);
   const sq_sweep *s = sq_sweep_make(g, scan);
-  const char *why = s->why ? s->why : unwanted(g, s);
+  const sq_node *at = s->at;
+  const char *why = s->why ? s->why : unwanted(g, s, &at);
   if (why) {
     disown_yields(scan, old);
-    sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f), "runs turn by turn: %s",
-                  why);
+    sq_pass_missed(g, w->f, "sweep", scan, NULL, at,
+                   sq_arena_fmt(g->arena, "runs turn by turn: %s", why));
     return;
   }
   wrap(w, scan, sq_count_uses(w->f, g->arena));

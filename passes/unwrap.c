@@ -7,7 +7,9 @@
 // becomes
 //   %h, %e = scan extent N carried 1 (%h0) { ... }
 //   %z = generic (%e) ...
-#include "passes/internal.h"
+//
+// What such a target lacks is said of scans and of attention.
+#include "passes/stream.h"
 
 static void dissolve(sq_func *f, sq_node *whole) {
   sq_block *b = whole->region[0];
@@ -36,9 +38,26 @@ static bool do_block(sq_func *f, sq_block *b) {
   return changed;
 }
 
+// Of what the target has no kernel for.
+static void tell(sq_graph *g, sq_func *f, sq_block *b) {
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    sq_attention a;
+    if (n->op == SQ_OP_SCAN)
+      sq_pass_missed(g, f, "unwrap", n, NULL, NULL,
+                     "runs turn by turn: the target has no kernel for all turns");
+    else if (n->op == SQ_OP_GENERIC && (sq_attention_find(&a, g, f, n) || a.site))
+      sq_attention_remark(f, &a, "unwrap", false,
+                          "attention stays in parts: the target has no kernel for it");
+    for (uint32_t r = 0; r < n->n_region; r++) tell(g, f, n->region[r]);
+  }
+}
+
 bool sq_pass_unwrap(sq_graph *g, const sq_pass_options *o) {
-  (void)o;
   bool changed = false;
-  for (uint32_t k = 0; k < g->func.n; k++) changed |= do_block(g->func.v[k], g->func.v[k]->body);
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    changed |= do_block(g->func.v[k], g->func.v[k]->body);
+    if (o->device) tell(g, g->func.v[k], g->func.v[k]->body);
+  }
   return changed;
 }

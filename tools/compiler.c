@@ -34,6 +34,7 @@ static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
     return SQ_EUSAGE;
   }
   b->pass.int8 = o->quantize != NULL;
+  b->pass.require_fused = o->require_fused;
   b->cpu = o->target_cpu;
   b->cache_dir = o->cache_dir;
   return SQ_OK;

@@ -50,6 +50,8 @@ static sq_status target_built(const sq_cli *cli) {
     return sq_complain(SQ_EUSAGE, "--quantize takes int8, not `%s`", cli->quantize);
   if (cli->quantize && cli->target && strcmp(cli->target, "cpu"))
     return sq_complain(SQ_EUSAGE, "--quantize goes with --target cpu");
+  if (cli->require_fused && cli->target && !strcmp(cli->target, "interp"))
+    return sq_complain(SQ_EUSAGE, "--require-fused: the interpreter fuses nothing");
   if (cli->parallel_rnn) return sq_complain(SQ_EWORLD, "--parallel-rnn is not built yet");
   if (cli->arch) return sq_complain(SQ_EUSAGE, "--arch goes with --target cuda");
   return SQ_OK;
@@ -155,6 +157,10 @@ static sq_status open_object(sq_model *m) {
     return sq_complain(SQ_EUSAGE,
                        "the constants of a shared object are fixed: --preset, -D and --float "
                        "belong to `seqm compile`");
+  if (cli->quantize || cli->require_fused)
+    return sq_complain(SQ_EUSAGE,
+                       "the code of a shared object is made: %s belongs to `seqm compile`",
+                       cli->quantize ? "--quantize" : "--require-fused");
   if (cli->target && strcmp(cli->target, "cpu"))
     return sq_complain(SQ_EUSAGE, "a shared object runs on the cpu it was compiled for");
   SQ_TRY(runtime_failure(m, seqm_model_open(m->rt, cli->model, &m->m)));

@@ -16,6 +16,8 @@ typedef struct seqm_compile_options {
   const char *cache_dir;  // NULL: $XDG_CACHE_HOME/seqm; "": no cache
   const char *std_path;   // NULL: found beside the library or in its install prefix
   const char *quantize;   // NULL: none; "int8": weights of products in 8 bits, a scale a column
+  // Not 0: a statement behind `require fused` that is not fused, or a fall-back, is an error (1).
+  int require_fused;
 } seqm_compile_options;
 
 // Compiles a model file; entries are compiled when first called. Diagnostics are the message.
