@@ -213,6 +213,14 @@ static bool in_bracket(const mistake *m, int open) {
   return k && ps->open[k - 1].token == open;
 }
 
+static bool hint_fused(const mistake *m) {
+  if (m->token != REQUIRE && m->ps->prev != REQUIRE) return false;
+  sq_hint(m->d,
+          "`require fused` stands before a definition, a write, a call or a loop of a function%s",
+          m->token == RETURN ? ": give the value a name and return that" : "");
+  return true;
+}
+
 static bool hint_reserved(const mistake *m) {
   static const int used_as_name[] = {'=', SET, '[', ',', ')', '.', ':', ']', SEP, -1};
   sq_span at = {0};
@@ -395,9 +403,9 @@ void sq_syntax_unexpected(sq_syntax *ps, int token, sq_span span, const int *exp
     break;
   }
   mistake m = {ps, d, token, span, expected, n};
-  static bool (*const hints[])(const mistake *) = {hint_equals,  hint_write,   hint_bracket,
-                                                   hint_place,   hint_foreign, hint_reserved,
-                                                   hint_operator};
+  static bool (*const hints[])(const mistake *) = {hint_fused,    hint_equals,  hint_write,
+                                                   hint_bracket,  hint_place,   hint_foreign,
+                                                   hint_reserved, hint_operator};
   for (size_t k = 0; k < sizeof hints / sizeof *hints; k++)
     if (hints[k](&m)) break;
 }

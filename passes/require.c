@@ -131,7 +131,7 @@ static void answer(inquiry *q, uint32_t mark) {
   bool good = !s->missed.n && (s->fused || !s->alone);
   if (good) {
     sq_remark_found(q->g->ctx, "require", m->span, entry,
-                    s->fused ? "fused" : "nothing is left here that takes time");
+                    s->fused ? "fused" : "nothing of it is left by itself");
     return;
   }
   const sq_remark *r = gravest(all);
@@ -141,10 +141,14 @@ static void answer(inquiry *q, uint32_t mark) {
   accuse(q, s, m, why, all);
 }
 
-// Weights that stay as they are although 8 bits were asked for.
-static void fall_backs(inquiry *q, const sq_remark *r, const sq_pass_options *o) {
-  if (o->int8 && !strcmp(r->pass, "pack") && !r->fired && !r->found)
+// What runs otherwise than was asked, marked or not: weights that stay as they are although 8 bits were
+// wanted, and what a device has no kernel for.
+static void fall_back(inquiry *q, const sq_remark *r, const sq_pass_options *o) {
+  if (r->fired || r->found) return;
+  if (o->int8 && !strcmp(r->pass, "pack"))
     sq_error(&q->faults, r->span, "not in 8 bits: %s", r->text);
+  if (o->device && !strcmp(r->pass, "unwrap") && !r->span.mark)
+    sq_error(&q->faults, r->span, "%s", r->text);
 }
 
 sq_status sq_require_fused(sq_graph *g, const sq_pass_options *o, uint32_t first,
@@ -164,7 +168,7 @@ sq_status sq_require_fused(sq_graph *g, const sq_pass_options *o, uint32_t first
   uint32_t last = ctx->remarks.n;
   for (uint32_t k = first; k < last; k++) {
     note_remark(&q, &ctx->remarks.v[k]);
-    fall_backs(&q, &ctx->remarks.v[k], o);
+    fall_back(&q, &ctx->remarks.v[k], o);
   }
   for (uint32_t m = 1; m <= g->mark.n; m++) answer(&q, m);
   if (!o->require_fused || !q.faults.errors) return SQ_OK;

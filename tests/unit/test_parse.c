@@ -119,13 +119,31 @@ Test(parse, statements) {
        "(check (a < b) \"no\")\n  (reserve s (+ n 1))\n  (return a b)");
 }
 
+Test(parse, require_fused) {
+  tree(IN_FN("require fused y[i] = x[i]; require\tfused s <- x; require  fused g(x)"),
+       "(require-fused define (at y i) (at x i))\n  (require-fused write s x)\n"
+       "  (require-fused do (call g x)");
+  tree(IN_FN("require fused parallel scan t < N { emit y[t] = x }"),
+       "(require-fused parallel-scan t < N");
+  tree(IN_FN("require fused for i < n { require fused while x { y = 1 } }"),
+       "(require-fused for i < n\n    (require-fused while x");
+  tree(IN_FN("require = fused + 1; fused = require; require.fused(1)"),
+       "(define require (+ fused 1))\n  (define fused require)");
+  tree(IN_FN("require\n= x\nx = require # fused"), "(define require x)\n  (define x require)");
+  fault(IN_FN("require fused return x"), 1, "`return` cannot stand here", "return that");
+  fault(IN_FN("require fused require fused y = x"), 1, "`require fused` cannot", "or a loop");
+  fault(IN_FN("require fusedly = x"), 1, "before `fusedly`", "");
+  fault(IN_FN("require fused if x { y = 1 }"), 1, "`if` cannot stand", "or a loop");
+  fault(IN_FN("require\nfused = x"), 1, "nothing uses", "");
+  fault("require fused y = 1", 1, "`require fused`", "a declaration");
+}
+
 Test(parse, ends_of_lines) {
   tree("a = 1\n\n; ;\nb = 2", "(define (a) 1)\n(define (b) 2)");
   tree("a = f(1,\n 2\n)\n + 3\n - 4\nb = a", "(- (+ (call f 1 2) 3) 4))\n(define (b) a)");
   tree("a =\n b # text\n  # more\n and\n c", "(define (a) (and b c))");
-  tree(
-      "a = max(i)\n sum(j where (b))\n (c)\ne = f(g)\nh = 1",
-      "(max [i] (sum [j] where (paren b) (paren c))))\n(define (e) (call f g))\n(define (h)");
+  tree("a = max(i)\n sum(j where (b))\n (c)\ne = f(g)\nh = 1",
+       "(max [i] (sum [j] where (paren b) (paren c))))\n(define (e) (call f g))\n(define (h)");
   tree("fn f(x)\n  -> [N] {\n a = 1\r\n\r\n if a { b = 1 }\n else { b = 2 }; }",
        "(fn f ((x)) -> (_ [N])");
 }
