@@ -477,17 +477,19 @@ static const char *describe(sq_graph *g, const sq_node *stream) {
 void sq_attention_remark(sq_func *f, const sq_attention *a, const char *pass, bool fired,
                          const char *text) {
   sq_graph *g = a->g;
-  sq_node at = a->value ? *a->value : *a->score;
-  uint32_t last = at.span.mark;
+  const sq_node *end = a->value ? a->value : a->score;
+  uint32_t last = end->span.mark;
   for (uint32_t k = 0; k < a->all.n + 2; k++) {
-    uint32_t mark = k == 0 ? last : k == 1 ? a->score->span.mark : a->all.v[k - 2]->span.mark;
-    if (k && (!mark || mark == last)) continue;
-    at.span.mark = last = mark;
-    if (fired) {
-      sq_remark_add(g->ctx, pass, true, at.span, sq_pass_entry(f), "%s", text);
+    const sq_node *part = k == 0 ? end : k == 1 ? a->score : a->all.v[k - 2];
+    sq_node at = *part;
+    if (k && (!part->span.mark || part->span.mark == last || part->span.mark == end->span.mark))
       continue;
-    }
-    sq_pass_missed(g, f, pass, &at, NULL, a->odd, text);
+    at.span = end->span;
+    at.span.mark = last = part->span.mark;
+    if (fired)
+      sq_remark_add(g->ctx, pass, true, at.span, sq_pass_entry(f), "%s", text);
+    else
+      sq_pass_missed(g, f, pass, &at, part == end ? NULL : end, a->odd, text);
   }
 }
 

@@ -57,7 +57,8 @@ typedef struct sq_attention {
 
 // Is it attention, with these scores? What is found is in *a, or the reason in a->why.
 bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score);
-// At the sum of values, for each marked statement that has a part of it.
+// At the sum of values, for each marked statement that has a part of it; the parts stay apart from the
+// sum where it is not made.
 void sq_attention_remark(sq_func *f, const sq_attention *a, const char *pass, bool fired,
                          const char *text);
 void sq_attention_describe(sq_attention *a, sq_text *t);

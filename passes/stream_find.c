@@ -344,13 +344,6 @@ static bool complete(sq_attention *a, const sq_node *odd, uint32_t values, const
   return values < 2 || sq_attention_no(a, "there are two weighted sums of the same weights");
 }
 
-// Somebody asked for it: the reason is wanted even where it may be no attention.
-static bool is_marked(const sq_attention *a) {
-  bool marked = a->score->span.mark;
-  for (uint32_t k = 0; k < a->all.n; k++) marked |= a->all.v[k]->span.mark != 0;
-  return marked;
-}
-
 bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score) {
   *a = (sq_attention){
       .g = g, .f = f, .score = score, .weight = SQ_NO_SCALAR, .shift = SQ_NO_SCALAR, .by = 1};
@@ -371,7 +364,7 @@ bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score)
   a->why = NULL;
   if (!values) return false;
   if (complete(a, odd, values, why)) return true;
-  if (!a->site && !is_marked(a)) a->why = NULL;
+  if (!a->site) a->why = NULL;
   return false;
 }
 

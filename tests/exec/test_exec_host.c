@@ -285,10 +285,51 @@ Test(host, mistakes_are_diagnostics) {
   cr_assert_eq(c.live, 0);
 }
 
+// Without the option a mark changes nothing; with it the message is where and why, and the cache of a
+// run without it is no way around.
+Test(host, what_must_be_fused) {
+  static const char apart[] = "model m() {\n"
+                              "  entry f(x[N]) -> y[N] {\n"
+                              "    require fused y[n] = 2 * x[N - 1 - n]\n"
+                              "    return y\n"
+                              "  }\n"
+                              "}\n";
+  static const char rows[] = "model m() {\n"
+                             "  entry f(x[N]) -> y[N] {\n"
+                             "    require fused y[n] = softmax(n) x[n]\n"
+                             "    return y\n"
+                             "  }\n"
+                             "}\n";
+  char folder[64];
+  make_folder(folder, sizeof folder);
+  seqm_compile_options o = {.cache_dir = folder};
+  for (int k = 0; k < 2; k++) {
+    seqm_context *ctx = seqm_context_new(NULL);
+    seqm_model *m;
+    o.require_fused = 0;
+    OK(ctx, seqm_compile_text(ctx, "m.seqm", apart, sizeof apart - 1, &o, &m));
+    float x[2] = {1, 2}, y[2];
+    seqm_tensor in = row(x, 2, SEQM_F32), out = row(y, 2, SEQM_F32);
+    OK(ctx, seqm_call(m, entry(m, ctx, "f"), &in, 1, &out, 1));
+    cr_assert(y[0] == 4 && y[1] == 2);
+    seqm_model_free(m);
+    o.require_fused = 1;
+    cr_assert_eq(seqm_compile_text(ctx, "m.seqm", apart, sizeof apart - 1, &o, &m), 1);
+    cr_assert_null(m);
+    cr_assert(strstr(seqm_message(ctx), "m.seqm:3:5: error: not fused: nothing was joined"), "%s",
+              seqm_message(ctx));
+    OK(ctx, seqm_compile_text(ctx, "m.seqm", rows, sizeof rows - 1, &o, &m));
+    seqm_model_free(m);
+    seqm_context_free(ctx);
+  }
+  remove_folder(folder);
+}
+
 static void run_quantized(const char *dir, const char *quantize, float *emb) {
   char path[1024];
   snprintf(path, sizeof path, "%s/examples/minilm.seqm", SEQM_SOURCE_DIR);
-  seqm_compile_options o = {.defines = WIDE, .n_defines = 4, .cache_dir = dir, .quantize = quantize};
+  seqm_compile_options o = {
+      .defines = WIDE, .n_defines = 4, .cache_dir = dir, .quantize = quantize};
   seqm_context *ctx = seqm_context_new(NULL);
   seqm_model *m;
   OK(ctx, seqm_compile(ctx, path, &o, &m));

@@ -205,6 +205,8 @@ Test(ir_text, places_round_trip) {
   sq_value *c = sq_block_arg(f->body, sq_type_scalar(SQ_BOOL), "c");
   sq_node *n = sq_node_new(g, f->body, SQ_OP_CHECK, (sq_span){file, 4, 7, 0}, 1, &c);
   n->site = sq_site_new(g, (sq_span){file, 4, 7, 0}, "no");
+  sq_mark_new(g, (sq_span){file, 2, 3, 0}, 0);
+  n->span.mark = sq_mark_new(g, (sq_span){file, 0, 1, 0}, 1);
   sq_node_new(g, f->body, SQ_OP_YIELD, (sq_span){0}, 0, NULL);
   sq_text t = {.arena = &arena}, u = {.arena = &arena};
   sq_graph_print_places(g, &t);
@@ -213,6 +215,10 @@ Test(ir_text, places_round_trip) {
   cr_assert_str_eq(t.v, u.v);
   cr_assert_eq(h->func.v[0]->body->nodes.v[0]->span.file, file);
   cr_assert_eq(h->func.v[0]->body->nodes.v[0]->span.begin, 4);
+  cr_assert_eq(h->func.v[0]->body->nodes.v[0]->span.mark, 2);
+  cr_assert_eq(h->mark.n, 2);
+  cr_assert_eq(h->mark.v[0].span.begin, 2);
+  cr_assert_eq(h->mark.v[1].outer, 1);
 }
 
 static void wrong(const char *text, const char *message) {
