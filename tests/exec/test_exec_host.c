@@ -290,13 +290,13 @@ Test(host, mistakes_are_diagnostics) {
 Test(host, what_must_be_fused) {
   static const char apart[] = "model m() {\n"
                               "  entry f(x[N]) -> y[N] {\n"
-                              "    require fused y[n] = 2 * x[N - 1 - n]\n"
+                              "    require fused y[n < N] = 2 * x[N - 1 - n]\n"
                               "    return y\n"
                               "  }\n"
                               "}\n";
   static const char rows[] = "model m() {\n"
-                             "  entry f(x[N]) -> y[N] {\n"
-                             "    require fused y[n] = softmax(n) x[n]\n"
+                             "  entry f(x[N, M]) -> y[N, M] {\n"
+                             "    require fused y[n, m] = softmax(m) x[n, m]\n"
                              "    return y\n"
                              "  }\n"
                              "}\n";
