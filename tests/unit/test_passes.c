@@ -247,6 +247,47 @@ Test(passes, random_graphs_in_any_order, .timeout = 300) {
   }
 }
 
+// ---- marks -------------------------------------------------------------------------------------
+static void mark_some(sq_node *n, void *user) {
+  if (sq_op_is_work(n->op)) n->span.mark = rg_next(user, 4);
+}
+
+static const char *without_marks(sq_graph *g) {
+  sq_text t = {.arena = &own};
+  sq_text_put(&t, "", 0);
+  for (const char *s = print(g); *s;) {
+    size_t n = strcspn(s, "\n"), keep = n;
+    for (size_t k = 0; k + 8 < n; k++)
+      if (!strncmp(s + k, " marked ", 8)) keep = k;
+    if (strncmp(s, "mark ", 5)) sq_text_add(&t, "%.*s\n", (int)keep, s);
+    s += n + (s[n] != 0);
+  }
+  return t.v;
+}
+
+// What is marked becomes what it becomes without marks, and what is said of it is fused or not.
+Test(passes, marks_change_nothing, .timeout = 300) {
+  for (uint64_t seed = 1; seed <= 80; seed++) {
+    sq_arena_init(&own, sq_alloc_libc(), &ctx->guard);
+    sq_graph *plain = rg_make(ctx, &own, seed), *g = rg_make(ctx, &own, seed);
+    rg r = {.rng = seed};
+    sq_pass_options o = {.bisect_limit = -1, .verify_each = true, .roundtrip_each = true};
+    const char *message = "";
+    for (uint32_t m = 0; m < 3; m++) sq_mark_new(g, (sq_span){0}, m == 2 ? 2 : 0);
+    for (uint32_t k = 0; k < g->func.n; k++) sq_walk(g->func.v[k]->body, mark_some, &r);
+    cr_assert_eq(sq_passes_run(plain, sq_pipeline_cpu, &o, &message), SQ_OK, "%s", message);
+    uint32_t first = ctx->remarks.n, said = 0;
+    o.require_fused = true;
+    sq_status s = sq_passes_run(g, sq_pipeline_cpu, &o, &message);
+    for (uint32_t k = first; k < ctx->remarks.n; k++)
+      said += !strcmp(ctx->remarks.v[k].pass, "require");
+    cr_assert(s == SQ_OK || (s == SQ_EMODEL && strstr(message, "not fused: ")), "%s", message);
+    cr_assert_eq(said, 3);
+    cr_assert_str_eq(without_marks(g), without_marks(plain), "seed %llu", (unsigned long long)seed);
+    sq_arena_free(&own);
+  }
+}
+
 // ---- failing allocations -----------------------------------------------------------------------
 typedef struct limited {
   sq_alloc libc;
