@@ -222,7 +222,8 @@ typedef struct sq_generic {
 //                                          exactly these indices: one pass over the outer axes computes
 //                                          all, with inner values in per-thread scratch
 // sweep        -                           region () -> results. Means its body, a scan and elementwise work
-//                                          on what it emits; runs as one kernel: see ir/sweep.h
+//                                          on what it emits; runs as one kernel: see ir/sweep.h;
+//                                          flag 1: by maps of turns, see ir/sweep_prefix.h
 // stream       -                           region () -> results. Means its body, attention in a form that
 //                                          ir/stream.h describes: scores, what is taken of them over
 //                                          the keys, the weighted sum of values. Made by `stream`;

@@ -570,6 +570,7 @@ sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n) {
   if (s->why) return s;
   s->extent = s->scan->extent;
   s->reversed = s->scan->flag & 1;
+  s->prefix = m.sweep && n->flag & 1;
   start(&m);
   if (!add_scan(&m) || (m.sweep && !add_followers(&m))) return s;
   join_all(&m);

@@ -39,6 +39,7 @@ typedef struct sq_sweep {
   sq_node *scan;
   sq_dim extent;
   bool reversed;
+  bool prefix; // turns by maps: see ir/sweep_prefix.h
   uint32_t n_value;
   sq_sweep_value *value; // first what is carried, by number
   uint32_t n_class;

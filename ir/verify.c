@@ -4,6 +4,7 @@
 // long as pointers that are set point to something.
 #include "ir/dims_inner.h"
 #include "ir/stream.h"
+#include "ir/sweep_prefix.h"
 #include "ir/verify_inner.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -737,6 +738,19 @@ static void check_states(verifier *v) {
   }
 }
 
+// Of a graph without faults: do sweeps by maps have maps?
+static void check_prefix(verifier *v, sq_block *b) {
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    sq_node *n = b->nodes.v[k];
+    for (uint32_t r = 0; r < n->n_region; r++) check_prefix(v, n->region[r]);
+    if (n->op != SQ_OP_SWEEP || !(n->flag & 1)) continue;
+    sq_sweep *s = sq_sweep_make((sq_graph *)(uintptr_t)v->g, n);
+    const char *why = s->why ? s->why : sq_prefix_make(s).why;
+    v->node = n;
+    if (why) sq_verify_fault(v, "sweep.prefix", "no maps: %s", why);
+  }
+}
+
 bool sq_graph_verify(const sq_graph *g, sq_text *faults) {
   verifier ver = {.g = g, .out = faults}, *v = &ver;
   sq_arena *a = faults->arena;
@@ -753,6 +767,11 @@ bool sq_graph_verify(const sq_graph *g, sq_text *faults) {
     v->func = NULL;
     v->node = NULL;
     if (v->n_faults == 0) check_states(v);
+    uint32_t sound = v->n_faults == 0 ? g->func.n : 0;
+    for (uint32_t k = 0; k < sound; k++) {
+      v->func = g->func.v[k];
+      check_prefix(v, g->func.v[k]->body);
+    }
   }
   if (v->n_faults > MAX_FAULTS)
     sq_text_add(faults, "... and %u more\n", (unsigned)(v->n_faults - MAX_FAULTS));

@@ -1,0 +1,47 @@
+// Sweeps whose turns need not run one after another: what is carried moves by maps that can be put
+// together before it is known what they are applied to.
+//
+//   how   next state                   maps put together: first 1, then 2
+//   SUM   by * h + other               by1 by2,        by2 other1 + other2
+//   MAX   max(h + by, other)           by1 + by2,      max(other1 + by2, other2)
+//   MIN   the same with min
+//   NONE  free of h                    (the state of a turn is what the turn before made)
+//
+// `by` and `other` are free of h; they may depend on other carried values, of this turn or the next,
+// whose own maps do not depend on h. This says whether a sweep is of that kind, by the scalars of the
+// members that make the next values, and gives `by` and `other` as scalars added to these members.
+#pragma once
+#include "ir/sweep.h"
+
+typedef enum sq_prefix_how {
+  SQ_PREFIX_NONE,
+  SQ_PREFIX_SUM,
+  SQ_PREFIX_MAX,
+  SQ_PREFIX_MIN,
+} sq_prefix_how;
+
+typedef struct sq_prefix_map { // scalars of the member; NO_SCALAR: one that changes nothing
+  sq_prefix_how how;
+  uint32_t by, other;
+} sq_prefix_map;
+
+typedef struct sq_prefix {
+  const char *why;    // NULL, or what makes it none
+  sq_span where;      // of that
+  bool large;         // a turn of a lane has work for vectors, or it is not known whether it has
+  uint32_t n_order;   // members in an order in which a value is there before it is read, where
+  uint32_t *order;    // a member that reads the carried value k comes after the one that solves it
+  uint32_t *solves;   // per member: the carried value whose next one it makes of it, or NONE
+  sq_prefix_map *map; // per member: how
+  double work;        // cycles of a turn of a lane, as written
+  uint32_t solved;    // elements of carried values that have a map, in a lane
+} sq_prefix;
+
+// Adds scalars to members of s: what is asked of their costs is asked before.
+sq_prefix sq_prefix_make(sq_sweep *s);
+// Cycles of a turn of all lanes with vectors of so many bytes, turn by turn and by maps; 0 when the
+// number of lanes is not known.
+typedef struct sq_prefix_cost {
+  double turns, maps;
+} sq_prefix_cost;
+sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, uint32_t vector_bytes);
