@@ -95,6 +95,13 @@ static void run_stretches(sq_semit *e, sq_lv lo, sq_lv hi) {
   sq_kloop_end(k, &l, NULL);
 }
 
+static void run_prefix(sq_semit *e, sq_sweep *s) {
+  sq_prefix f = sq_prefix_make(s);
+  SQ_ASSERT(!f.why, "no maps: %s", f.why);
+  sq_lv none = sq_k_int(e->k, 0);
+  for_blocks(e, none, none, 1, sq_sprefix_turns, &f);
+}
+
 static sq_lv entry_positive(sq_kern *k, sq_dim d) {
   sq_lv v = sq_cg_dim(k->cg, d);
   LLVMBuilderRef inside = k->b;
@@ -123,7 +130,7 @@ static sq_ktasks make_tasks(sq_semit *e, sq_kouter *o, const uint32_t *cls) {
 void sq_kernel_sweep(sq_cg *cg, sq_node *n) {
   sq_kern kern, *k = &kern;
   sq_kern_begin(k, cg, "sweep");
-  const sq_sweep *s = sq_sweep_make(k->g, n);
+  sq_sweep *s = sq_sweep_make(k->g, n);
   SQ_ASSERT(!s->why, "no sweep: %s", s->why);
   sq_splan p = sq_splan_make(s, cg->target, k->a);
   sq_semit em = {.k = k, .s = s, .p = &p, .group = {.n = n, .k = k}}, *e = &em;
@@ -151,7 +158,10 @@ void sq_kernel_sweep(sq_cg *cg, sq_node *n) {
   }
   if (p.registers) {
     for_blocks(e, lo, hi, 1, sq_sregisters_begin, NULL);
-    run_stretches(e, lo, hi);
+    if (p.turns)
+      run_prefix(e, s);
+    else
+      run_stretches(e, lo, hi);
     for_blocks(e, lo, hi, 1, sq_sregisters_end, NULL);
   } else {
     for_blocks(e, lo, hi, p.sets, p.rows ? sq_srows_all : sq_smemory_all, NULL);

@@ -7,12 +7,17 @@
 //       for each turn: every member, every store
 //       states to the scratch
 //
+// Prefix: a lane is a unit, and its turns fill vectors:
+//   for each stretch of turns
+//     for each vector of them: every member, the maps of states put together and applied; every store
+//     its last turns, or all where something was not finite: one after another (registers)
+//
 // Registers: all elements of a lane are values of their own, members are unrolled over them.
 // Rows: states lie in scratch by rows, of which every loop does all that can be done at once.
 // Memory: the parts of values lie in scratch, members loop over them.
 #pragma once
 #include "codegen/cpu/kernel.h"
-#include "ir/sweep.h"
+#include "ir/sweep_prefix.h"
 
 enum { SQ_SWEEP_SETS = 4 };
 
@@ -22,6 +27,7 @@ typedef struct sq_splan {
   uint32_t sets;        // blocks of w lanes done together
   uint32_t chunk;       // blocks in a unit
   bool registers, rows; // neither: in memory
+  uint32_t turns;       // prefix: how many fill a vector; else 0
   double cost;          // cycles of one turn of one block
   sq_dim scratch;       // bytes of states that a unit keeps, per worker
   uint32_t *at;         // per carried value: byte offset of its elements inside a block's scratch
@@ -52,6 +58,7 @@ typedef struct sq_semit {
   sq_lv first;          // first lane of the present block
   sq_lv mask;           // of lanes, NULL: all
   uint32_t sets;        // present
+  uint32_t turns;       // in a vector, 0: one at a time
   sq_lv **value;        // per value of the sweep: [sets][elements]
   sq_lv scratch;        // of the worker, for this unit
 } sq_semit;
@@ -72,6 +79,23 @@ typedef struct sq_sturns {
 void sq_sregisters_begin(sq_semit *e, sq_lv block, void *user);
 void sq_sregisters_turns(sq_semit *e, sq_lv block, void *user);
 void sq_sregisters_end(sq_semit *e, sq_lv block, void *user);
+// State k's element `at` in the scratch of block number `block` of the unit.
+sq_lv sq_sregisters_load(sq_semit *e, sq_lv block, uint32_t k, uint32_t at);
+void sq_sregisters_store(sq_semit *e, sq_lv block, uint32_t k, uint32_t at, sq_lv v);
+typedef struct sq_sunrolled { // a nest, at all elements of the present sets
+  const sq_sweep_nest *x;
+  uint32_t par, red;
+  sq_selement **at;   // [sets][par][red]
+  sq_selement **post; // [sets][par], where it reduces and has a post
+} sq_sunrolled;
+sq_sunrolled sq_sunroll(sq_semit *e, const sq_sweep_nest *x);
+void sq_sunrolled_hoist(const sq_sunrolled *u, uint32_t sets);
+void sq_sunrolled_open(const sq_sunrolled *u, uint32_t sets, sq_lv turn);
+sq_lv sq_sunrolled_element(sq_semit *e, const sq_sunrolled *u, uint32_t i);
+void sq_sunrolled_write(sq_semit *e, const sq_sunrolled *u);
+void sq_sunrolled_forget(const sq_sunrolled *u, uint32_t sets);
+// ---- sweep_prefix.c: all turns of a lane, from and to its scratch (user: sq_prefix) ------------
+void sq_sprefix_turns(sq_semit *e, sq_lv block, void *user);
 // ---- sweep_rows.c: all turns of a block --------------------------------------------------------
 bool sq_srows_fit(const sq_sweep *s, sq_arena *a);
 void sq_srows_all(sq_semit *e, sq_lv block, void *user);

@@ -87,6 +87,11 @@ sq_selement *sq_selement_new(sq_semit *e, const sq_sweep_nest *x, uint32_t set, 
     sq_knest_open(&el->t, a, sq_k_int(k, size ? at % size : 0));
     at = size ? at / (uint32_t)size : 0;
   }
+  if (e->turns && x->time != SQ_SWEEP_NONE) {
+    el->t.va = x->time;
+    el->t.w = e->turns;
+    el->t.aligned = !e->s->reversed;
+  }
   e->group.find = find_element;
   return el;
 }

@@ -139,7 +139,7 @@ static void choose_lanes(const sq_sweep *s, const sq_target *t, sq_splan *p) {
   p->w = 1;
   p->cost = turn_cost(s, SQ_SWEEP_NONE, 1);
   double best = p->cost;
-  for (uint32_t c = 0; c < s->n_class; c++) {
+  for (uint32_t c = 0; c < s->n_class && !p->turns; c++) {
     int64_t v = INT64_MAX;
     uint32_t w = full;
     if (!s->lane[c]) continue;
@@ -295,8 +295,9 @@ static bool plain_places(const sq_sweep *s) {
 
 sq_splan sq_splan_make(const sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
-  choose_lanes(s, t, &p);
   p.registers = fits_registers(s);
+  p.turns = s->prefix && p.registers ? t->vector_bytes / element_bytes(s) : 0;
+  choose_lanes(s, t, &p);
   p.rows = !p.registers && p.va != SQ_SWEEP_NONE && sq_srows_fit(s, a);
   if (!p.registers && !p.rows && !plain_places(s)) {
     p.va = SQ_SWEEP_NONE;

@@ -16,14 +16,14 @@ static sq_lv state_pointer(sq_semit *e, sq_lv block, uint32_t k, uint32_t at) {
   return LLVMBuildGEP2(kn->b, kn->i8, e->scratch, &off, 1, "");
 }
 
-static sq_lv load_state(sq_semit *e, sq_lv block, uint32_t k, uint32_t at) {
+sq_lv sq_sregisters_load(sq_semit *e, sq_lv block, uint32_t k, uint32_t at) {
   sq_dtype t = sq_semit_kept(e->s->value[k].part.dtype);
   sq_lv ptr = state_pointer(e, block, k, at);
   return sq_semit_has_vector(e, k) ? sq_k_load_row(e->k, t, ptr, e->p->w, NULL)
                                    : sq_k_load(e->k, t, ptr);
 }
 
-static void store_state(sq_semit *e, sq_lv block, uint32_t k, uint32_t at, sq_lv v) {
+void sq_sregisters_store(sq_semit *e, sq_lv block, uint32_t k, uint32_t at, sq_lv v) {
   sq_dtype t = sq_semit_kept(e->s->value[k].part.dtype);
   sq_lv ptr = state_pointer(e, block, k, at);
   if (sq_semit_has_vector(e, k))
@@ -33,16 +33,9 @@ static void store_state(sq_semit *e, sq_lv block, uint32_t k, uint32_t at, sq_lv
 }
 
 // ---- members -----------------------------------------------------------------------------------
-typedef struct unrolled { // a member, at all elements of the present sets
-  const sq_sweep_nest *x;
-  uint32_t par, red;
-  sq_selement **at;   // [sets][par][red]
-  sq_selement **post; // [sets][par], where it reduces and has a post
-} unrolled;
-
-static unrolled unroll(sq_semit *e, const sq_sweep_nest *x) {
+sq_sunrolled sq_sunroll(sq_semit *e, const sq_sweep_nest *x) {
   sq_kern *k = e->k;
-  unrolled u = {.x = x};
+  sq_sunrolled u = {.x = x};
   const sq_generic *g = x->n->g;
   u.par = sq_selement_count(e->s, x, false);
   u.red = sq_selement_count(e->s, x, true);
@@ -55,14 +48,14 @@ static unrolled unroll(sq_semit *e, const sq_sweep_nest *x) {
   return u;
 }
 
-static void hoist(const unrolled *u, uint32_t sets) {
+void sq_sunrolled_hoist(const sq_sunrolled *u, uint32_t sets) {
   for (uint32_t i = 0; i < sets * u->par * u->red; i++) sq_selement_hoist(u->at[i]);
 }
 
 // Is the scalar known to be false here?
 static bool never(sq_lv c) { return LLVMIsConstant(c) && LLVMIsNull(c); }
 
-static sq_lv reduce_elements(sq_semit *e, const unrolled *u, uint32_t i) {
+static sq_lv reduce_elements(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
   sq_kern *k = e->k;
   const sq_generic *g = u->x->n->g;
   sq_kacc acc = sq_kacc_of(g, g->domain.n > 0);
@@ -88,7 +81,7 @@ static sq_lv reduce_elements(sq_semit *e, const unrolled *u, uint32_t i) {
   return sq_kacc_result(k, &acc, part, count);
 }
 
-static sq_lv element(sq_semit *e, const unrolled *u, uint32_t i) {
+sq_lv sq_sunrolled_element(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
   const sq_generic *g = u->x->n->g;
   sq_selement *el = g->n_red ? u->post[i] : u->at[i];
   sq_lv v = g->n_red ? reduce_elements(e, u, i) : NULL;
@@ -98,13 +91,13 @@ static sq_lv element(sq_semit *e, const unrolled *u, uint32_t i) {
   return sq_knest_value(&el->t, g->post);
 }
 
-static void open_turn(const unrolled *u, uint32_t sets, sq_lv t) {
+void sq_sunrolled_open(const sq_sunrolled *u, uint32_t sets, sq_lv t) {
   for (uint32_t i = 0; i < sets * u->par * u->red; i++) sq_selement_turn(u->at[i], t);
   for (uint32_t i = 0; i < sets * u->par; i++)
     if (u->post[i]) sq_selement_turn(u->post[i], t);
 }
 
-static void write_elements(sq_semit *e, const unrolled *u) {
+void sq_sunrolled_write(sq_semit *e, const sq_sunrolled *u) {
   sq_kern *k = e->k;
   sq_lv only = sq_semit_first_only(e, u->x);
   bool vector = false;
@@ -124,9 +117,9 @@ static void write_elements(sq_semit *e, const unrolled *u) {
 void sq_sregisters_begin(sq_semit *e, sq_lv block, void *user) {
   (void)user;
   for (uint32_t k = 0; k < e->s->scan->n_carried; k++) {
-    unrolled u = unroll(e, &e->s->load[k]);
+    sq_sunrolled u = sq_sunroll(e, &e->s->load[k]);
     for (uint32_t i = 0; i < u.par; i++)
-      store_state(e, block, k, i, sq_knest_value(&u.at[i]->t, u.x->n->g->body));
+      sq_sregisters_store(e, block, k, i, sq_knest_value(&u.at[i]->t, u.x->n->g->body));
   }
 }
 
@@ -137,7 +130,7 @@ static void take_states(sq_semit *e, sq_lv block, sq_lv *flat) {
     uint32_t count = sq_splan_elements(e->s, k);
     for (uint32_t set = 0; set < e->sets; set++) {
       sq_lv at = set ? LLVMBuildAdd(kn->b, block, sq_k_int(kn, set), "") : block;
-      for (uint32_t i = 0; i < count; i++) flat[n++] = load_state(e, at, k, i);
+      for (uint32_t i = 0; i < count; i++) flat[n++] = sq_sregisters_load(e, at, k, i);
     }
   }
 }
@@ -152,12 +145,12 @@ void sq_sregisters_end(sq_semit *e, sq_lv block, void *user) {
     n += sq_splan_elements(e->s, k);
   }
   for (uint32_t j = 0; j < e->s->n_final; j++) {
-    unrolled u = unroll(e, &e->s->final[j]);
-    write_elements(e, &u);
+    sq_sunrolled u = sq_sunroll(e, &e->s->final[j]);
+    sq_sunrolled_write(e, &u);
   }
 }
 
-static void one_turn(sq_semit *e, unrolled *member, unrolled *store, sq_lv i, sq_lv *flat) {
+static void one_turn(sq_semit *e, sq_sunrolled *member, sq_sunrolled *store, sq_lv i, sq_lv *flat) {
   sq_kern *kn = e->k;
   const sq_sweep *s = e->s;
   sq_lv t = sq_semit_turn(e, i);
@@ -167,15 +160,15 @@ static void one_turn(sq_semit *e, unrolled *member, unrolled *store, sq_lv i, sq
     n += e->sets * sq_splan_elements(s, k);
   }
   for (uint32_t m = 0; m < s->n_member; m++) {
-    unrolled *u = &member[m];
+    sq_sunrolled *u = &member[m];
     sq_lv *v = SQ_ARRAY(kn->a, sq_lv, e->sets * u->par + 1);
-    open_turn(u, e->sets, t);
-    for (uint32_t j = 0; j < e->sets * u->par; j++) v[j] = element(e, u, j);
+    sq_sunrolled_open(u, e->sets, t);
+    for (uint32_t j = 0; j < e->sets * u->par; j++) v[j] = sq_sunrolled_element(e, u, j);
     e->value[u->x->value] = v;
   }
   for (uint32_t m = 0; m < s->n_store; m++) {
-    open_turn(&store[m], e->sets, t);
-    write_elements(e, &store[m]);
+    sq_sunrolled_open(&store[m], e->sets, t);
+    sq_sunrolled_write(e, &store[m]);
   }
 }
 
@@ -190,7 +183,7 @@ static uint32_t next_states(sq_semit *e, sq_lv *flat) {
   return n;
 }
 
-static void forget(const unrolled *u, uint32_t sets) {
+void sq_sunrolled_forget(const sq_sunrolled *u, uint32_t sets) {
   for (uint32_t i = 0; i < sets * u->par * u->red; i++) sq_knest_leave(&u->at[i]->t, 0);
   for (uint32_t i = 0; i < sets * u->par; i++)
     if (u->post[i]) sq_knest_leave(&u->post[i]->t, 0);
@@ -201,13 +194,13 @@ void sq_sregisters_turns(sq_semit *e, sq_lv block, void *user) {
   const sq_sweep *s = e->s;
   const sq_sturns *r = user;
   sq_lv flat[SQ_K_CARRIED];
-  unrolled *member = SQ_ARRAY(kn->a, unrolled, s->n_member + 1);
-  unrolled *store = SQ_ARRAY(kn->a, unrolled, s->n_store + 1);
+  sq_sunrolled *member = SQ_ARRAY(kn->a, sq_sunrolled, s->n_member + 1);
+  sq_sunrolled *store = SQ_ARRAY(kn->a, sq_sunrolled, s->n_store + 1);
   for (uint32_t m = 0; m < s->n_member; m++) {
-    member[m] = unroll(e, &s->member[m]);
-    hoist(&member[m], e->sets);
+    member[m] = sq_sunroll(e, &s->member[m]);
+    sq_sunrolled_hoist(&member[m], e->sets);
   }
-  for (uint32_t m = 0; m < s->n_store; m++) store[m] = unroll(e, &s->store[m]);
+  for (uint32_t m = 0; m < s->n_store; m++) store[m] = sq_sunroll(e, &s->store[m]);
   take_states(e, block, flat);
   uint32_t n = 0;
   for (uint32_t k = 0; k < s->scan->n_carried; k++) n += e->sets * sq_splan_elements(s, k);
@@ -216,13 +209,13 @@ void sq_sregisters_turns(sq_semit *e, sq_lv block, void *user) {
   one_turn(e, member, store, l.i, l.phi);
   next_states(e, flat);
   sq_kloop_end(kn, &l, flat);
-  for (uint32_t m = 0; m < s->n_member; m++) forget(&member[m], e->sets);
+  for (uint32_t m = 0; m < s->n_member; m++) sq_sunrolled_forget(&member[m], e->sets);
   n = 0;
   for (uint32_t k = 0; k < s->scan->n_carried; k++) {
     uint32_t count = sq_splan_elements(s, k);
     for (uint32_t set = 0; set < e->sets; set++) {
       sq_lv at = set ? LLVMBuildAdd(kn->b, block, sq_k_int(kn, set), "") : block;
-      for (uint32_t i = 0; i < count; i++) store_state(e, at, k, i, l.phi[n++]);
+      for (uint32_t i = 0; i < count; i++) sq_sregisters_store(e, at, k, i, l.phi[n++]);
     }
   }
 }

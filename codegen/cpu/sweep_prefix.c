@@ -1,0 +1,296 @@
+// A sweep by maps: vectors hold consecutive turns of one lane.
+//
+//   for each vector of turns:
+//     by, other        of each turn, from memory and from states that are known already
+//     by, other        of all turns up to it: log2(w) steps, each a shuffle and a composition
+//     h = by * carry + other;    carry = by[last] * carry + other[last]
+//     what reads the state before a turn has h moved by one turn
+//   where some h was not finite, the stretch is done again turn by turn: products over ranges may
+//   overflow where the states themselves do not
+//
+// Nothing of this depends on the number of threads.
+#include "codegen/cpu/sweep.h"
+
+enum { STRETCH = 1024 };
+
+typedef struct emitter {
+  sq_semit *e;
+  sq_kern *k;
+  const sq_sweep *s;
+  const sq_prefix *f;
+  uint32_t w;
+  sq_sunrolled *member, *store;
+  sq_lv *carry[SQ_K_CARRIED]; // per carried value: its elements before the vector, in all lanes
+  sq_lv bad;                  // not 0 in lanes where a state was not finite
+} emitter;
+
+// ---- lanes as turns ----------------------------------------------------------------------------
+// Which lane holds the p-th turn of a vector.
+static uint32_t lane(const emitter *x, uint32_t p) { return x->s->reversed ? x->w - 1 - p : p; }
+
+static sq_lv shuffle(const emitter *x, sq_lv a, sq_lv b, const uint32_t *from) {
+  sq_lv at[64];
+  for (uint32_t i = 0; i < x->w; i++) at[i] = LLVMConstInt(x->k->i32, from[i], 0);
+  return LLVMBuildShuffleVector(x->k->b, a, b, LLVMConstVector(at, x->w), "");
+}
+
+static sq_lv last_turn(const emitter *x, sq_lv v) {
+  uint32_t from[64];
+  for (uint32_t i = 0; i < x->w; i++) from[i] = lane(x, x->w - 1);
+  return shuffle(x, v, LLVMGetPoison(LLVMTypeOf(v)), from);
+}
+
+// Each turn's value before it: `carry`, then those of v.
+static sq_lv moved_on(const emitter *x, sq_lv v, sq_lv carry) {
+  uint32_t from[64];
+  for (uint32_t p = 0; p < x->w; p++) from[lane(x, p)] = p ? lane(x, p - 1) : x->w;
+  return shuffle(x, v, carry, from);
+}
+
+// Step `half`: the second half of each 2 * half turns gets the value at the end of the first half, the
+// first half what changes nothing.
+static sq_lv of_first_half(const emitter *x, sq_lv v, sq_lv neutral, uint32_t half) {
+  uint32_t from[64];
+  for (uint32_t p = 0; p < x->w; p++)
+    from[lane(x, p)] = p & half ? lane(x, (p & ~(2 * half - 1)) + half - 1) : x->w;
+  return shuffle(x, v, neutral, from);
+}
+
+// ---- maps --------------------------------------------------------------------------------------
+typedef struct map { // NULL: changes nothing
+  sq_prefix_how how;
+  sq_dtype type;
+  sq_lv by, other;
+} map;
+
+static sq_lv extreme(const emitter *x, const map *m, sq_lv a, sq_lv b) {
+  if (!a || !b) return a ? a : b;
+  return sq_k_ewise(x->k, m->how == SQ_PREFIX_MAX ? SQ_EW_MAX : SQ_EW_MIN, m->type, a, b, false,
+                    false);
+}
+
+// m of what `first` gives: other part.
+static sq_lv apply(const emitter *x, const map *m, sq_lv first) {
+  sq_kern *k = x->k;
+  if (m->how != SQ_PREFIX_SUM)
+    return extreme(x, m, first && m->by ? sq_k_fadd(k, first, m->by) : first, m->other);
+  if (!first || !m->other) return !first ? m->other : m->by ? sq_k_fmul(k, first, m->by) : first;
+  return m->by ? sq_k_fma(k, m->by, first, m->other) : sq_k_fadd(k, first, m->other);
+}
+
+static sq_lv neutral(const emitter *x, const map *m, bool other) {
+  LLVMTypeRef t = sq_k_vec(sq_k_type(x->k, m->type), x->w);
+  if (m->how == SQ_PREFIX_SUM) return sq_k_flike(t, other ? 0 : 1);
+  double lowest = m->how == SQ_PREFIX_MAX ? -__builtin_inf() : __builtin_inf();
+  return sq_k_flike(t, other ? lowest : 0);
+}
+
+// The maps of all turns up to each.
+static map together(const emitter *x, map m) {
+  for (uint32_t half = 1; half < x->w; half *= 2) {
+    map first = m, next = m;
+    if (m.by) first.by = of_first_half(x, m.by, neutral(x, &m, false), half);
+    if (m.other) first.other = of_first_half(x, m.other, neutral(x, &m, true), half);
+    next.other = apply(x, &m, first.other);
+    if (m.by)
+      next.by = m.how == SQ_PREFIX_SUM ? sq_k_fmul(x->k, m.by, first.by)
+                                       : sq_k_fadd(x->k, m.by, first.by);
+    m = next;
+  }
+  return m;
+}
+
+// ---- one vector of turns -----------------------------------------------------------------------
+static uint32_t state_of(const emitter *x, uint32_t i) { return x->f->solves[i]; }
+
+static void watch(emitter *x, const map *m, sq_lv h) {
+  if (m->how != SQ_PREFIX_SUM && !m->by) return; // comparisons alone
+  sq_lv zero = LLVMConstNull(LLVMTypeOf(h)), v = sq_k_fmul(x->k, h, zero);
+  if (m->type == SQ_F64 && LLVMTypeOf(x->bad) != LLVMTypeOf(v))
+    v = LLVMBuildFPTrunc(x->k->b, v, LLVMTypeOf(x->bad), "");
+  x->bad = LLVMBuildFAdd(x->k->b, x->bad, v, "");
+}
+
+static void solve(emitter *x, uint32_t i) {
+  sq_semit *e = x->e;
+  sq_sunrolled *u = &x->member[i];
+  uint32_t k = state_of(x, i);
+  const sq_prefix_map *p = &x->f->map[i];
+  sq_lv *next = SQ_ARRAY(x->k->a, sq_lv, u->par + 1);
+  for (uint32_t j = 0; j < u->par; j++) {
+    sq_knest *t = &u->at[j]->t;
+    map m = {.how = p->how, .type = x->s->value[k].v->type.dtype};
+    if (p->by != SQ_NO_SCALAR) m.by = sq_k_splat(x->k, sq_knest_value(t, p->by), x->w);
+    if (p->other != SQ_NO_SCALAR) m.other = sq_k_splat(x->k, sq_knest_value(t, p->other), x->w);
+    m = together(x, m);
+    next[j] = apply(x, &m, x->carry[k][j]);
+    watch(x, &m, next[j]);
+    map end = m; // not of `next`: the chain from vector to vector is this alone
+    if (m.by) end.by = last_turn(x, m.by);
+    if (m.other) end.other = last_turn(x, m.other);
+    x->carry[k][j] = apply(x, &end, x->carry[k][j]);
+  }
+  e->value[u->x->value] = next;
+}
+
+// The carried value before each turn.
+static void before(emitter *x, uint32_t k, sq_lv *const *carry) {
+  sq_semit *e = x->e;
+  if (e->value[k]) return;
+  uint32_t n = sq_splan_elements(x->s, k), next = x->s->next[k];
+  if (next == k) {
+    e->value[k] = carry[k];
+    return;
+  }
+  if (next < x->s->scan->n_carried) before(x, next, carry);
+  e->value[k] = SQ_ARRAY(x->k->a, sq_lv, n + 1);
+  for (uint32_t j = 0; j < n; j++)
+    e->value[k][j] = moved_on(x, sq_k_splat(x->k, e->value[next][j], x->w), carry[k][j]);
+}
+
+static void read_before(emitter *x, const sq_sweep_nest *n, uint32_t but, sq_lv *const *carry) {
+  for (uint32_t j = 0; j < n->n->n_in; j++)
+    if (n->inner[j] < x->s->scan->n_carried && n->inner[j] != but) before(x, n->inner[j], carry);
+}
+
+static void one_member(emitter *x, uint32_t i, sq_lv t, sq_lv *const *carry) {
+  sq_sunrolled *u = &x->member[i];
+  read_before(x, u->x, state_of(x, i), carry);
+  sq_sunrolled_open(u, 1, t);
+  if (state_of(x, i) != SQ_SWEEP_NONE) {
+    solve(x, i);
+    return;
+  }
+  sq_lv *v = SQ_ARRAY(x->k->a, sq_lv, u->par + 1);
+  for (uint32_t j = 0; j < u->par; j++) v[j] = sq_sunrolled_element(x->e, u, j);
+  x->e->value[u->x->value] = v;
+}
+
+// What is carried and no map gives.
+static void carry_on(emitter *x, sq_lv *const *carry) {
+  uint32_t n_carried = x->s->scan->n_carried;
+  for (uint32_t k = 0; k < n_carried; k++) {
+    uint32_t next = x->s->next[k];
+    bool solved = next >= n_carried && state_of(x, next - n_carried) == k;
+    if (solved || next == k) continue;
+    if (next < n_carried) before(x, next, carry);
+    for (uint32_t j = 0; j < sq_splan_elements(x->s, k); j++)
+      x->carry[k][j] = last_turn(x, sq_k_splat(x->k, x->e->value[next][j], x->w));
+  }
+}
+
+static void one_vector(emitter *x, sq_lv t) {
+  const sq_sweep *s = x->s;
+  uint32_t n_carried = s->scan->n_carried;
+  sq_lv **carry = SQ_ARRAY(x->k->a, sq_lv *, n_carried + 1); // before this vector
+  for (uint32_t v = 0; v < s->n_value; v++) x->e->value[v] = NULL;
+  for (uint32_t k = 0; k < n_carried; k++) {
+    uint32_t n = sq_splan_elements(s, k);
+    carry[k] = SQ_ARRAY(x->k->a, sq_lv, n + 1);
+    memcpy(carry[k], x->carry[k], n * sizeof *carry[k]);
+  }
+  for (uint32_t o = 0; o < x->f->n_order; o++) one_member(x, x->f->order[o], t, carry);
+  for (uint32_t m = 0; m < s->n_store; m++) {
+    read_before(x, &s->store[m], SQ_SWEEP_NONE, carry);
+    sq_sunrolled_open(&x->store[m], 1, t);
+    sq_sunrolled_write(x->e, &x->store[m]);
+  }
+  carry_on(x, carry);
+}
+
+// ---- a stretch ---------------------------------------------------------------------------------
+static uint32_t flatten(const emitter *x, sq_lv *flat) {
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < x->s->scan->n_carried; k++)
+    for (uint32_t j = 0; j < sq_splan_elements(x->s, k); j++) flat[n++] = x->carry[k][j];
+  flat[n++] = x->bad;
+  return n;
+}
+
+static void unflatten(emitter *x, const sq_lv *flat) {
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < x->s->scan->n_carried; k++) {
+    uint32_t count = sq_splan_elements(x->s, k);
+    x->carry[k] = SQ_ARRAY(x->k->a, sq_lv, count + 1);
+    for (uint32_t j = 0; j < count; j++) x->carry[k][j] = flat[n++];
+  }
+  x->bad = flat[n];
+}
+
+static void load_carries(emitter *x, sq_lv block) {
+  for (uint32_t k = 0; k < x->s->scan->n_carried; k++) {
+    uint32_t count = sq_splan_elements(x->s, k);
+    x->carry[k] = SQ_ARRAY(x->k->a, sq_lv, count + 1);
+    for (uint32_t j = 0; j < count; j++)
+      x->carry[k][j] = sq_k_splat(x->k, sq_sregisters_load(x->e, block, k, j), x->w);
+  }
+  x->bad = LLVMConstNull(sq_k_vec(x->k->f32, x->w));
+}
+
+static void store_carries(emitter *x, sq_lv block) {
+  sq_lv zero = LLVMConstInt(x->k->i32, 0, 0);
+  for (uint32_t k = 0; k < x->s->scan->n_carried; k++)
+    for (uint32_t j = 0; j < sq_splan_elements(x->s, k); j++) {
+      sq_lv v = LLVMBuildExtractElement(x->k->b, x->carry[k][j], zero, "");
+      sq_sregisters_store(x->e, block, k, j, v);
+    }
+}
+
+static void open_nests(emitter *x) {
+  for (uint32_t m = 0; m < x->s->n_member; m++) {
+    x->member[m] = sq_sunroll(x->e, &x->s->member[m]);
+    sq_sunrolled_hoist(&x->member[m], 1);
+  }
+  for (uint32_t m = 0; m < x->s->n_store; m++) x->store[m] = sq_sunroll(x->e, &x->s->store[m]);
+}
+
+// The loop over vectors of lo .. hi, from the states in scratch.
+static void run_vectors(emitter *x, sq_lv block, sq_lv lo, sq_lv hi) {
+  sq_kern *k = x->k;
+  sq_lv flat[SQ_K_CARRIED];
+  x->e->turns = x->w;
+  open_nests(x);
+  load_carries(x, block);
+  uint32_t n = flatten(x, flat);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, lo, hi, x->w, n, flat);
+  unflatten(x, l.phi);
+  sq_lv t = sq_semit_turn(x->e, l.i);
+  if (x->s->reversed) t = LLVMBuildSub(k->b, t, sq_k_int(k, x->w - 1), "");
+  one_vector(x, t);
+  flatten(x, flat);
+  sq_kloop_end(k, &l, flat);
+  unflatten(x, l.phi);
+  for (uint32_t m = 0; m < x->s->n_member; m++) sq_sunrolled_forget(&x->member[m], 1);
+  x->e->turns = 0;
+}
+
+// Gives the turn that is next: hi, or lo when it was in vain.
+static sq_lv vectors(emitter *x, sq_lv block, sq_lv lo, sq_lv hi) {
+  sq_kern *k = x->k;
+  run_vectors(x, block, lo, hi);
+  sq_kif f;
+  sq_lv strange = sq_k_any(k, LLVMBuildFCmp(k->b, LLVMRealUNO, x->bad, x->bad, ""));
+  sq_lv finite = LLVMBuildNot(k->b, strange, "");
+  sq_kif_begin(k, &f, finite);
+  store_carries(x, block);
+  sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+  return LLVMBuildSelect(k->b, finite, hi, lo, "");
+}
+
+void sq_sprefix_turns(sq_semit *e, sq_lv block, void *user) {
+  sq_kern *k = e->k;
+  emitter em = {.e = e, .k = k, .s = e->s, .f = user, .w = e->p->turns}, *x = &em;
+  x->member = SQ_ARRAY(k->a, sq_sunrolled, x->s->n_member + 1);
+  x->store = SQ_ARRAY(k->a, sq_sunrolled, x->s->n_store + 1);
+  sq_lv all = sq_kern_dim(k, x->s->extent);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), all, STRETCH, 0, NULL);
+  sq_lv end = sq_k_min(k, all, LLVMBuildAdd(k->b, l.i, sq_k_int(k, STRETCH), ""));
+  sq_lv count = LLVMBuildSub(k->b, end, l.i, "");
+  count = LLVMBuildAnd(k->b, count, sq_k_int(k, -(int64_t)x->w), "");
+  sq_lv whole = LLVMBuildAdd(k->b, l.i, count, "");
+  sq_sturns r = {vectors(x, block, l.i, whole), end};
+  sq_sregisters_turns(e, block, &r);
+  sq_kloop_end(k, &l, NULL);
+}
