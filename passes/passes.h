@@ -11,10 +11,11 @@ typedef struct sq_pass_options {
   bool time_passes;
   const char *dump_dir; // one .sir per pass
   FILE *dump;
-  uint64_t seed;      // of --validate-each
-  bool require_fused; // a marked site that is not fused, or a fall-back, is an error
-  bool int8;          // weights of contractions in 8 bits
-  bool device;        // the code is for a graphics processor: no panels for vectors
+  uint64_t seed;         // of --validate-each
+  bool require_fused;    // a marked site that is not fused, or a fall-back, is an error
+  bool int8;             // weights of contractions in 8 bits
+  bool sequential_scans; // turns one after another
+  bool device;           // the code is for a graphics processor: no panels for vectors
   // Codegen target facts that schedules may use.
   uint32_t vector_bytes; // 16, 32, 64
 } sq_pass_options;

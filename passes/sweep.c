@@ -12,19 +12,25 @@
 // for a single elementwise use is never stored. The body must be loop nests (ir/sweep.h says which).
 // Where a turn is worth more than one core, or is a matrix product with a kernel of its own, it
 // stays as it is.
-#include "ir/sweep.h"
+//
+// Where lanes are too few to fill vectors, and the maps of turns can be put together
+// (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes.
+#include "ir/sweep_prefix.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
 enum {
   PRODUCT = 4096,    // terms of a product, in a turn of a lane, that its own kernel is better at
   ONE_CORE = 400000, // operations of a turn that cannot be split into lanes
+  FEW_TURNS = 4,     // vectors of turns: less is not worth it
 };
+#define GAIN 1.25 // by which maps must be the better way
 
 typedef struct sweeper {
   sq_graph *g;
   sq_func *f;
   sq_node *sweep;
+  const sq_pass_options *o;
   bool changed;
 } sweeper;
 
@@ -222,6 +228,32 @@ static const char *say_lanes(sq_graph *g, const sq_sweep *s) {
   return t.n ? t.v : "";
 }
 
+// ---- turns by maps -----------------------------------------------------------------------------
+static bool long_enough(sq_graph *g, const sq_sweep *s, uint32_t bytes) {
+  int64_t n;
+  return !sq_dim_is_const(g->dims, s->extent, &n) || n * 4 >= FEW_TURNS * (int64_t)bytes;
+}
+
+// Marks the sweep where that is better; says so in what is returned, and why not in a remark.
+static const char *choose_prefix(sweeper *w, sq_node *scan) {
+  sq_graph *g = w->g;
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  uint32_t bytes = w->o->vector_bytes ? w->o->vector_bytes : 32;
+  sq_prefix f = sq_prefix_make(s);
+  if (f.why) f.solved = scan->n_carried; // what it would be
+  sq_prefix_cost cost = sq_prefix_costs(s, &f, bytes);
+  if (f.large || cost.maps * GAIN >= cost.turns || !long_enough(g, s, bytes)) return "";
+  const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
+  if (why) {
+    sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
+                  "turns wait for each other: %s", why);
+    return "";
+  }
+  w->sweep->flag |= 1;
+  return sq_arena_fmt(g->arena, ", vectors of turns by their maps (%.1f cycles a turn, not %.1f)",
+                      cost.maps, cost.turns);
+}
+
 // ---- the pass ----------------------------------------------------------------------------------
 static void do_scan(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
@@ -242,9 +274,10 @@ static void do_scan(sweeper *w, sq_node *scan) {
   uint32_t taken = 0;
   while (take_followers(w)) taken++;
   w->changed = true;
+  const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep)), *maps = choose_prefix(w, scan);
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
-                "all turns in one kernel%s%s", taken ? ", with the work on what it emits" : "",
-                say_lanes(g, sq_sweep_make(g, w->sweep)));
+                "all turns in one kernel%s%s%s", taken ? ", with the work on what it emits" : "",
+                lanes, maps);
 }
 
 static void do_block(sweeper *w, sq_block *b) {
@@ -257,8 +290,7 @@ static void do_block(sweeper *w, sq_block *b) {
 }
 
 bool sq_pass_sweep(sq_graph *g, const sq_pass_options *o) {
-  (void)o;
-  sweeper w = {.g = g};
+  sweeper w = {.g = g, .o = o};
   for (uint32_t k = 0; k < g->func.n; k++) {
     w.f = g->func.v[k];
     do_block(&w, w.f->body);

@@ -61,7 +61,7 @@ static const option options[] = {
      "weights of matrix products in 8 bits, with a scale a column"},
     {"--parallel-rnn", FLAG, AT(parallel_rnn), EXEC, NULL,
      "allow Newton's method on nonlinear scans"},
-    {"--sequential-scans", FLAG, AT(sequential_scans), EXEC, NULL,
+    {"--sequential-scans", FLAG, AT(sequential_scans), EXEC | PASSES | SQ_CMD_EXPLAIN, NULL,
      "forbid parallel forms of scans"},
     {"--require-fused", FLAG, AT(require_fused), EXEC | SQ_CMD_COMPILE | SQ_CMD_OPT, NULL,
      "a fall-back, or a statement behind `require fused` that is not, is an error"},

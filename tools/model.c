@@ -80,6 +80,7 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
       .dump = stderr,
       .require_fused = cli->require_fused,
       .int8 = cli->quantize != NULL,
+      .sequential_scans = cli->sequential_scans,
       .seed = 1,
   };
   return SQ_OK;
