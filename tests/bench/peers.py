@@ -237,11 +237,54 @@ def recurrent_openvino(row, threads):
     return lambda x=x: request.infer()
 
 
+# ---- h = a h + b ---------------------------------------------------------------------------------
+def factors(row):
+    import numpy as np
+    rng = np.random.default_rng(0)
+    shape = (row["n"], row["c"])
+    return rng.uniform(0.9, 0.999, shape).astype(np.float32), rng.standard_normal(shape, dtype=np.float32), np.empty(shape, np.float32)
+
+
+def recurrence_by_hand(row, threads):
+    import ctypes
+    import subprocess
+    import tempfile
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recurrence.c")
+    with tempfile.TemporaryDirectory() as folder:
+        made = os.path.join(folder, "recurrence.so")
+        subprocess.run([os.environ.get("CC", "cc"), "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", made, source], check=True)
+        code = ctypes.CDLL(made).recurrence
+    data = factors(row)
+    pointers = [ctypes.c_void_p(x.ctypes.data) for x in data]
+    return lambda data=data: code(ctypes.c_long(row["n"]), ctypes.c_long(row["c"]), *pointers, threads)
+
+
+def recurrence_numba(row, threads):
+    import numba
+    numba.set_num_threads(threads)
+
+    @numba.njit(parallel=True, fastmath=True)
+    def run(a, b, h, width):
+        n, c = a.shape
+        for k in numba.prange((c + width - 1) // width):
+            low, high = k * width, min(c, (k + 1) * width)
+            for i in range(low, high):
+                h[0, i] = b[0, i]
+            for t in range(1, n):
+                for i in range(low, high):
+                    h[t, i] = a[t, i] * h[t - 1, i] + b[t, i]
+
+    a, b, h = factors(row)
+    width = max(16, (row["c"] + threads - 1) // threads)
+    return lambda: run(a, b, h, width)
+
+
 BUILDERS = {
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
     "recurrent": {"torch": recurrent_torch, "onnxruntime": recurrent_onnxruntime, "openvino": recurrent_openvino},
     "attention": {"torch": attention_torch, "onnxruntime": attention_onnxruntime, "openvino": attention_openvino},
+    "recurrence": {"by hand": recurrence_by_hand, "numba": recurrence_numba},
 }
 
 

@@ -59,7 +59,15 @@ def recurrent(root):
                    "seqm": ["tests/bench/rnn.seqm", "--entry", kind, "-D", f"H={h}", "--size", f"B={b}", "--size", f"T={t}"]}
 
 
-ROWS = [matmul, minilm, attention, recurrent]
+def recurrence(root):
+    """h = a h + b over n turns of c channels."""
+    for n, c in [(1 << 20, 1), (1 << 16, 64), (1 << 10, 4096)]:
+        yield {"name": f"recurrence {n}x{c}", "kind": "recurrence", "n": n, "c": c, "flop": 2 * n * c,
+               "seqm": ["tests/bench/scans/recurrence.seqm", "-D", f"C={c}", "--size", f"N={n}"],
+               "peers": ["by hand", "numba"]}
+
+
+ROWS = [matmul, minilm, attention, recurrent, recurrence]
 
 
 def rows(root):
