@@ -430,7 +430,8 @@ static uint32_t copy_read(copier *c, const sq_node *from, sq_scalar x) {
   for (uint32_t j = 0; j < x.n_pos; j++) {
     if (j == turn || m->s->lane[w->cls[at++]]) continue;
     pos[kept] = c->map[x.pos[j]];
-    plain &= c->n->g->s.v[pos[kept++]].kind == SQ_SC_INDEX;
+    const sq_scalar *p = &c->n->g->s.v[pos[kept++]];
+    plain &= p->kind == SQ_SC_INDEX && sq_dim_same(c->n->g->axis[p->axis].extent, v->type.dim[j]);
   }
   x.pos = pos;
   x.n_pos = kept;
