@@ -359,8 +359,9 @@ static void one_turn(turn *u, sq_lv t) {
 // Between memory and the states: rows if they have any.
 static void move(sq_semit *e, const sq_sweep_nest *x, uint32_t k, bool inward) {
   sq_kern *kn = e->k;
-  nest *n = open_nest(e, x);
   bool rows = has_rows(e->s, k);
+  if (!inward && !rows) load_state(e, k, NULL); // opening the nest reads it
+  nest *n = open_nest(e, x);
   sq_kloop l;
   if (rows) {
     sq_lv all = sq_kern_dim(kn, e->s->value[k].part.dim[0]);
@@ -373,7 +374,7 @@ static void move(sq_semit *e, const sq_sweep_nest *x, uint32_t k, bool inward) {
       v[set] = sq_knest_value(&n->el[set]->t, x->n->g->body);
     store_state(e, k, rows ? l.i : NULL, v);
   } else {
-    load_state(e, k, rows ? l.i : NULL);
+    if (rows) load_state(e, k, l.i);
     write(e, n);
   }
   if (rows) sq_kloop_end(kn, &l, NULL);
