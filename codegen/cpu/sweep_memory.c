@@ -64,6 +64,9 @@ static void open_lanes(nest *x) {
       continue;
     }
     sq_knest_open(&x->t, a, e->first);
+    x->t.va = a; // before the turns too, where what does not change with them is made
+    x->t.w = e->p->w;
+    x->t.aligned = x->t.acc_varies = true;
     x->t.mask = e->mask;
     x->plan = (sq_kplan){.va = a, .w = e->p->w, .sets = 1, .inner = SQ_K_NO_AXIS};
   }
