@@ -377,6 +377,7 @@ static void start(splitter *w, sq_node *scan) {
 static void do_block(splitter *w, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
+    if (sq_node_is_kernel(n)) continue; // one loop, whose body stays as it is
     for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r]); // innermost first
     if (n->op != SQ_OP_SCAN) continue;
     uint32_t before = b->nodes.n;
