@@ -6,6 +6,9 @@
 //   0 thread   spin or sleep until epoch changes            | enter, claim tasks, leave
 //
 // The job's fields are written only while the gate is shut and empty.
+//
+// Of the tasks each worker has a share, neighbours in number, which it claims first; then it claims of
+// others' shares. So a kernel that runs again and again finds in a core's caches what it left there.
 #define _GNU_SOURCE
 #include "runtime/pool.h"
 #include <pthread.h>
@@ -26,10 +29,13 @@ enum { SPIN = 2000 };
 #define GATE_WAIT 0x40000000u // the caller sleeps until the last one leaves
 #define GATE_INSIDE 0x3fffffffu
 
-typedef struct pool_thread {
+typedef struct pool_thread { // the first is the caller
   pthread_t thread;
   sq_pool *pool;
   int64_t number;
+  char pad0[64];
+  _Atomic int64_t next; // of its share
+  char pad1[64];
 } pool_thread;
 
 struct sq_pool {
@@ -38,12 +44,10 @@ struct sq_pool {
   pid_t pid; // the threads live in this process only, not in one forked from it
   sq_task fn;
   void *closure;
-  int64_t n;
+  int64_t n, shares;
   char pad0[64];
-  _Atomic int64_t next;
-  char pad1[64];
   _Atomic uint32_t gate;
-  char pad2[64];
+  char pad1[64];
   _Atomic uint32_t epoch;
   _Atomic uint32_t sleepers;
   _Atomic bool stop;
@@ -87,11 +91,22 @@ static void wake(sq_pool *p, _Atomic uint32_t *word, int count) {
 #endif
 }
 
+// The first task of a share, and behind the last one that of the next.
+static int64_t share_begin(const sq_pool *p, int64_t share) {
+  int64_t each = p->n / p->shares, rest = p->n % p->shares;
+  return share * each + (share < rest ? share : rest);
+}
+
 static void work(sq_pool *p, int64_t worker) {
-  for (;;) {
-    int64_t t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-    if (t >= p->n) return;
-    p->fn(p->closure, t, worker);
+  for (int64_t k = 0; k < p->shares; k++) {
+    int64_t share = (worker + k) % p->shares, end = share_begin(p, share + 1);
+    _Atomic int64_t *next = &p->thread[share].next;
+    if (k && atomic_load_explicit(next, memory_order_relaxed) >= end) continue;
+    for (;;) {
+      int64_t t = atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
+      if (t >= end) break;
+      p->fn(p->closure, t, worker);
+    }
   }
 }
 
@@ -140,8 +155,9 @@ static void start(sq_pool *p, int want) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   p->pid = getpid();
   while (p->started < want) {
-    pool_thread *h = &p->thread[p->started];
-    *h = (pool_thread){.pool = p, .number = p->started + 1};
+    pool_thread *h = &p->thread[p->started + 1];
+    h->pool = p;
+    h->number = p->started + 1;
     if (pthread_create(&h->thread, NULL, help, h)) break;
     p->started++;
   }
@@ -150,8 +166,8 @@ static void start(sq_pool *p, int want) {
 
 static int64_t worker_of_self(const sq_pool *p) {
   pthread_t self = pthread_self();
-  for (int k = 0; k < p->started; k++)
-    if (pthread_equal(p->thread[k].thread, self)) return k + 1;
+  for (int k = 1; k <= p->started; k++)
+    if (pthread_equal(p->thread[k].thread, self)) return k;
   return 0;
 }
 
@@ -183,7 +199,9 @@ void sq_pool_run(void *pool, int64_t n, sq_task fn, void *closure) {
   p->fn = fn;
   p->closure = closure;
   p->n = n;
-  atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+  p->shares = want + 1;
+  for (int64_t k = 0; k < p->shares; k++)
+    atomic_store_explicit(&p->thread[k].next, share_begin(p, k), memory_order_relaxed);
   atomic_store_explicit(&p->gate, GATE_OPEN, memory_order_release);
   atomic_fetch_add(&p->epoch, 1);
   if (atomic_load(&p->sleepers)) wake(p, &p->epoch, want);
@@ -201,7 +219,7 @@ int sq_pool_cores(void) {
 }
 
 sq_pool *sq_pool_new(sq_alloc alloc, int threads) {
-  size_t size = sizeof(sq_pool) + (size_t)(threads - 1) * sizeof(pool_thread);
+  size_t size = sizeof(sq_pool) + (size_t)threads * sizeof(pool_thread);
   sq_pool *p = alloc.fn(alloc.user, NULL, size);
   if (!p) return NULL;
   memset(p, 0, size);
@@ -221,7 +239,7 @@ void sq_pool_free(sq_pool *p) {
     atomic_store(&p->stop, true);
     atomic_fetch_add(&p->epoch, 1);
     wake(p, &p->epoch, p->started);
-    for (int k = 0; k < p->started; k++) pthread_join(p->thread[k].thread, NULL);
+    for (int k = 1; k <= p->started; k++) pthread_join(p->thread[k].thread, NULL);
   }
 #ifndef __linux__
   pthread_mutex_destroy(&p->lock);

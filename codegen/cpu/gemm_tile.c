@@ -9,7 +9,7 @@
 #include "codegen/cpu/gemm.h"
 
 // Tiles of a block of rows; units of work.
-enum { LEAST_TILES = 4, MOST_TILES = 20, UNIT_CYCLES = 50000, MOST_UNITS = 16 };
+enum { LEAST_TILES = 4, MOST_TILES = 20, UNIT_CYCLES = 12000, MOST_UNITS = 16 };
 
 typedef struct tile {
   sq_knest t;
@@ -206,8 +206,8 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   sq_ktasks tasks = sq_ktasks_make(k, units, g.work);
   sq_kouter o = {.n = 3};
   o.extent[0] = sq_gemm_size(k, &x->batch);
-  o.extent[1] = sq_kern_pass(k, g.row_blocks);
-  o.extent[2] = sq_kern_pass(k, g.panel_blocks);
+  o.extent[1] = sq_kern_pass(k, g.panel_blocks); // neighbours in number read the same panels
+  o.extent[2] = sq_kern_pass(k, g.row_blocks);
   c.rows = sq_gemm_size(k, &x->m);
   c.depth = sq_gemm_size(k, &x->k);
   c.copy = copy ? sq_kern_pass(k, copy) : NULL;
@@ -229,9 +229,9 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   sq_gemm_open(&c.t, &x->batch, o.index[0]);
   c.copy_row = LLVMBuildMul(k->b, o.index[0], c.rows, "");
   sq_knest_hoist(&c.t);
-  sq_lv m_lo = LLVMBuildMul(k->b, o.index[1], per_rows, "");
+  sq_lv m_lo = LLVMBuildMul(k->b, o.index[2], per_rows, "");
   sq_lv m_hi = sq_k_min(k, LLVMBuildAdd(k->b, m_lo, per_rows, ""), c.rows);
-  sq_lv p_lo = LLVMBuildMul(k->b, o.index[2], per_panels, "");
+  sq_lv p_lo = LLVMBuildMul(k->b, o.index[1], per_panels, "");
   sq_lv p_hi = sq_k_min(k, LLVMBuildAdd(k->b, p_lo, per_panels, ""), all);
   row_pointers(&c, m_lo, m_hi);
   if (c.tiles)

@@ -3,7 +3,7 @@
 #include "codegen/cpu/kernel.h"
 
 // A task is worth about this many cycles; less than two tasks' worth is done by the caller itself.
-#define TASK_CYCLES 40000
+#define TASK_CYCLES 10000
 #define MOST_TASKS 512
 
 // i64 sq.tasks(i64 units, i64 work): units per task.
