@@ -279,12 +279,125 @@ def recurrence_numba(row, threads):
     return lambda: run(a, b, h, width)
 
 
+# ---- GPT-2 small -----------------------------------------------------------------------------------
+LAYERS, WIDE, HEADS, VOCABULARY, ROOM = 12, 768, 12, 50257, 1024
+
+
+def gpt2_file(precision):
+    """A GGUF file of random weights, kept in the environment's folder."""
+    import gguf
+    import numpy as np
+    path = os.path.join(sys.prefix, f"gpt2-{precision}.gguf")
+    if os.path.exists(path):
+        return path
+    types = gguf.GGMLQuantizationType
+    kind = {"f32": types.F32, "bf16": types.BF16, "int8": types.Q8_0}[precision]
+    rng = np.random.default_rng(0)
+    w = gguf.GGUFWriter(path + ".part", "gpt2")
+    w.add_name("gpt2")
+    w.add_context_length(ROOM)
+    w.add_embedding_length(WIDE)
+    w.add_feed_forward_length(4 * WIDE)
+    w.add_block_count(LAYERS)
+    w.add_head_count(HEADS)
+    w.add_layer_norm_eps(1e-5)
+    w.add_vocab_size(VOCABULARY)
+    w.add_tokenizer_model("no_vocab")
+
+    def matrix(name, rows, columns):
+        x = rng.standard_normal((rows, columns), dtype=np.float32) * 0.02
+        w.add_tensor(name, gguf.quants.quantize(x, kind), raw_dtype=kind)
+
+    def vector(name, size, value):
+        w.add_tensor(name, np.full(size, value, np.float32))
+
+    matrix("token_embd.weight", VOCABULARY, WIDE)
+    matrix("output.weight", VOCABULARY, WIDE)
+    w.add_tensor("position_embd.weight", rng.standard_normal((ROOM, WIDE), dtype=np.float32) * 0.02)
+    vector("output_norm.weight", WIDE, 1)
+    vector("output_norm.bias", WIDE, 0)
+    for layer in range(LAYERS):
+        name = f"blk.{layer}."
+        for norm in ("attn_norm", "ffn_norm"):
+            vector(name + norm + ".weight", WIDE, 1)
+            vector(name + norm + ".bias", WIDE, 0)
+        for part, out, to in [("attn_qkv", 3 * WIDE, WIDE), ("attn_output", WIDE, WIDE), ("ffn_up", 4 * WIDE, WIDE),
+                              ("ffn_down", WIDE, 4 * WIDE)]:
+            matrix(name + part + ".weight", out, to)
+            vector(name + part + ".bias", out, 0)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    os.rename(path + ".part", path)
+    return path
+
+
+def gpt2_llama(row, threads):
+    import llama_cpp as lc
+    lc.llama_backend_init()
+    of_model = lc.llama_model_default_params()
+    of_model.n_gpu_layers = 0
+    model = lc.llama_model_load_from_file(gpt2_file(row["precision"]).encode(), of_model)
+    of_context = lc.llama_context_default_params()
+    of_context.n_ctx = of_context.n_batch = of_context.n_ubatch = ROOM
+    of_context.n_threads = of_context.n_threads_batch = threads
+    context = lc.llama_init_from_model(model, of_context)
+    if not context:
+        raise RuntimeError("llama.cpp refuses the model")
+    memory, batch, size = lc.llama_get_memory(context), lc.llama_batch_init(ROOM, 0, 1), row["context"]
+
+    def decode(at, count):
+        batch.n_tokens = count
+        for i in range(count):
+            batch.token[i] = (i * 37 + 11) % VOCABULARY
+            batch.pos[i] = at + i
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = 0
+            batch.logits[i] = i == count - 1
+        if lc.llama_decode(context, batch):
+            raise RuntimeError("llama_decode fails")
+        lc.llama_get_logits(context)
+
+    def prefill():
+        lc.llama_memory_clear(memory, True)
+        decode(0, size)
+
+    def step():
+        lc.llama_memory_seq_rm(memory, 0, size, -1)
+        decode(size, 1)
+
+    prefill()
+    return step if row["part"] == "decode" else prefill
+
+
+def gpt2_transformers(row, threads):
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    model = GPT2LMHeadModel(GPT2Config()).eval()
+    if row["precision"] == "bf16":
+        model = model.bfloat16()
+    ids = torch.randint(0, VOCABULARY, (1, row["context"]))
+    if row["part"] == "prefill":
+        return lambda: model(ids, logits_to_keep=1)
+    past, one = model(ids, use_cache=True).past_key_values, torch.tensor([[7]])
+
+    def step():
+        model(one, past_key_values=past, use_cache=True)
+        past.crop(-1)
+
+    return step
+
+
 BUILDERS = {
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
     "recurrent": {"torch": recurrent_torch, "onnxruntime": recurrent_onnxruntime, "openvino": recurrent_openvino},
     "attention": {"torch": attention_torch, "onnxruntime": attention_onnxruntime, "openvino": attention_openvino},
     "recurrence": {"by hand": recurrence_by_hand, "numba": recurrence_numba},
+    "gpt2": {"llama.cpp": gpt2_llama, "transformers": gpt2_transformers},
 }
 
 

@@ -67,7 +67,24 @@ def recurrence(root):
                "peers": ["by hand", "numba"]}
 
 
-ROWS = [matmul, minilm, attention, recurrent, recurrence]
+def gpt2(root):
+    """GPT-2 small, random weights: 512 tokens at once, and one more behind them."""
+    layers, wide, vocabulary, context = 12, 768, 50257, 512
+    weights = layers * 12 * wide * wide
+    base = ["examples/gpt2.seqm", "--preset", "small", "--size", f"N={context}"]
+    prompt = ["--call", "generate", "--in", "max_new=1"]
+    head, mix = 2 * wide * vocabulary, 4 * layers * context * wide
+    for precision, options in [("f32", []), ("bf16", ["--float", "bf16"]), ("int8", ["--quantize", "int8"])]:
+        yield {"name": f"gpt2 decode {precision}", "kind": "gpt2", "part": "decode", "precision": precision,
+               "context": context, "flop": 2 * weights + mix + head, "seqm": base + options + prompt + ["--call", "step"],
+               "peers": ["llama.cpp", "transformers"] if precision != "int8" else ["llama.cpp"]}
+    for precision, options in [("f32", []), ("bf16", ["--float", "bf16"])]:
+        yield {"name": f"gpt2 prefill {precision}", "kind": "gpt2", "part": "prefill", "precision": precision,
+               "context": context, "flop": context * (2 * weights + mix // 2) + head, "seqm": base + options + prompt,
+               "peers": ["llama.cpp", "transformers"]}
+
+
+ROWS = [matmul, minilm, attention, recurrent, recurrence, gpt2]
 
 
 def rows(root):
