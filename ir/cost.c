@@ -106,6 +106,100 @@ sq_cost sq_func_cost(const sq_func *f, const int64_t *sym) {
   return r;
 }
 
+// ---- one kernel after another ------------------------------------------------------------------
+typedef struct lister {
+  counter c;
+  sq_arena *a;
+  void (*each)(const sq_kernel_cost *k, void *user);
+  void *user;
+  uint8_t *seen; // values whose bytes are counted
+} lister;
+
+static bool is_within(const sq_block *b, const sq_node *n) {
+  for (; b && b->owner; b = b->owner->block)
+    if (b->owner == n) return true;
+  return false;
+}
+
+// The axes that each scalar depends on.
+static uint32_t *axes_of(const lister *w, const sq_generic *k) {
+  uint32_t *on = SQ_ARRAY(w->a, uint32_t, k->s.n + 1);
+  for (uint32_t j = 0; j < k->s.n; j++) {
+    const sq_scalar *x = &k->s.v[j];
+    if (x->kind == SQ_SC_INDEX) on[j] = 1u << x->axis;
+    for (uint32_t p = 0; x->kind == SQ_SC_READ && p < x->n_pos; p++) on[j] |= on[x->pos[p]];
+    for (int p = 0; x->kind != SQ_SC_READ && p < 3; p++)
+      if (x->a[p] != SQ_NO_SCALAR) on[j] |= on[x->a[p]];
+  }
+  return on;
+}
+
+// How many elements a generic can read at most of operand `in`: all its reads at all places.
+static double elements_read(const lister *w, const sq_node *n, uint32_t in) {
+  const sq_generic *k = n->g;
+  const uint32_t *on = axes_of(w, k);
+  double sum = 0;
+  for (uint32_t j = 0; j < k->s.n; j++) {
+    if (k->s.v[j].kind != SQ_SC_READ || k->s.v[j].operand != in) continue;
+    double one = 1;
+    for (uint32_t x = 0; x < k->n_par + k->n_red; x++)
+      if (on[j] >> x & 1) one *= extent(&w->c, k->axis[x].extent);
+    sum += one;
+  }
+  return sum;
+}
+
+static void add_reads(lister *w, const sq_node *n, const sq_node *kernel, double times,
+                      double *sum) {
+  if (n->op == SQ_OP_SCAN) times *= trips(&w->c, n);
+  for (uint32_t k = 0; k < n->n_in; k++) {
+    const sq_value *v = n->in[k];
+    if (w->seen[v->id] || (v->def && is_within(v->def->block, kernel))) continue;
+    if (!v->def && is_within(v->block, kernel)) continue;
+    w->seen[v->id] = 1;
+    double all = type_bytes(&w->c, v->type), most = all;
+    if (n->g) most = times * elements_read(w, n, k) * sq_dtype_table[v->type.dtype].bytes;
+    *sum += all < most ? all : most;
+  }
+  for (uint32_t r = 0; r < n->n_region; r++)
+    for (uint32_t k = 0; k < n->region[r]->nodes.n; k++)
+      add_reads(w, n->region[r]->nodes.v[k], kernel, times, sum);
+}
+
+static bool is_loop(const sq_node *n) {
+  return n->op == SQ_OP_REPEAT || n->op == SQ_OP_WHILE || n->op == SQ_OP_SCAN ||
+         n->op == SQ_OP_MAP || n->op == SQ_OP_IF;
+}
+
+static void list_block(lister *w, const sq_block *b, double times) {
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    const sq_node *n = b->nodes.v[k];
+    if (is_loop(n)) {
+      for (uint32_t r = 0; r < n->n_region; r++)
+        list_block(w, n->region[r], times * trips(&w->c, n));
+      continue;
+    }
+    if (!n->g && !n->n_region && n->op != SQ_OP_SORT && n->op != SQ_OP_ARGSORT &&
+        n->op != SQ_OP_TOPK)
+      continue;
+    sq_kernel_cost one = {.node = n, .times = times, .flops = node_flops(&w->c, n, w->a)};
+    memset(w->seen, 0, w->c.g->n_values + 1);
+    add_reads(w, n, n, 1, &one.bytes);
+    for (uint32_t o = 0; o < n->n_out; o++) one.bytes += type_bytes(&w->c, n->out[o]->type);
+    w->each(&one, w->user);
+  }
+}
+
+void sq_kernel_costs(const sq_func *f, const int64_t *sym,
+                     void (*each)(const sq_kernel_cost *k, void *user), void *user) {
+  sq_arena *a = f->graph->arena;
+  lister w = {.c = {.g = f->graph, .sym = sym}, .a = a, .each = each, .user = user};
+  w.c.seen = SQ_ARRAY(a, uint8_t, f->graph->param.n + 1);
+  w.c.seen_state = SQ_ARRAY(a, uint8_t, f->graph->state.n + 1);
+  w.seen = SQ_ARRAY(a, uint8_t, f->graph->n_values + 1);
+  list_block(&w, f->body, 1);
+}
+
 // ---- inputs that are indices -------------------------------------------------------------------
 typedef struct finder {
   const sq_graph *g;

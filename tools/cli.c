@@ -14,7 +14,7 @@ const sq_command sq_commands[] = {
     {"check", "check MODEL.seqm [options]",
      "check types and shapes; print the entries and the parameter table", SQ_CMD_CHECK,
      sq_cmd_check},
-    {"explain", "explain MODEL.seqm [--entry E] [options]",
+    {"explain", "explain MODEL.seqm [--entry E] [--size N=1024]... [options]",
      "what scans, attention and contractions there are, what was fused and rewritten, and what was "
      "not and "
      "why",
@@ -56,7 +56,7 @@ static const option options[] = {
     {"--random-weights", SEED, AT(random_seed), EXEC, "SEED", "random parameters instead of files"},
     {"--target", TEXT, AT(target), EXEC | SQ_CMD_COMPILE, "cpu|interp|cuda|cuda-emu",
      "where to run (cpu); interp is the float64 interpreter"},
-    {"--threads", NUMBER, AT(threads), EXEC, "N", "threads (one per core)"},
+    {"--threads", NUMBER, AT(threads), EXEC | SQ_CMD_EXPLAIN, "N", "threads (one per core)"},
     {"--quantize", TEXT, AT(quantize), EXEC | PASSES | SQ_CMD_EXPLAIN, "int8",
      "weights of matrix products in 8 bits, with a scale a column"},
     {"--parallel-rnn", FLAG, AT(parallel_rnn), EXEC, NULL,
@@ -89,9 +89,12 @@ static const option options[] = {
     {"--stage", TEXT, AT(stage), SQ_CMD_DUMP, "ast|ir|sched|llvm|asm|cuda", "which form (ir)"},
     {"--passes", TEXT, AT(passes), SQ_CMD_OPT, "a,b,c",
      "the passes to run, in order; \"\" for none"},
-    {"--size", SIZE, 0, SQ_CMD_BENCH, "N=1024", "binds a dimension symbol of the entry"},
+    {"--size", SIZE, 0, SQ_CMD_BENCH | SQ_CMD_EXPLAIN, "N=1024",
+     "binds a dimension symbol of the entry (explain: what each kernel costs at least)"},
     {"--repeat", NUMBER, AT(repeat), SQ_CMD_BENCH, "N", "how many timed calls (by time)"},
     {"--json", FLAG, AT(json), SQ_CMD_BENCH, NULL, "print one JSON object and nothing else"},
+    {"--calibrate", FLAG, AT(calibrate), SQ_CMD_BENCH, NULL,
+     "measure this machine's limits and keep them; no MODEL is needed"},
     {"--print-after", TEXT, AT(print_after), PASSES, "PASS|all", "print the IR after a pass"},
     {"--print-changed", FLAG, AT(print_changed), PASSES, NULL,
      "print the IR after passes that changed it"},
@@ -249,7 +252,7 @@ sq_status sq_cli_parse(sq_cli *cli, int command, int argc, char **argv, bool *he
     }
     SQ_TRY(take(cli, o, value));
   }
-  if (!cli->model) {
+  if (!cli->model && !cli->calibrate) {
     sq_status s = sq_complain(SQ_EUSAGE, "`seqm %s` needs a file", cli->command);
     sq_cli_help(command, stderr);
     return s;

@@ -37,7 +37,7 @@ typedef struct sq_cli {
   SQ_VEC(sq_bind) sizes;
   SQ_VEC(sq_cli_call) calls;
   int64_t random_seed, threads, repeat;
-  bool random_weights, parallel_rnn, sequential_scans, require_fused, verbose, json, no_cache;
+  bool random_weights, parallel_rnn, sequential_scans, require_fused, verbose, json, no_cache, calibrate;
   // pass manager
   const char *print_after, *dump_dir;
   bool print_changed, verify_each, roundtrip_each, validate_each, time_passes;

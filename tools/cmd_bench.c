@@ -1,6 +1,7 @@
 // `seqm bench`: times one call of an entry; figures against the machine's measured peak.
 #include "ir/cost.h"
 #include "runtime/expr.h"
+#include "runtime/pool.h"
 #include "tools/model.h"
 #include "tools/peak.h"
 #include "tools/progress.h"
@@ -188,7 +189,7 @@ static void report(bench *b, const double *times, uint32_t n, int threads) {
   sq_cost cost = f ? sq_func_cost(f, c->sym) : (sq_cost){0};
   size_t weights = 0, states = 0, arena = 0;
   sq_model_memory(b->m, &weights, &states, &arena);
-  sq_peak peak = sq_peak_measure(threads);
+  sq_peak peak = sq_peak_find(b->cli->ctx, threads);
   if (b->cli->json) {
     printf("{\"entry\": \"%s\", \"min_s\": %.9g, \"median_s\": %.9g, \"max_s\": %.9g, \"flops\": "
            "%.17g, "
@@ -256,6 +257,11 @@ static sq_status run(bench *b) {
 
 sq_status sq_cmd_bench(sq_cli *cli) {
   bench b = {.cli = cli};
+  if (cli->calibrate) {
+    int threads = cli->threads > 0 ? (int)cli->threads : sq_pool_cores();
+    SQ_TRY(sq_peak_calibrate(cli->ctx, threads));
+    if (!cli->model) return SQ_OK;
+  }
   if (!cli->weights.n) cli->random_weights = true;
   SQ_TRY(sq_model_open(cli, &b.m));
   sq_status s = run(&b);

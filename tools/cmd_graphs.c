@@ -1,4 +1,5 @@
 // Subcommands that print forms of the graph: explain, dump, opt, graph.
+#include "tools/explain_costs.h"
 #include "tools/model.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ sq_status sq_cmd_explain(sq_cli *cli) {
   sq_target target;
   SQ_TRY(read_model(cli, &b, &g));
   SQ_TRY(need_entry(cli, g));
+  SQ_TRY(sq_explain_check(cli, g));
   sq_status s = sq_build_plan(g, &b, &target, &message);
   if (s) return sq_print_failure(s, message);
   sq_ctx *ctx = cli->ctx;
@@ -57,7 +59,7 @@ sq_status sq_cmd_explain(sq_cli *cli) {
     if (!r->found) *(r->fired ? &fired : &missed) += 1;
   }
   printf("%u rewrites done, %u not done\n", fired, missed);
-  return SQ_OK;
+  return sq_explain_costs(cli, g);
 }
 
 typedef enum code_form { LLVM_TEXT, ASSEMBLY, CUDA_C } code_form;

@@ -1,0 +1,139 @@
+// What the kernels of an entry cost at least, for given sizes: `seqm explain --size N=1024`.
+// In: a planned graph, sizes by name, the machine's limits. Out: a table on stdout.
+#include "tools/explain_costs.h"
+#include "ir/cost.h"
+#include "runtime/pool.h"
+#include "tools/peak.h"
+#include <stdlib.h>
+
+typedef struct table {
+  sq_cli *cli;
+  const sq_graph *g;
+  sq_peak peak;
+  sq_kernel_cost all; // sums
+  double seconds;
+} table;
+
+static void mark_symbols(const sq_graph *g, sq_type t, bool *found) {
+  for (uint32_t d = 0; d < t.rank; d++)
+    for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++)
+      found[s] |= sq_dim_mentions(g->dims, t.dim[d], (sq_sym){s});
+}
+
+// The symbols that a call of f binds.
+static bool *symbols_of(const sq_graph *g, const sq_func *f) {
+  bool *found = SQ_ARRAY(g->arena, bool, sq_sym_count(g->dims) + 1);
+  for (uint32_t k = 0; k < f->body->args.n; k++) mark_symbols(g, f->body->args.v[k]->type, found);
+  for (uint32_t k = 0; k < f->in_sym.n; k++) found[f->in_sym.v[k].i] |= f->in_sym.v[k].i != 0;
+  for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++)
+    found[s] &= sq_sym_at(g->dims, (sq_sym){s})->kind == SQ_SYM_SIZE;
+  return found;
+}
+
+// "N" is also the source's name of "N.1".
+static bool has_name(const sq_graph *g, uint32_t s, const char *name) {
+  const char *own = sq_sym_at(g->dims, (sq_sym){s})->name;
+  size_t n = strlen(name);
+  return !strncmp(own, name, n) && (own[n] == 0 || own[n] == '.');
+}
+
+static bool bound(const sq_cli *cli, const sq_graph *g, const bool *of, int64_t *sym) {
+  bool all = true;
+  for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++) {
+    sym[s] = sq_sym_at(g->dims, (sq_sym){s})->kind == SQ_SYM_SIZE ? -1 : 0;
+    for (uint32_t k = 0; of[s] && k < cli->sizes.n; k++)
+      if (has_name(g, s, cli->sizes.v[k].name)) sym[s] = strtoll(cli->sizes.v[k].value, NULL, 10);
+    all &= !of[s] || sym[s] >= 0;
+  }
+  return all;
+}
+
+sq_status sq_explain_check(const sq_cli *cli, const sq_graph *g) {
+  bool *any = SQ_ARRAY(g->arena, bool, sq_sym_count(g->dims) + 1);
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    const sq_func *f = g->func.v[k];
+    if (f->kind != SQ_FUNC_ENTRY || (cli->entry && strcmp(cli->entry, f->name))) continue;
+    const bool *of = symbols_of(g, f);
+    for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++) any[s] |= of[s];
+  }
+  for (uint32_t k = 0; k < cli->sizes.n; k++) {
+    const sq_bind *b = &cli->sizes.v[k];
+    char *end;
+    bool found = false;
+    long long v = strtoll(b->value, &end, 10);
+    if (*end || v < 0) return sq_complain(SQ_EUSAGE, "--size %s takes a whole number", b->name);
+    for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++)
+      found |= any[s] && has_name(g, s, b->name);
+    if (!found)
+      return sq_complain(SQ_EUSAGE, "no entry%s%s has a size `%s`", cli->entry ? " " : "",
+                         cli->entry ? cli->entry : "", b->name);
+  }
+  return SQ_OK;
+}
+
+static double rate(const sq_peak *p, double bytes, const char **from) {
+  if (p->l2_bytes > 0 && bytes <= p->l2_size) return *from = "second-level cache", p->l2_bytes;
+  if (p->l3_bytes > 0 && bytes <= p->l3_size) return *from = "third-level cache", p->l3_bytes;
+  return *from = "memory", p->bytes;
+}
+
+static void row(const sq_kernel_cost *k, void *user) {
+  table *t = user;
+  const char *from, *by = "operations", *name = "";
+  double reading = k->bytes / rate(&t->peak, k->bytes, &from), seconds = k->flops / t->peak.flops;
+  if (reading > seconds) by = from, seconds = reading;
+  if (k->node->n_out && k->node->out[0]->name) name = k->node->out[0]->name;
+  uint32_t line, column;
+  const sq_diags *ds = &t->g->ctx->diags;
+  sq_span_line(ds, k->node->span, &line, &column);
+  const char *file = line ? ds->sources.v[k->node->span.file].name : "";
+  const char *base = strrchr(file, '/');
+  const char *place = line ? sq_arena_fmt(t->g->arena, "%s:%u", base ? base + 1 : file, line) : "";
+  const char *kernel = sq_arena_fmt(t->g->arena, "%s %s", sq_op_table[k->node->op].name, name);
+  printf("  %-22s %-22s %6.0f %9.4f %9.3f %11.4f  %s\n", place, kernel, k->times,
+         k->times * k->flops * 1e-9, k->times * k->bytes * 1e-6, k->times * seconds * 1e3, by);
+  t->all.flops += k->times * k->flops;
+  t->all.bytes += k->times * k->bytes;
+  t->all.times += k->times;
+  t->seconds += k->times * seconds;
+}
+
+static void any(const sq_kernel_cost *k, void *user) {
+  (void)k;
+  *(bool *)user = true;
+}
+
+static void one_entry(table *t, const sq_func *f, const int64_t *sym) {
+  bool some = false;
+  sq_kernel_costs(f, sym, any, &some);
+  if (!some) return;
+  printf("\nkernels of %s: what they cost at least on this machine\n", f->name);
+  printf("  %-22s %-22s %6s %9s %9s %11s  %s\n", "place", "kernel", "runs", "GFLOP", "MB", "ms",
+         "bound by");
+  t->all = (sq_kernel_cost){0};
+  t->seconds = 0;
+  sq_kernel_costs(f, sym, row, t);
+  printf("  %-22s %-22s %6.0f %9.4f %9.3f %11.4f\n", "in all", "", t->all.times,
+         t->all.flops * 1e-9, t->all.bytes * 1e-6, t->seconds * 1e3);
+}
+
+sq_status sq_explain_costs(sq_cli *cli, const sq_graph *g) {
+  table t = {.cli = cli, .g = g};
+  if (!cli->sizes.n) return SQ_OK;
+  int threads = cli->threads > 0 ? (int)cli->threads : sq_pool_cores();
+  t.peak = sq_peak_find(cli->ctx, threads);
+  int64_t *sym = SQ_ARRAY(g->arena, int64_t, sq_sym_count(g->dims) + 1);
+  printf("\nthis machine, %d threads: %.1f GFLOP/s, reads %.1f GB/s from memory", threads,
+         t.peak.flops * 1e-9, t.peak.bytes * 1e-9);
+  if (t.peak.l2_bytes > 0)
+    printf(", %.1f and %.1f from the second- and third-level caches\n", t.peak.l2_bytes * 1e-9,
+           t.peak.l3_bytes * 1e-9);
+  else
+    printf(" (`seqm bench --calibrate` measures the caches too)\n");
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    const sq_func *f = g->func.v[k];
+    if (f->kind != SQ_FUNC_ENTRY || (cli->entry && strcmp(cli->entry, f->name))) continue;
+    if (bound(cli, g, symbols_of(g, f), sym)) one_entry(&t, f, sym);
+  }
+  return SQ_OK;
+}
