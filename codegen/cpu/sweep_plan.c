@@ -7,6 +7,8 @@ enum {
   MAX_STATE = 32,     // elements carried in registers, by one block
   MAX_CHUNK = 8,
   NEAR = 24 * 1024, // bytes of states that stay in the first-level cache
+  LIGHT = 24,       // cycles of a turn of a block
+  PAIR = 128,       // bytes of two lines of memory
 };
 
 static bool const_size(const sq_sweep *s, uint32_t cls, int64_t *v) {
@@ -164,8 +166,10 @@ static void choose_blocks(const sq_sweep *s, sq_splan *p) {
     if (s->lane[c] && c != p->va) units *= const_size(s, c, &v) && v > 0 ? v : 4;
   int64_t blocks = const_size(s, p->va, &v) ? (v + p->w - 1) / p->w : 64;
   p->chunk = MAX_CHUNK;
-  // Two lines of memory at least: what a turn touches alone is fetched in vain.
-  while (p->chunk > 2 && units * ((blocks + p->chunk - 1) / p->chunk) < 8) p->chunk /= 2;
+  // Light work waits for memory, whose lines come in pairs: a unit takes both.
+  uint32_t least = p->cost < LIGHT ? PAIR / (p->w * element_bytes(s)) : 2;
+  while (p->chunk > 2 && p->chunk > least && units * ((blocks + p->chunk - 1) / p->chunk) < 8)
+    p->chunk /= 2;
   if (blocks < 2) p->chunk = 1;
   // Chains of operations that wait for each other: several blocks fill the time.
   uint32_t state = 0, work = 0;
