@@ -1,10 +1,10 @@
 // The descriptor as bytes that a file may hold. In: an sq_abi_model. Out: bytes, and from them the
-// same descriptor again, without code. Field by field in the order of runtime/abi.h.
+// same descriptor again, without code and kernels. Field by field in the order of runtime/abi.h.
 #include "base/bytes.h"
 #include "codegen/codegen.h"
 
 // A new field of abi.h belongs into the functions below.
-_Static_assert(sizeof(sq_abi_model) == 128 && sizeof(sq_abi_entry) == 104 &&
+_Static_assert(sizeof(sq_abi_model) == 144 && sizeof(sq_abi_entry) == 104 &&
                    sizeof(sq_abi_tensor) == 32 && sizeof(sq_abi_require) == 40 &&
                    sizeof(sq_abi_param) == 56 && sizeof(sq_abi_state) == 72 &&
                    sizeof(sq_abi_site) == 32,
@@ -112,4 +112,5 @@ void sq_abi_bytes(sq_bytes *b, sq_abi_model *m) {
   sq_bytes_text(b, &m->cpu);
   sq_bytes_u32(b, &m->n_feature);
   SQ_BYTES_EACH(b, m->feature, m->n_feature, text);
+  sq_bytes_u32(b, &m->device);
 }

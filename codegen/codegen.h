@@ -18,6 +18,7 @@ typedef struct sq_target {
   bool fma, fp16, bf16;
   uint32_t l1_bytes, l2_bytes;
   sq_device_kind device; // as sq_target_find leaves it: SQ_DEVICE_HOST
+  const char *arch;      // of SQ_DEVICE_CUDA ahead of time: "sm_80,sm_90a"; NULL: a list of ours
 } sq_target;
 // name: native | x86-64-v2 | x86-64-v3 | x86-64-v4 | aarch64. SQ_EUSAGE for another.
 sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char **message);
@@ -67,7 +68,8 @@ sq_status sq_jit_open(sq_ctx *ctx, const sq_abi_model *m, const sq_target *t, co
 sq_abi_hooks sq_jit_hooks(sq_jit *jit);
 void sq_jit_free(sq_jit *jit);
 
-// Ahead of time: one object with the code of all entries and the symbol `seqm_model`.
+// Ahead of time: one object with the code of all entries and the symbol `seqm_model`; for CUDA with the
+// kernels, compiled for each architecture of t->arch and as PTX.
 sq_status sq_codegen_object(sq_graph *g, const sq_target *t, const char *path,
                             const char **message);
 // Text of the module ("llvm") or its assembly ("asm"), of one entry or all (NULL).

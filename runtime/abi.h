@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define SQ_ABI_VERSION 1u
+#define SQ_ABI_VERSION 2u
 
 // A size expression in postfix: operands are pushed, the one value left is the result. Arithmetic
 // that overflows, divides by zero or meets an unbound symbol makes the expression invalid.
@@ -160,6 +160,29 @@ typedef struct sq_abi_state {
   uint32_t has_instances;
 } sq_abi_state;
 
+// Kernels for a device, of one entry or of all, in one or several forms of code.
+typedef struct sq_abi_kernel {
+  const char *name;
+  uint32_t threads; // of a block
+  uint32_t n_arg;   // words of 8 bytes
+} sq_abi_kernel;
+typedef struct sq_abi_image {
+  const char *arch; // "sm_90a": a cubin; "compute_80": PTX, with its 0 at the end
+  const void *data;
+  uint64_t size;
+} sq_abi_image;
+typedef struct sq_abi_kernels {
+  uint32_t n_kernel, n_image;
+  const sq_abi_kernel *kernel; // by number
+  const sq_abi_image *image;
+} sq_abi_kernels;
+// A device of this machine: what code for it is made after.
+typedef struct sq_abi_gpu {
+  uint32_t capability; // 90 for 9.0
+  uint32_t driver;     // 12040 for a driver that knows CUDA 12.4
+} sq_abi_gpu;
+enum { SQ_ABI_HOST, SQ_ABI_CUDA }; // where kernels run
+
 typedef struct sq_abi_model {
   uint32_t version;
   const char *name;
@@ -176,6 +199,8 @@ typedef struct sq_abi_model {
   const char *cpu;    // what the code needs, "x86-64-v3", for a clear error on a lesser machine
   uint32_t n_feature; // required CPU features, as in /proc/cpuinfo flags
   const char *const *feature;
+  uint32_t device;               // SQ_ABI_...
+  const sq_abi_kernels *kernels; // of all entries; NULL in a JIT model, and where none run on a device
 } sq_abi_model;
 
 // How the runtime asks a JIT for code. `compile` returns the code of entry (is_init 0) or init
@@ -184,8 +209,12 @@ typedef struct sq_abi_hooks {
   void *user;
   sq_entry_code (*compile)(void *user, int is_init, uint32_t k, const char **message);
   void (*release)(void *user); // with the model
-  // A model whose kernels run on a device: what its calls get as `device`, and, once the entry is
-  // compiled, as `kernels`. NULL: none.
+  // A device of the JIT's own (the emulation), whose memory is the host's: what calls get as `device`
+  // and, once the entry is compiled, as `kernels`. NULL: none.
   const sq_device *device;
   void *(*kernels)(void *user, int is_init, uint32_t k);
+  // sq_abi_model.device is SQ_ABI_CUDA: told of the device before the first `compile`; afterwards the
+  // kernels of an entry that was compiled.
+  void (*gpu)(void *user, const sq_abi_gpu *gpu);
+  const sq_abi_kernels *(*images)(void *user, int is_init, uint32_t k);
 } sq_abi_hooks;

@@ -127,6 +127,14 @@ static int check_form(const binder *b, uint32_t k) {
   bool needed = !b->plan || want->binds;
   if (bytes && !t->data && needed)
     return sq_rt_fail(ctx, SQ_EMODEL, "%s: input `%s` has no data", b->e->abi->name, want->name);
+  if (t->device > SEQM_CUDA || (t->device && b->m->abi->device != SQ_ABI_CUDA))
+    return sq_rt_fail(ctx, SQ_EUSAGE,
+                      "%s: input `%s` is on a CUDA device, but the model runs on the host",
+                      b->e->abi->name, want->name);
+  if (t->device && want->binds)
+    return sq_rt_fail(ctx, SQ_EUSAGE,
+                      "%s: input `%s` stands for a size: give it in the host's memory",
+                      b->e->abi->name, want->name);
   if ((uintptr_t)t->data % seqm_dtype_size(t->dtype))
     return sq_rt_fail(ctx, SQ_EMODEL, "%s: the data of input `%s` is not aligned to its %zu bytes",
                       b->e->abi->name, want->name, seqm_dtype_size(t->dtype));

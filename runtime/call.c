@@ -52,35 +52,6 @@ static int fail_site(sq_rt_call *r) {
 }
 
 // --- running ------------------------------------------------------------------------------------
-// Never shrinks. A second, larger size grows it by half as much again, so that sizes that creep up
-// from call to call settle.
-int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep) {
-  if (bytes <= a->size) return SQ_OK;
-  size_t more = a->size + a->size / 2;
-  char *p = NULL;
-  if (!keep) {
-    sq_mem_drop_aligned(ctx, a->p);
-    a->p = NULL;
-  }
-  if (more > bytes) p = sq_mem_get_aligned(ctx, more);
-  if (!p) {
-    more = bytes;
-    p = sq_mem_get_aligned(ctx, more);
-  }
-  if (!p) {
-    if (!keep) a->size = 0;
-    return sq_rt_fail(ctx, SQ_EWORLD, "out of memory: this call needs %zu bytes of scratch memory",
-                      bytes);
-  }
-  if (keep && a->p) {
-    memcpy(p, a->p, a->size);
-    sq_mem_drop_aligned(ctx, a->p);
-  }
-  a->p = p;
-  a->size = more;
-  return SQ_OK;
-}
-
 static void mark_kernel(sq_call *c, const char *label) {
   const seqm_model *m = ((sq_rt_call *)c)->m;
   m->trace(m->trace_user, label, false);
@@ -95,7 +66,7 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
               void **out) {
   size_t bytes = 0;
   SQ_TRY((sq_status)sq_rt_arena_bytes(m, e->abi, sym, &bytes));
-  SQ_TRY((sq_status)sq_rt_arena_fit(m->ctx, arena, bytes, false));
+  SQ_TRY((sq_status)sq_rt_arena_fit(m, arena, bytes, false));
   for (uint32_t k = 1; k <= m->abi->n_sym; k++)
     if (sym[k] == SQ_UNBOUND) sym[k] = 0;
   sq_rt_call r = {.c = {.sym = sym,
@@ -111,14 +82,16 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
                         .reset = sq_rt_reset,
                         .error_value = INT64_MIN,
                         .error_limit = -1,
-                        .device = m->hooks.device,
+                        .device = m->gpu ? &sq_gpu_device : m->hooks.device,
                         .kernels = e->kernels},
                   .m = m,
                   .e = e,
                   .arena = arena};
   if (m->trace) r.c.mark = mark_kernel;
   if (m->trace) m->trace(m->trace_user, e->abi->name, true);
+  if (m->gpu && sq_gpu_enter(m->gpu)) return sq_rt_fail(m->ctx, SQ_EWORLD, "%s", m->gpu->trouble);
   int32_t failed = e->code(&r.c);
+  if (m->gpu) sq_gpu_leave(m->gpu);
   if (m->trace) m->trace(m->trace_user, NULL, false);
   if (r.hook_status) return r.hook_status;
   if (r.c.trouble)
@@ -154,28 +127,57 @@ static int fail_output(seqm_model *m, const seqm_entry *e, size_t k, size_t byte
   return sq_rt_fail(m->ctx, SQ_EWORLD, "out of memory: output `%s` needs %zu bytes",
                     e->abi->out[k].name, bytes);
 }
+static int fail_output_room(seqm_model *m, const seqm_entry *e, size_t k, size_t bytes) {
+  return sq_rt_fail_room(m, "output `%s` needs %zu bytes", e->abi->out[k].name, bytes);
+}
 
-static int make_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
-  for (uint32_t k = 0; k < e->abi->n_out; k++) {
-    seqm_tensor want;
-    size_t bytes = 0;
-    SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &want, &bytes));
-    bool grows = e->out_grows && sq_rt_output_grows(m->abi, &e->abi->out[k]);
-    if (out[k].data && !grows) {
-      SQ_TRY((sq_status)use_buffer(m, e, k, &want, &out[k]));
-      continue;
-    }
-    want.data = sq_mem_get_aligned(m->ctx, bytes);
-    if (!want.data) return fail_output(m, e, k, bytes);
+// Whose output is on the host while the code writes to a device: it writes beside it.
+static int mirror_output(seqm_model *m, size_t k, size_t bytes) {
+  SQ_TRY((sq_status)sq_rt_arena_fit(m, &m->mirror[k], bytes ? bytes : 1, false));
+  m->out[k] = m->mirror[k].p;
+  m->out_mirrored[k] = true;
+  return SQ_OK;
+}
+
+// Its data in the place that it names: memory of the host, or where the code runs.
+static int make_data(seqm_model *m, const seqm_entry *e, size_t k, size_t bytes, seqm_tensor *t) {
+  t->owned = 1;
+  if (t->device == SEQM_CUDA) {
+    t->data = sq_rt_room(m, bytes);
+    return t->data ? SQ_OK : fail_output_room(m, e, k, bytes);
+  }
+  t->data = sq_mem_get_aligned(m->ctx, bytes);
+  return t->data ? SQ_OK : fail_output(m, e, k, bytes);
+}
+
+static int make_output(seqm_model *m, const seqm_entry *e, size_t k, seqm_tensor *out) {
+  seqm_tensor want;
+  size_t bytes = 0;
+  SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &want, &bytes));
+  if (out->device != SEQM_HOST && !m->gpu)
+    return sq_rt_fail(m->ctx, SQ_EUSAGE,
+                      "%s: output `%s` is wanted on a CUDA device, but the model runs on the host",
+                      e->abi->name, e->abi->out[k].name);
+  if (e->out_grows && sq_rt_output_grows(m->abi, &e->abi->out[k])) {
+    m->out[k] = sq_rt_room(m, bytes);
+    if (!m->out[k]) return fail_output_room(m, e, k, bytes);
+    m->out_room[k] = bytes ? bytes : 1;
+    return SQ_OK;
+  }
+  if (out->data) {
+    SQ_TRY((sq_status)use_buffer(m, e, k, &want, out));
+  } else {
+    want.device = out->device;
+    SQ_TRY((sq_status)make_data(m, e, k, bytes, &want));
     m->out[k] = want.data;
-    if (grows) {
-      m->out_room[k] = bytes ? bytes : 1;
-      continue;
-    }
-    want.owned = 1;
-    out[k] = want;
+    *out = want;
     m->out_made[k] = true;
   }
+  return m->gpu && out->device == SEQM_HOST ? mirror_output(m, k, bytes) : SQ_OK;
+}
+
+static int make_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
+  for (uint32_t k = 0; k < e->abi->n_out; k++) SQ_TRY((sq_status)make_output(m, e, k, &out[k]));
   return SQ_OK;
 }
 
@@ -188,44 +190,71 @@ int sq_rt_outputs_follow(sq_rt_call *r) {
     if (!m->out_room[k]) continue;
     SQ_TRY((sq_status)sq_rt_output_shape(m, r->e, k, r->c.sym, &t, &bytes));
     if (bytes <= m->out_room[k]) continue;
-    char *p = sq_mem_get_aligned(m->ctx, bytes);
-    if (!p) return fail_output(m, r->e, k, bytes);
-    memcpy(p, m->out[k], m->out_room[k]);
-    sq_mem_drop_aligned(m->ctx, m->out[k]);
+    char *p = sq_rt_room(m, bytes);
+    if (!p) return fail_output_room(m, r->e, k, bytes);
+    int status = sq_rt_move(m, p, m->out[k], m->out_room[k]);
+    sq_rt_room_drop(m, status ? p : m->out[k]);
+    SQ_TRY((sq_status)status);
     m->out[k] = p;
     m->out_room[k] = bytes;
   }
   return SQ_OK;
 }
 
-// Buffers that followed an extent become the outputs.
-static int finish_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
-  for (uint32_t k = 0; k < e->abi->n_out && e->out_grows; k++) {
-    seqm_tensor t;
-    size_t bytes = 0;
-    if (!m->out_room[k]) continue;
-    SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &t, &bytes));
-    void *made = m->out[k];
-    if (out[k].data) {
-      SQ_TRY((sq_status)use_buffer(m, e, k, &t, &out[k]));
-      if (bytes) memcpy(out[k].data, made, bytes);
-      sq_mem_drop_aligned(m->ctx, made);
-    } else {
-      t.data = made;
-      t.owned = 1;
-      out[k] = t;
-      m->out_made[k] = true;
-    }
+// A buffer that followed an extent becomes the output, where that is to be where it is.
+static int finish_grown(seqm_model *m, const seqm_entry *e, size_t k, seqm_tensor *out) {
+  seqm_tensor t;
+  size_t bytes = 0;
+  SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &t, &bytes));
+  void *made = m->out[k];
+  t.device = out->device;
+  if (out->data) {
+    SQ_TRY((sq_status)use_buffer(m, e, k, &t, out));
+    m->out[k] = made; // dropped below, or when this fails
+  } else if (m->gpu && out->device == SEQM_HOST) {
+    SQ_TRY((sq_status)make_data(m, e, k, bytes, &t));
+    *out = t;
+    m->out_made[k] = true;
+  } else {
+    t.data = made;
+    t.owned = 1;
+    *out = t;
+    m->out_made[k] = true;
     m->out_room[k] = 0;
+    return SQ_OK;
+  }
+  if (out->device == SEQM_HOST)
+    SQ_TRY((sq_status)sq_rt_take(m, out->data, made, bytes));
+  else
+    SQ_TRY((sq_status)sq_rt_move(m, out->data, made, bytes));
+  sq_rt_room_drop(m, made);
+  m->out_room[k] = 0;
+  return SQ_OK;
+}
+
+static int finish_mirrored(seqm_model *m, size_t k, seqm_tensor *out) {
+  size_t bytes = 0;
+  sq_shape_bytes(out->dtype, out->rank, out->dim, &bytes);
+  SQ_TRY((sq_status)sq_rt_take(m, out->data, m->out[k], bytes));
+  m->out_mirrored[k] = false;
+  return SQ_OK;
+}
+
+static int finish_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
+  if (!e->out_grows && !m->gpu) return SQ_OK;
+  for (uint32_t k = 0; k < e->abi->n_out; k++) {
+    if (m->out_room[k]) SQ_TRY((sq_status)finish_grown(m, e, k, &out[k]));
+    if (m->out_mirrored[k]) SQ_TRY((sq_status)finish_mirrored(m, k, &out[k]));
   }
   return SQ_OK;
 }
 
 static void drop_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
   for (uint32_t k = 0; k < e->abi->n_out; k++) {
+    if (m->out_room[k]) sq_rt_room_drop(m, m->out[k]);
     if (m->out_made[k]) seqm_tensor_free(m->ctx, &out[k]);
-    if (m->out_room[k]) sq_mem_drop_aligned(m->ctx, m->out[k]);
     m->out_room[k] = 0;
+    m->out_mirrored[k] = false;
   }
 }
 
@@ -241,6 +270,7 @@ static int check_request(seqm_model *m, const seqm_entry *e, size_t n_out) {
 
 // --- calling ------------------------------------------------------------------------------------
 static int prepare(seqm_model *m, seqm_entry *e) {
+  SQ_TRY((sq_status)sq_rt_device(m));
   SQ_TRY((sq_status)sq_rt_prepare_code(m, e));
   if (!e->bound) {
     memset(m->mark, 0, m->abi->n_param);
@@ -263,6 +293,7 @@ static int call(seqm_model *m, seqm_entry *e, const seqm_tensor *in, size_t n_in
   }
   SQ_TRY((sq_status)sq_rt_bind(m, e, in, n_in, false));
   SQ_TRY((sq_status)prepare(m, e));
+  if (m->gpu) SQ_TRY((sq_status)sq_rt_inputs(m, e, in));
   SQ_TRY((sq_status)make_outputs(m, e, out));
   SQ_TRY((sq_status)sq_rt_run(m, e, m->sym, &m->arena, m->in, m->out));
   return finish_outputs(m, e, out);
@@ -290,6 +321,7 @@ int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t 
     SQ_TRY((sq_status)sq_rt_output_shape(m, e, k, m->sym, &t, &bytes));
     t.data = out[k].data;
     t.owned = out[k].owned;
+    t.device = out[k].device;
     out[k] = t;
   }
   size_t bytes = 0;

@@ -1,6 +1,6 @@
 // The context: memory, threads and the message of the last failure; also the names of types.
 #define _GNU_SOURCE
-#include "runtime/internal.h"
+#include "runtime/cuda.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,6 +170,7 @@ seqm_context *seqm_context_new(const seqm_options *o) {
 
 void seqm_context_free(seqm_context *ctx) {
   if (!ctx) return;
+  sq_gpu_release(ctx->gpu);
   sq_pool_free(ctx->own);
   if (ctx->text != ctx->spare) sq_mem_drop(ctx, ctx->text);
   sq_mem_drop(ctx, ctx);
@@ -222,7 +223,10 @@ const char *seqm_version(void) { return SEQM_VERSION; }
 
 void seqm_tensor_free(seqm_context *ctx, seqm_tensor *t) {
   if (!t) return;
-  if (t->owned) sq_mem_drop_aligned(ctx, t->data);
+  if (t->owned && t->device == SEQM_CUDA && ctx->gpu)
+    sq_gpu_drop(ctx->gpu, t->data);
+  else if (t->owned && t->device == SEQM_HOST)
+    sq_mem_drop_aligned(ctx, t->data);
   t->data = NULL;
   t->owned = 0;
 }

@@ -13,6 +13,8 @@
 
 #define SQ_ALIGN 64
 
+typedef struct sq_gpu sq_gpu; // cuda.h
+
 struct seqm_context {
   sq_alloc alloc;
   int threads;
@@ -22,6 +24,7 @@ struct seqm_context {
   char *text;   // the message: `spare`, or memory of its own when longer
   size_t text_n, text_cap;
   char spare[512];
+  sq_gpu *gpu; // NULL: no model has asked for a device
 };
 
 // --- memory: NULL when there is none; get is zeroed, get_aligned is not -------------------------

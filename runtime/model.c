@@ -3,6 +3,7 @@
 // an entry needs them.
 #define _GNU_SOURCE
 #include "runtime/model.h"
+#include "runtime/file.h"
 #include <dlfcn.h>
 #include <elf.h>
 #include <string.h>
@@ -91,8 +92,12 @@ static int fill(seqm_model *m) {
   m->out_made = sq_mem_get_array(ctx, most_out, sizeof *m->out_made);
   m->out_room = sq_mem_get_array(ctx, most_out, sizeof *m->out_room);
   m->mark = sq_mem_get_array(ctx, d->n_param, sizeof *m->mark);
+  m->n_out = most_out;
+  m->mirror = sq_mem_get_array(ctx, most_out, sizeof *m->mirror);
+  m->out_mirrored = sq_mem_get_array(ctx, most_out, sizeof *m->out_mirrored);
   if (!m->entry || !m->init || !m->param || !m->param_owned || !m->sym || !m->init_sym ||
-      !m->bound_by || !m->in || !m->out || !m->out_made || !m->out_room || !m->mark)
+      !m->bound_by || !m->in || !m->out || !m->out_made || !m->out_room || !m->mark || !m->mirror ||
+      !m->out_mirrored)
     return sq_rt_no_memory(ctx);
   fill_entries(m);
   SQ_TRY((sq_status)sq_weights_new(ctx, &m->weights));
@@ -123,13 +128,14 @@ void seqm_model_free(seqm_model *m) {
   if (!m) return;
   seqm_context *ctx = m->ctx;
   sq_rt_states_free(m);
-  for (uint32_t k = 0; m->param_owned && k < m->n_row; k++)
-    sq_mem_drop_aligned(ctx, m->param_owned[k]);
+  for (uint32_t k = 0; m->param_owned && k < m->n_row; k++) sq_rt_room_drop(m, m->param_owned[k]);
   sq_weights_free(m->weights);
-  sq_mem_drop_aligned(ctx, m->arena.p);
-  sq_mem_drop_aligned(ctx, m->init_arena.p);
-  void *plain[] = {m->entry,    m->init, m->param, m->param_owned, m->sym,      m->init_sym,
-                   m->bound_by, m->in,   m->out,   m->out_made,    m->out_room, m->mark};
+  sq_rt_room_drop(m, m->arena.p);
+  sq_rt_room_drop(m, m->init_arena.p);
+  sq_rt_device_close(m);
+  void *plain[] = {m->entry,    m->init,     m->param,  m->param_owned, m->sym,
+                   m->init_sym, m->bound_by, m->in,     m->out,         m->out_made,
+                   m->out_room, m->mark,     m->mirror, m->out_mirrored};
   for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) sq_mem_drop(ctx, plain[k]);
   if (m->hooks.release) m->hooks.release(m->hooks.user);
   if (m->library) dlclose(m->library);
@@ -242,6 +248,24 @@ static void describe_faults(seqm_model *m, const char *who, uint32_t faults) {
     sq_message_add(m->ctx, " (the model has %s)", m->abi->config);
 }
 
+// To the device, once; the host keeps nothing, and the pages of a file need not stay.
+static int upload(seqm_model *m, uint32_t row, sq_weight *got) {
+  size_t bytes = got->bytes;
+  void *p = sq_rt_room(m, bytes);
+  int status = p ? sq_rt_put(m, p, got->data, bytes)
+                 : sq_rt_fail_room(m, "a parameter needs %zu bytes", bytes);
+  if (!got->owned) sq_map_forget(got->data, bytes);
+  sq_weights_drop(m->weights, got);
+  if (status) {
+    sq_rt_room_drop(m, p);
+    return status;
+  }
+  sq_rt_room_drop(m, m->param_owned[row]); // room that a failed load left
+  m->param[row] = m->param_owned[row] = p;
+  m->owned_bytes += bytes;
+  return SQ_OK;
+}
+
 static int bind_one(seqm_model *m, const sq_abi_param *p, uint32_t k, uint32_t *faults,
                     bool describe) {
   uint32_t row = p->row + k;
@@ -254,7 +278,8 @@ static int bind_one(seqm_model *m, const sq_abi_param *p, uint32_t k, uint32_t *
     ++*faults;
     return SQ_OK;
   }
-  sq_mem_drop_aligned(m->ctx, m->param_owned[row]); // room that a failed load left
+  if (m->gpu) return upload(m, row, &got);
+  sq_rt_room_drop(m, m->param_owned[row]); // room that a failed load left
   m->param[row] = got.data;
   m->param_owned[row] = got.owned;
   if (got.owned) m->owned_bytes += got.bytes;
@@ -288,6 +313,7 @@ void sq_rt_mark_params(seqm_model *m, const sq_abi_entry *e) {
 
 int seqm_model_check(seqm_model *m, const seqm_entry *entry) {
   sq_message_clear(m->ctx);
+  SQ_TRY((sq_status)sq_rt_device(m));
   memset(m->mark, 0, m->abi->n_param);
   if (entry) sq_rt_mark_params(m, entry->abi);
   for (uint32_t k = 0; !entry && k < m->abi->n_entry; k++) sq_rt_mark_params(m, &m->abi->entry[k]);
@@ -306,21 +332,35 @@ size_t seqm_model_unused(seqm_model *m, const char **names, size_t cap) {
 
 int sq_rt_param_room(seqm_model *m, uint32_t row, size_t bytes) {
   if (m->param_owned[row]) return SQ_OK;
-  m->param_owned[row] = sq_mem_get_aligned(m->ctx, bytes);
-  return m->param_owned[row] ? SQ_OK : sq_rt_no_memory(m->ctx);
+  m->param_owned[row] = sq_rt_room(m, bytes);
+  return m->param_owned[row] ? SQ_OK : sq_rt_fail_room(m, "a parameter needs %zu bytes", bytes);
 }
 
-void sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes) {
+int sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes) {
   if (m->param[row] != m->param_owned[row]) m->owned_bytes += bytes;
   m->param[row] = m->param_owned[row];
-  if (bytes) memcpy(m->param_owned[row], data, bytes);
+  return sq_rt_put(m, m->param_owned[row], data, bytes);
 }
 
 // --- entries ------------------------------------------------------------------------------------
+// Those of all entries together, or those that the JIT has made for this one.
+static int load_kernels(seqm_model *m, seqm_entry *e) {
+  const sq_abi_kernels *k = m->abi->kernels;
+  sq_gpu_code *code = m->kernels;
+  if (!k && m->hooks.images) k = m->hooks.images(m->hooks.user, e->is_init, e->number);
+  if (!k) return sq_rt_fail(m->ctx, SQ_EMODEL, "%s: damaged: it has no kernels", e->abi->name);
+  if (!code) SQ_TRY((sq_status)sq_gpu_load(m->ctx, m->gpu, k, &m->errors, &code));
+  if (m->abi->kernels) m->kernels = code;
+  e->kernels = code;
+  return SQ_OK;
+}
+
 int sq_rt_prepare_code(seqm_model *m, seqm_entry *e) {
-  if (e->code) return SQ_OK;
+  if (e->code && (!m->gpu || e->kernels)) return SQ_OK;
   const char *why = NULL;
-  if (m->hooks.compile) e->code = m->hooks.compile(m->hooks.user, e->is_init, e->number, &why);
+  if (!e->code && m->hooks.compile)
+    e->code = m->hooks.compile(m->hooks.user, e->is_init, e->number, &why);
+  if (e->code && m->gpu) return load_kernels(m, e);
   if (e->code && m->hooks.kernels)
     e->kernels = m->hooks.kernels(m->hooks.user, e->is_init, e->number);
   if (e->code) return SQ_OK;

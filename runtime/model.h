@@ -1,10 +1,11 @@
 // A loaded model from inside. Bound once, called often: everything that a call needs stands ready
 // in arrays made at load, so that a call in steady state allocates nothing.
 //
-//   model.c     load, check the machine, parameters, entries    bind.c   inputs -> sizes, tests
-//   call.c      calls, the arena, messages of failed tests      state.c  first values, growth,
-//   reset snapshot.c  states to and from a file
+//   model.c  load, check the machine, parameters, entries    bind.c      inputs -> sizes, tests
+//   call.c   calls, the arena, messages of failed tests      state.c     first values, growth, reset
+//   room.c   memory where kernels run                        snapshot.c  states to and from a file
 #pragma once
+#include "runtime/cuda.h"
 #include "runtime/expr.h"
 #include "runtime/internal.h"
 #include "runtime/jit.h"
@@ -18,7 +19,7 @@ struct seqm_entry {
   bool bound;     // its parameters are there
   bool out_grows; // an output's shape mentions a growing extent
   sq_entry_code code;
-  void *kernels; // of a device
+  void *kernels; // of a device: of the JIT, or an sq_gpu_code
 };
 
 typedef enum sq_state_phase {
@@ -72,6 +73,15 @@ struct seqm_model {
       *out_room; // bytes of a buffer that follows a growing extent; 0: the output is another kind
   uint8_t *mark; // scratch, by parameter
   sq_rt_arena arena, init_arena;
+  // Kernels on a CUDA device: all of the above that code touches is memory there, and so are
+  // copies of the inputs and outputs that the host has.
+  uint32_t n_out;       // rows of the arrays by output
+  sq_gpu *gpu;          // NULL: on the host, or not needed so far
+  sq_gpu_code *kernels; // of all entries; NULL in a JIT model
+  sq_gpu_errors errors;
+  sq_rt_arena in_room, instance_room, spread_room;
+  sq_rt_arena *mirror; // by output: where the code writes what the host is to have
+  bool *out_mirrored;  // by output: of the call in progress
   seqm_mark trace;
   void *trace_user;
   bool calling;
@@ -95,7 +105,7 @@ bool sq_rt_output_grows(const sq_abi_model *d, const sq_abi_tensor *o);
 int sq_rt_prepare_code(seqm_model *m, seqm_entry *e);
 // A written parameter's instance gets room of its own, then a value from outside.
 int sq_rt_param_room(seqm_model *m, uint32_t row, size_t bytes);
-void sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes);
+int sq_rt_param_set(seqm_model *m, uint32_t row, const void *data, size_t bytes);
 
 // --- bind.c -------------------------------------------------------------------------------------
 // Tests the inputs and fills m->sym and m->in. `plan`: data may be missing where no size needs it.
@@ -105,8 +115,25 @@ int sq_rt_output_shape(seqm_model *m, const seqm_entry *e, size_t k, const int64
                        seqm_tensor *t, size_t *bytes);
 int sq_rt_arena_bytes(seqm_model *m, const sq_abi_entry *e, const int64_t *sym, size_t *bytes);
 
+// --- room.c: memory where kernels run -----------------------------------------------------------
+// Before any of the others: the model's device is open. Nothing happens for a model on the host.
+int sq_rt_device(seqm_model *m);
+void sq_rt_device_close(seqm_model *m);        // after all memory there is dropped
+void *sq_rt_room(seqm_model *m, size_t bytes); // NULL: none; size 0 gives a valid address too
+void sq_rt_room_drop(seqm_model *m, void *p);
+int sq_rt_fail_room(seqm_model *m, const char *fmt, ...) // why there is none
+    __attribute__((format(printf, 2, 3)));
+// From the host, to the host (a device: waits), within (they may overlap), rows within (they may not).
+int sq_rt_put(seqm_model *m, void *to, const void *from, size_t bytes);
+int sq_rt_take(seqm_model *m, void *to, const void *from, size_t bytes);
+int sq_rt_move(seqm_model *m, void *to, const void *from, size_t bytes);
+int sq_rt_move_rows(seqm_model *m, void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                    size_t width, size_t height);
+int sq_rt_arena_fit(seqm_model *m, sq_rt_arena *a, size_t bytes, bool keep);
+// Inputs that the host has get their copies on the device, in m->in.
+int sq_rt_inputs(seqm_model *m, const seqm_entry *e, const seqm_tensor *in);
+
 // --- call.c -------------------------------------------------------------------------------------
-int sq_rt_arena_fit(seqm_context *ctx, sq_rt_arena *a, size_t bytes, bool keep);
 // Runs code with the arrays given; `sym` is complete. The message of a failure is set.
 int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
               void **out);
@@ -129,7 +156,7 @@ void sq_rt_state_set_ready(seqm_model *m, uint32_t s);
 size_t sq_rt_state_size(const seqm_model *m, uint32_t s); // bytes of an instance's present value
 // A growing state: room for n rows, then exactly n rows (there is room for).
 int sq_rt_state_rows_room(seqm_model *m, uint32_t s, int64_t n);
-void sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n);
+int sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n);
 size_t sq_rt_states_bytes(const seqm_model *m);
 // Hooks.
 int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n);

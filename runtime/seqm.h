@@ -37,6 +37,9 @@ typedef enum seqm_dtype {
   SEQM_F64, SEQM_F32, SEQM_F16, SEQM_BF16, SEQM_I64, SEQM_I32, SEQM_I8, SEQM_U8, SEQM_BOOL
 } seqm_dtype;
 
+// Where a tensor's data are: memory of the host, or of the first CUDA device that the driver shows.
+typedef enum seqm_device { SEQM_HOST, SEQM_CUDA } seqm_device;
+
 // A dense, row-major array; rank 0 is a scalar. The bytes of a bool are 0 or 1.
 typedef struct seqm_tensor {
   seqm_dtype dtype;
@@ -44,6 +47,7 @@ typedef struct seqm_tensor {
   int64_t dim[SEQM_MAX_RANK];
   void *data;    // aligned to its element at least, 64 bytes is best; NULL in an output: allocated
   uint32_t owned; // 1: allocated by the library, free with seqm_tensor_free
+  uint32_t device; // seqm_device; SEQM_CUDA for models compiled for cuda, to spare a copy
 } seqm_tensor;
 
 typedef struct seqm_context seqm_context;
@@ -74,7 +78,8 @@ const char *seqm_message(const seqm_context *ctx);
 int seqm_set_threads(seqm_context *ctx, int threads);
 
 // ---- models ------------------------------------------------------------------------------------
-// A shared object made by `seqm compile`. That it was made for this machine (architecture, CPU
+// A shared object made by `seqm compile`. One for cuda looks for its device when it is first called,
+// checked, saved or loaded; without one that is status 3, with what is missing. That it was made for this machine (architecture, CPU
 // features, version of the interface) is tested before any of its code runs.
 int seqm_model_open(seqm_context *ctx, const char *path, seqm_model **m);
 // A model linked into the program; the header that `seqm compile` writes declares `desc`.
@@ -124,7 +129,9 @@ int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t 
 // (see seqm_plan), and it may not overlap an input or another output. One without is allocated, with
 // all fields set. (One whose shape follows a state that grows during the call is shaped as the state
 // is afterwards.) Scratch memory is kept from call to call, so calls whose sizes have been seen
-// before allocate nothing (but such outputs). A failed call leaves the writes to states done before
+// before allocate nothing (but such outputs). A model compiled for cuda copies inputs that the host
+// has to its device, and outputs back; a tensor with device SEQM_CUDA is read or written where it is,
+// and one without data is allocated there. A failed call leaves the writes to states done before
 // the failure.
 int seqm_call(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out);
@@ -149,7 +156,9 @@ void seqm_tensor_free(seqm_context *ctx, seqm_tensor *t);
 int seqm_npy_read(seqm_context *ctx, const char *path, seqm_tensor *t);
 int seqm_npy_write(seqm_context *ctx, const char *path, const seqm_tensor *t);
 
-// DLPack (dlpack.h's DLManagedTensor): CPU tensors, no copy. `t` borrows from `dl`, whose deleter the
+// DLPack (dlpack.h's DLManagedTensor): tensors of the CPU or of CUDA device 0, no copy. What made a
+// CUDA tensor must be done, or in the default stream, when it is given; what a call gives is done.
+// `t` borrows from `dl`, whose deleter the
 // caller calls when done with `t`. A tensor that is not dense and row-major is refused (status 1).
 struct DLManagedTensor;
 int seqm_from_dlpack(seqm_context *ctx, struct DLManagedTensor *dl, seqm_tensor *t);

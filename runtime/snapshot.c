@@ -64,8 +64,11 @@ static int for_each(const seqm_model *m, visit fn, void *user) {
 }
 
 // --- writing ------------------------------------------------------------------------------------
+enum { PART = 4 << 20 };
 typedef struct writer {
   seqm_context *ctx;
+  seqm_model *m;
+  char *part; // of a device's memory, on its way to the file
   char *text;
   size_t n, cap;
   uint64_t at;
@@ -128,7 +131,14 @@ static int put_header(void *user, const item *i) {
 
 static int put_data(void *user, const item *i) {
   writer *w = user;
-  return sq_output_write(&w->file, i->data, i->bytes);
+  if (!w->m->gpu) return sq_output_write(&w->file, i->data, i->bytes);
+  for (size_t at = 0; at < i->bytes;) {
+    size_t n = i->bytes - at < PART ? i->bytes - at : PART;
+    SQ_TRY((sq_status)sq_rt_take(w->m, w->part, (const char *)i->data + at, n));
+    SQ_TRY((sq_status)sq_output_write(&w->file, w->part, n));
+    at += n;
+  }
+  return SQ_OK;
 }
 
 static int write_all(seqm_model *m, writer *w) {
@@ -148,15 +158,18 @@ static int write_all(seqm_model *m, writer *w) {
 
 int seqm_save_state(seqm_model *m, const char *path) {
   sq_message_clear(m->ctx);
+  SQ_TRY((sq_status)sq_rt_device(m));
   for (uint32_t s = 0; s < m->abi->n_state; s++)
     if (!m->abi->state[s].derived) SQ_TRY((sq_status)sq_rt_state_ready(m, s));
-  writer w = {.ctx = m->ctx};
+  writer w = {.ctx = m->ctx, .m = m};
   SQ_TRY((sq_status)sq_output_open(m->ctx, path, &w.file));
-  int status = write_all(m, &w);
+  if (m->gpu) w.part = sq_mem_get_aligned(m->ctx, PART);
+  int status = m->gpu && !w.part ? sq_rt_no_memory(m->ctx) : write_all(m, &w);
   if (status)
     sq_output_drop(&w.file);
   else
     status = sq_output_done(&w.file);
+  sq_mem_drop_aligned(m->ctx, w.part);
   sq_mem_drop(m->ctx, w.text);
   return status;
 }
@@ -263,15 +276,16 @@ static int make_room(loader *l) {
   return SQ_OK;
 }
 
-static void take(loader *l) {
+// On the host nothing here can fail.
+static int take(loader *l) {
   seqm_model *m = l->m;
   for (uint32_t s = 0; s < m->abi->n_state; s++) {
     const sq_abi_state *a = &m->abi->state[s];
     if (a->derived) continue;
-    if (grows(m, s)) sq_rt_state_rows(m, s, extent_in_file(l, s));
+    if (grows(m, s)) SQ_TRY((sq_status)sq_rt_state_rows(m, s, extent_in_file(l, s)));
     for (uint32_t k = 0; k < a->count; k++) {
       const sq_st_tensor *t = find_state(l, s, k);
-      if (t->bytes) memcpy(m->cell[a->row + k].data, t->data, t->bytes);
+      SQ_TRY((sq_status)sq_rt_put(m, m->cell[a->row + k].data, t->data, t->bytes));
     }
     sq_rt_state_set_ready(m, s);
   }
@@ -279,8 +293,9 @@ static void take(loader *l) {
   for (uint32_t p = 0; p < m->abi->n_param; p++)
     for (uint32_t k = 0; k < m->abi->param[p].count; k++) {
       const sq_st_tensor *t = item_of_param(m, p, k, &i) ? find_param(l, &i) : NULL;
-      if (t) sq_rt_param_set(m, m->abi->param[p].row + k, t->data, t->bytes);
+      if (t) SQ_TRY((sq_status)sq_rt_param_set(m, m->abi->param[p].row + k, t->data, t->bytes));
     }
+  return SQ_OK;
 }
 
 static int load(loader *l) {
@@ -289,12 +304,12 @@ static int load(loader *l) {
   SQ_TRY((sq_status)check_params(l));
   if (l->used != l->f.n) return fail_unknown(l);
   SQ_TRY((sq_status)make_room(l));
-  take(l);
-  return SQ_OK;
+  return take(l);
 }
 
 int seqm_load_state(seqm_model *m, const char *path) {
   sq_message_clear(m->ctx);
+  SQ_TRY((sq_status)sq_rt_device(m));
   loader l = {.m = m};
   SQ_TRY((sq_status)sq_safetensors_open(m->ctx, path, &l.f));
   int status = load(&l);

@@ -63,10 +63,9 @@ void sq_rt_states_free(seqm_model *m) {
   for (uint32_t k = 0; m->state && m->cell && k < m->abi->n_state; k++) {
     sq_rt_state *s = &m->state[k];
     for (uint32_t j = 0; !s->block && j < m->abi->state[k].count; j++)
-      sq_mem_drop_aligned(m->ctx, m->cell[m->abi->state[k].row + j].data);
-    sq_mem_drop_aligned(m->ctx, s->block);
-    for (uint32_t j = 0; s->row && j < m->abi->state[k].count; j++)
-      sq_mem_drop_aligned(m->ctx, s->row[j]);
+      sq_rt_room_drop(m, m->cell[m->abi->state[k].row + j].data);
+    sq_rt_room_drop(m, s->block);
+    for (uint32_t j = 0; s->row && j < m->abi->state[k].count; j++) sq_rt_room_drop(m, s->row[j]);
     sq_mem_drop(m->ctx, s->row);
     sq_mem_drop(m->ctx, s->capacity);
   }
@@ -91,13 +90,17 @@ size_t sq_rt_state_size(const seqm_model *m, uint32_t s) {
 }
 
 // --- first values -------------------------------------------------------------------------------
+static int fail_state(seqm_model *m, const sq_abi_state *a, size_t bytes) {
+  return sq_rt_fail_room(m, "state `%s` needs %zu bytes", a->name, bytes);
+}
+
 // What is computed once lies together: large pages, few faults.
 static int block_room(seqm_model *m, const sq_abi_state *a, sq_rt_state *t) {
   size_t each = (t->bytes + SQ_ALIGN - 1) & ~(size_t)(SQ_ALIGN - 1), all;
   if (t->block) return SQ_OK;
   if (__builtin_mul_overflow(each, (size_t)a->count, &all)) return sq_rt_no_memory(m->ctx);
-  t->block = sq_mem_get_aligned(m->ctx, all);
-  if (!t->block) return sq_rt_no_memory(m->ctx);
+  t->block = sq_rt_room(m, all);
+  if (!t->block) return fail_state(m, a, all);
   for (uint32_t k = 0; k < a->count; k++) m->cell[a->row + k].data = t->block + k * each;
   return SQ_OK;
 }
@@ -108,11 +111,11 @@ int sq_rt_state_room(seqm_model *m, uint32_t s) {
   if (a->derived && !t->row) return block_room(m, a, t);
   for (uint32_t k = 0; k < a->count; k++) {
     char **p = t->row ? &t->row[k] : &m->cell[a->row + k].data;
-    if (!*p) *p = sq_mem_get_aligned(m->ctx, t->bytes);
-    if (!*p) return sq_rt_no_memory(m->ctx);
+    if (!*p) *p = sq_rt_room(m, t->bytes);
+    if (!*p) return fail_state(m, a, t->bytes);
     if (t->row && !m->cell[a->row + k].data) {
-      m->cell[a->row + k].data = sq_mem_get_aligned(m->ctx, 0);
-      if (!m->cell[a->row + k].data) return sq_rt_no_memory(m->ctx);
+      m->cell[a->row + k].data = sq_rt_room(m, 0);
+      if (!m->cell[a->row + k].data) return fail_state(m, a, 0);
     }
   }
   return SQ_OK;
@@ -152,9 +155,16 @@ static void forget_params(seqm_model *m, const sq_abi_entry *init, uint32_t inst
     const sq_abi_param *p = &m->abi->param[init->param[k]];
     uint32_t row = p->row + (p->count > instance ? instance : 0);
     size_t bytes;
-    if (p->written || m->param_owned[row] || !m->param[row]) continue;
+    if (m->gpu || p->written || m->param_owned[row] || !m->param[row]) continue;
     if (sq_shape_bytes(p->dtype, p->rank, p->dim, &bytes)) sq_map_forget(m->param[row], bytes);
   }
+}
+
+// Where the kernels run.
+static int instance_there(seqm_model *m, int32_t instance, const void **in) {
+  SQ_TRY((sq_status)sq_rt_arena_fit(m, &m->instance_room, sizeof instance, false));
+  *in = m->instance_room.p;
+  return sq_rt_put(m, m->instance_room.p, &instance, sizeof instance);
 }
 
 static int compute(seqm_model *m, uint32_t s) {
@@ -170,6 +180,7 @@ static int compute(seqm_model *m, uint32_t s) {
   for (uint32_t k = 0; k < a->count; k++) {
     int32_t instance = (int32_t)k;
     const void *in[1] = {&instance};
+    if (m->gpu) SQ_TRY((sq_status)instance_there(m, instance, in));
     void *out[1] = {t->row ? t->row[k] : m->cell[a->row + k].data};
     sq_rt_start_symbols(m, m->init_sym);
     SQ_TRY((sq_status)sq_rt_run(m, init, m->init_sym, &m->init_arena, in, out));
@@ -211,32 +222,61 @@ int sq_rt_states_ready(seqm_model *m, const sq_abi_entry *e) {
 }
 
 // --- growth -------------------------------------------------------------------------------------
-static bool room_for(seqm_model *m, uint32_t s, uint32_t k, size_t bytes) {
+static int fail_rows(seqm_model *m, uint32_t s, int64_t n, bool memory) {
+  const char *name = m->abi->state[s].name;
+  if (memory && m->gpu)
+    return sq_rt_fail_room(m, "state `%s` cannot have %lld rows", name, (long long)n);
+  return sq_rt_fail(m->ctx, SQ_EWORLD, "state `%s` cannot have %lld rows%s", name, (long long)n,
+                    memory ? ": out of memory" : "");
+}
+
+static int room_for(seqm_model *m, uint32_t s, uint32_t k, size_t bytes, int64_t n) {
   sq_rt_state *t = &m->state[s];
-  if (bytes <= t->capacity[k]) return true;
+  if (bytes <= t->capacity[k]) return SQ_OK;
   size_t more;
   char *p = NULL;
   if (!__builtin_mul_overflow(t->capacity[k], (size_t)2, &more) && more > bytes)
-    p = sq_mem_get_aligned(m->ctx, more);
-  if (!p) p = sq_mem_get_aligned(m->ctx, more = bytes);
-  if (!p) return false;
+    p = sq_rt_room(m, more);
+  if (!p) p = sq_rt_room(m, more = bytes);
+  if (!p) return fail_rows(m, s, n, true);
   char **data = &m->cell[m->abi->state[s].row + k].data;
-  size_t have = sq_rt_state_size(m, s);
-  if (have) memcpy(p, *data, have);
-  sq_mem_drop_aligned(m->ctx, *data);
+  int status = sq_rt_move(m, p, *data, sq_rt_state_size(m, s));
+  sq_rt_room_drop(m, status ? p : *data);
+  if (status) return status;
   *data = p;
   t->capacity[k] = more;
-  return true;
+  return SQ_OK;
 }
 
-static void lay_out(const sq_rt_state *t, char *data, const char *row, size_t n) {
+// On the host, from the end that is away from what is yet to be moved.
+static void spread(const sq_rt_state *t, char *data, size_t n) {
   size_t have = (size_t)t->extent, inner = t->inner, keep = have < n ? have : n;
-  for (size_t turn = 0; turn < t->outer; turn++) {
-    size_t o = n > have ? t->outer - 1 - turn : turn; // away from what is yet to be moved
-    char *to = data + o * n * inner;
-    if (keep && inner) memmove(to, data + o * have * inner, keep * inner);
-    for (size_t r = keep; r < n && inner; r++) memcpy(to + r * inner, row + o * inner, inner);
+  for (size_t turn = 0; turn < t->outer && keep && inner && n != have; turn++) {
+    size_t o = n > have ? t->outer - 1 - turn : turn;
+    memmove(data + o * n * inner, data + o * have * inner, keep * inner);
   }
+}
+
+// On a device: beside, and back.
+static int spread_there(seqm_model *m, const sq_rt_state *t, char *data, size_t n) {
+  size_t have = (size_t)t->extent, inner = t->inner, keep = have < n ? have : n;
+  if (!keep || !inner || t->outer < 2 || n == have) return SQ_OK;
+  size_t width = keep * inner;
+  SQ_TRY((sq_status)sq_rt_arena_fit(m, &m->spread_room, width * t->outer, false));
+  char *p = m->spread_room.p;
+  SQ_TRY((sq_status)sq_rt_move_rows(m, p, width, data, have * inner, width, t->outer));
+  return sq_rt_move_rows(m, data, n * inner, p, width, width, t->outer);
+}
+
+static int lay_out(seqm_model *m, const sq_rt_state *t, char *data, const char *row, size_t n) {
+  size_t have = (size_t)t->extent, inner = t->inner;
+  if (m->gpu)
+    SQ_TRY((sq_status)spread_there(m, t, data, n));
+  else
+    spread(t, data, n);
+  for (size_t r = have; r < n; r++)
+    SQ_TRY((sq_status)sq_rt_move_rows(m, data + r * inner, n * inner, row, inner, inner, t->outer));
+  return SQ_OK;
 }
 
 int sq_rt_state_rows_room(seqm_model *m, uint32_t s, int64_t n) {
@@ -245,18 +285,18 @@ int sq_rt_state_rows_room(seqm_model *m, uint32_t s, int64_t n) {
   size_t bytes = 0;
   bool ok = n >= 0 && !__builtin_mul_overflow(t->outer, (size_t)n, &bytes) &&
             !__builtin_mul_overflow(bytes, t->inner, &bytes) && bytes <= PTRDIFF_MAX;
-  for (uint32_t k = 0; ok && k < a->count; k++) ok = room_for(m, s, k, bytes);
-  if (ok) return SQ_OK;
-  return sq_rt_fail(m->ctx, SQ_EWORLD, "state `%s` cannot have %lld rows%s", a->name, (long long)n,
-                    n < 0 ? "" : ": out of memory");
+  if (!ok) return fail_rows(m, s, n, n >= 0);
+  for (uint32_t k = 0; k < a->count; k++) SQ_TRY((sq_status)room_for(m, s, k, bytes, n));
+  return SQ_OK;
 }
 
-void sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n) {
+int sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n) {
   const sq_abi_state *a = &m->abi->state[s];
   sq_rt_state *t = &m->state[s];
   for (uint32_t k = 0; k < a->count && n != t->extent; k++)
-    lay_out(t, m->cell[a->row + k].data, t->row[k], (size_t)n);
+    SQ_TRY((sq_status)lay_out(m, t, m->cell[a->row + k].data, t->row[k], (size_t)n));
   t->extent = n;
+  return SQ_OK;
 }
 
 // --- hooks of compiled code ---------------------------------------------------------------------
@@ -270,7 +310,7 @@ static int follow(sq_rt_call *r) {
   seqm_model *m = r->m;
   size_t bytes = 0;
   SQ_TRY((sq_status)sq_rt_arena_bytes(m, r->e->abi, r->c.sym, &bytes));
-  SQ_TRY((sq_status)sq_rt_arena_fit(m->ctx, r->arena, bytes, true));
+  SQ_TRY((sq_status)sq_rt_arena_fit(m, r->arena, bytes, true));
   if (r->arena->p) r->c.arena = r->arena->p;
   return sq_rt_outputs_follow(r);
 }
@@ -278,7 +318,7 @@ static int follow(sq_rt_call *r) {
 static int set_extent(sq_rt_call *r, uint32_t s, int64_t n) {
   seqm_model *m = r->m;
   SQ_TRY((sq_status)sq_rt_state_rows_room(m, s, n));
-  sq_rt_state_rows(m, s, n);
+  SQ_TRY((sq_status)sq_rt_state_rows(m, s, n));
   r->c.sym[m->abi->state[s].grow_sym] = n;
   return follow(r);
 }

@@ -125,5 +125,6 @@ sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const
   o.vector_bytes = target->vector_bytes;
   o.device = b->device != 0;
   target->device = b->device;
+  target->arch = b->arch;
   return sq_passes_run(g, b->device ? sq_pipeline_device : sq_pipeline_cpu, &o, message);
 }

@@ -11,6 +11,7 @@ typedef struct sq_build {
   sq_pass_options pass;
   const char *cpu;       // NULL: native
   sq_device_kind device; // where kernels run
+  const char *arch;      // of kernels ahead of time: "sm_80,sm_90a"; NULL: a list of ours
   const char *cache_dir; // "": none; NULL: the user's cache folder
 } sq_build;
 

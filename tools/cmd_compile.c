@@ -7,8 +7,9 @@ sq_status sq_cmd_compile(sq_cli *cli) {
   sq_build b;
   const char *message = "";
   SQ_TRY(sq_cli_build(cli, &b));
-  if (cli->target && strcmp(cli->target, "cpu"))
-    return sq_complain(SQ_EUSAGE, "`seqm compile` makes code for cpu, not for `%s`", cli->target);
+  if (b.device == SQ_DEVICE_CUDA_EMU || (cli->target && !strcmp(cli->target, "interp")))
+    return sq_complain(SQ_EUSAGE, "`seqm compile` makes code for cpu or cuda, not for `%s`",
+                       cli->target);
   if (!cli->output) return sq_complain(SQ_EUSAGE, "`seqm compile` needs -o out.so (or out.o)");
   sq_progress line;
   sq_progress_begin(&line, "compiling");

@@ -107,6 +107,7 @@ static sq_status cut_pipeline(sq_cli *cli, const char **pipeline) {
 }
 
 sq_status sq_cmd_dump(sq_cli *cli) {
+  if (sq_is_object(cli->model)) return sq_dump_object(cli);
   static const char *const stages[] = {"ast", "ir", "sched", "llvm", "asm", "cuda"};
   int stage = cli->stage ? -1 : 1;
   for (int k = 0; cli->stage && k < 6; k++)

@@ -14,6 +14,17 @@ typedef struct request {
   seqm_model **m;              // just in time
 } request;
 
+static bool set_target(const char *name, sq_device_kind *device) {
+  static const char *const names[] = {
+      [SQ_DEVICE_HOST] = "cpu", [SQ_DEVICE_CUDA_EMU] = "cuda-emu", [SQ_DEVICE_CUDA] = "cuda"};
+  for (unsigned k = 0; k < sizeof names / sizeof *names; k++)
+    if (!name || !strcmp(name, names[k])) {
+      *device = (sq_device_kind)k;
+      return true;
+    }
+  return false;
+}
+
 static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
                       const char **message) {
   *b = (sq_build){.pass = {.bisect_limit = -1}, .front = {.float_type = SQ_F32}};
@@ -36,6 +47,11 @@ static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
   b->pass.int8 = o->quantize != NULL;
   b->pass.require_fused = o->require_fused;
   b->cpu = o->target_cpu;
+  b->arch = o->arch;
+  if (!set_target(o->target, &b->device)) {
+    *message = sq_arena_fmt(&ctx->arena, "target takes cpu, cuda or cuda-emu, not `%s`", o->target);
+    return SQ_EUSAGE;
+  }
   b->cache_dir = o->cache_dir;
   return SQ_OK;
 }
@@ -55,6 +71,10 @@ static sq_status guarded(sq_ctx *ctx, seqm_context *rt, const request *r, const 
   }
   sq_build b;
   SQ_TRY(fill(ctx, r->o, &b, message));
+  if (r->output && b.device == SQ_DEVICE_CUDA_EMU) {
+    *message = "the emulation is just in time only";
+    return SQ_EUSAGE;
+  }
   if (r->output) return sq_build_object(ctx, r->path, &b, r->output, r->header, message);
   return just_in_time(ctx, rt, r, &b, message);
 }

@@ -37,6 +37,16 @@ static void *kernels(void *user, int is_init, uint32_t k) {
   return h->inner.kernels(h->inner.user, is_init, k);
 }
 
+static const sq_abi_kernels *images(void *user, int is_init, uint32_t k) {
+  sq_live *h = user;
+  return h->inner.images(h->inner.user, is_init, k);
+}
+
+static void use_gpu(void *user, const sq_abi_gpu *gpu) {
+  sq_live *h = user;
+  h->inner.gpu(h->inner.user, gpu);
+}
+
 static void release(void *user) {
   sq_live *h = user;
   sq_jit_free(h->jit);
@@ -65,6 +75,8 @@ static sq_status start(sq_live *h, seqm_context *rt, const sq_abi_model *desc,
   sq_abi_hooks hooks = {.user = h, .compile = compile, .release = release};
   hooks.device = h->inner.device;
   if (h->inner.kernels) hooks.kernels = kernels;
+  if (h->inner.images) hooks.images = images;
+  if (h->inner.gpu) hooks.gpu = use_gpu;
   sq_status s = (sq_status)seqm_model_jit(rt, desc, &hooks, m);
   if (s) sq_jit_free(h->jit);
   return s;
@@ -92,6 +104,7 @@ static sq_build copy(sq_arena *a, const sq_build *b) {
   c.front.preset = kept(a, b->front.preset);
   c.front.std_path = kept(a, b->front.std_path);
   c.cpu = kept(a, b->cpu);
+  c.arch = kept(a, b->arch);
   return c;
 }
 

@@ -41,8 +41,6 @@ static sq_status target_built(const sq_cli *cli) {
   static const char *const known[] = {"cpu", "interp", "cuda-emu", "cuda"};
   bool found = !cli->target;
   for (int k = 0; cli->target && k < 4; k++) found |= !strcmp(cli->target, known[k]);
-  if (cli->target && !strcmp(cli->target, "cuda"))
-    return sq_complain(SQ_EWORLD, "the target cuda is not built yet");
   if (!found)
     return sq_complain(SQ_EUSAGE, "--target takes cpu, interp, cuda or cuda-emu, not `%s`",
                        cli->target);
@@ -53,7 +51,8 @@ static sq_status target_built(const sq_cli *cli) {
   if (cli->require_fused && cli->target && !strcmp(cli->target, "interp"))
     return sq_complain(SQ_EUSAGE, "--require-fused: the interpreter fuses nothing");
   if (cli->parallel_rnn) return sq_complain(SQ_EWORLD, "--parallel-rnn is not built yet");
-  if (cli->arch) return sq_complain(SQ_EUSAGE, "--arch goes with --target cuda");
+  if (cli->arch && (!cli->target || strcmp(cli->target, "cuda")))
+    return sq_complain(SQ_EUSAGE, "--arch goes with --target cuda");
   return SQ_OK;
 }
 
@@ -61,6 +60,8 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
   *b = (sq_build){.cpu = cli->target_cpu, .cache_dir = cli->no_cache ? "" : NULL};
   SQ_TRY(target_built(cli));
   if (cli->target && !strcmp(cli->target, "cuda-emu")) b->device = SQ_DEVICE_CUDA_EMU;
+  if (cli->target && !strcmp(cli->target, "cuda")) b->device = SQ_DEVICE_CUDA;
+  b->arch = cli->arch;
   if (sq_build_float(cli->float_name, &b->front.float_type))
     return sq_complain(SQ_EUSAGE, "--float takes f32, bf16 or f64, not `%s`", cli->float_name);
   if (cli->dump_dir && mkdir(cli->dump_dir, 0777) && errno != EEXIST)
@@ -88,11 +89,6 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
 
 static sq_status runtime_failure(const sq_model *m, int s) {
   return s ? sq_print_failure((sq_status)s, seqm_message(m->rt)) : SQ_OK;
-}
-
-static bool is_object(const char *path) {
-  size_t n = strlen(path);
-  return n > 3 && !strcmp(path + n - 3, ".so");
 }
 
 // ---- the interpreter's weights -----------------------------------------------------------------
@@ -162,10 +158,12 @@ static sq_status open_object(sq_model *m) {
     return sq_complain(SQ_EUSAGE,
                        "the code of a shared object is made: %s belongs to `seqm compile`",
                        cli->quantize ? "--quantize" : "--require-fused");
-  if (cli->target && strcmp(cli->target, "cpu"))
-    return sq_complain(SQ_EUSAGE, "a shared object runs on the cpu it was compiled for");
   SQ_TRY(runtime_failure(m, seqm_model_open(m->rt, cli->model, &m->m)));
   m->abi = seqm_model_descriptor(m->m);
+  const char *made_for = m->abi->device == SQ_ABI_CUDA ? "cuda" : "cpu";
+  if (cli->target && strcmp(cli->target, made_for))
+    return sq_complain(SQ_EUSAGE, "%s was compiled for the target %s and runs there alone",
+                       cli->model, made_for);
   return open_compiled(m);
 }
 
@@ -208,7 +206,7 @@ sq_status sq_model_open(sq_cli *cli, sq_model **out) {
   if (!m->rt) return sq_complain(SQ_EWORLD, "out of memory");
   sq_progress line;
   sq_progress_begin(&line, "loading the model and its weights");
-  sq_status s = is_object(cli->model) ? open_object(m) : open_source(m);
+  sq_status s = sq_is_object(cli->model) ? open_object(m) : open_source(m);
   sq_progress_end(&line);
   if (s) {
     sq_model_close(m);

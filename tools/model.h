@@ -10,6 +10,10 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b);
 // Prints rendered diagnostics, or `seqm: message`, and gives the status back.
 sq_status sq_print_failure(sq_status s, const char *message);
 
+// A shared object, by its name; `seqm dump` of one (contents.c).
+bool sq_is_object(const char *path);
+sq_status sq_dump_object(sq_cli *cli);
+
 // A model to call, however it runs.
 typedef struct sq_model sq_model;
 // Opens cli->model: compiles a .seqm (JIT or interpreter), loads a shared object; reads weights.

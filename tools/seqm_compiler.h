@@ -18,6 +18,10 @@ typedef struct seqm_compile_options {
   const char *quantize;   // NULL: none; "int8": weights of products in 8 bits, a scale a column
   // Not 0: a statement behind `require fused` that is not fused, or a fall-back, is an error (1).
   int require_fused;
+  // Where kernels run: NULL or "cpu"; "cuda" (status 3 at the first call without a device or NVRTC);
+  // "cuda-emu", the emulation (just in time only).
+  const char *target;
+  const char *arch; // ahead of time for cuda: "sm_80,sm_90a"; NULL: those two
 } seqm_compile_options;
 
 // Compiles a model file; entries are compiled when first called. Diagnostics are the message.

@@ -267,6 +267,7 @@ sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t) {
   m->n_site = g->site.n;
   m->config = "";
   m->cpu = t->cpu ? t->cpu : "";
+  m->device = t->device == SQ_DEVICE_CUDA ? SQ_ABI_CUDA : SQ_ABI_HOST;
   if (t->triple) m->feature = sq_target_needs(t, d.a, &m->n_feature);
   return m;
 }

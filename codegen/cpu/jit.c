@@ -25,8 +25,11 @@ struct sq_jit {
   const char *cache_dir;
   LLVMOrcLLJITRef lljit;
   sq_entry_code *code[2]; // of entries, of inits: NULL until asked for
-  sq_emu_module **kernels[2];
-  bool told; // that the cache cannot be written
+  // Of a device: an sq_emu_module or an sq_abi_kernels for each entry and init.
+  void **kernels[2];
+  sq_nvrtc *nvrtc;
+  sq_abi_gpu gpu; // whose kernels they are
+  bool told;      // that the cache cannot be written
 };
 
 // Takes the error; its text is copied to the arena only after LLVM's memory is gone.
@@ -52,7 +55,7 @@ sq_status sq_jit_open(sq_ctx *ctx, const sq_abi_model *m, const sq_target *t, co
   if (cache_dir && *cache_dir) j->cache_dir = sq_arena_str(a, cache_dir, strlen(cache_dir));
   for (int k = 0; k < 2; k++) {
     j->code[k] = SQ_ARRAY(a, sq_entry_code, count(j, k) + 1);
-    j->kernels[k] = SQ_ARRAY(a, sq_emu_module *, count(j, k) + 1);
+    j->kernels[k] = SQ_ARRAY(a, void *, count(j, k) + 1);
   }
   *jit = j;
   char *why = NULL;
@@ -79,13 +82,19 @@ sq_status sq_jit_new(sq_graph *g, const sq_target *t, const char *cache_dir, sq_
   return s;
 }
 
+static void drop_kernels(const sq_jit *j, void *kernels) { // others are the arena's
+  if (j->target.device == SQ_DEVICE_CUDA_EMU) sq_emu_free(kernels);
+}
+
 void sq_jit_free(sq_jit *j) {
   if (!j || !j->lljit) return;
   for (int k = 0; k < 2; k++)
     for (uint32_t i = 0; i < count(j, k); i++) {
-      sq_emu_free(j->kernels[k][i]);
+      drop_kernels(j, j->kernels[k][i]);
       j->kernels[k][i] = NULL;
     }
+  sq_nvrtc_close(j->nvrtc);
+  j->nvrtc = NULL;
   LLVMErrorRef e = LLVMOrcDisposeLLJIT(j->lljit);
   if (e) LLVMConsumeError(e);
   j->lljit = NULL;
@@ -98,7 +107,7 @@ typedef struct job {
   uint32_t number;
   const char *symbol;
   sq_entry_code code;
-  sq_emu_module *kernels; // of a device
+  void *kernels; // of a device
   const char *message;
 } job;
 
@@ -133,11 +142,31 @@ static sq_func *find_func(sq_graph *g, int is_init, uint32_t number) {
   return NULL;
 }
 
-static sq_status build_kernels(sq_unit *u, job *w) {
+static sq_status build_emulated(sq_unit *u, job *w, const char **why) {
   sq_text unit = {.arena = &u->scratch};
+  sq_emu_module *m = NULL;
   sq_cuda_unit(u->cuda, true, &unit);
-  const char *why = NULL;
-  sq_status s = sq_emu_build(&u->scratch, unit.v, unit.n, w->jit->cache_dir, &w->kernels, &why);
+  sq_status s = sq_emu_build(&u->scratch, unit.v, unit.n, w->jit->cache_dir, &m, why);
+  w->kernels = m;
+  return s;
+}
+
+static sq_status build_images(sq_unit *u, job *w, const char **why) {
+  sq_jit *j = w->jit;
+  sq_arena *a = j->arena;
+  const char *arch = NULL;
+  sq_abi_kernels *k = NULL;
+  if (!j->nvrtc) SQ_TRY(sq_nvrtc_open(a, j->gpu.driver, &j->nvrtc, why));
+  SQ_TRY(sq_cuda_arch_of(a, j->nvrtc, &j->gpu, &arch, why));
+  SQ_TRY(sq_cuda_build(a, u->cuda, j->nvrtc, &arch, 1, j->cache_dir, &k, why));
+  w->kernels = k;
+  return SQ_OK;
+}
+
+static sq_status build_kernels(sq_unit *u, job *w) {
+  const char *why = "";
+  bool emulated = w->jit->target.device == SQ_DEVICE_CUDA_EMU;
+  sq_status s = emulated ? build_emulated(u, w, &why) : build_images(u, w, &why);
   if (s != SQ_OK) u->message = sq_arena_str(u->graph->arena, why, strlen(why));
   return s;
 }
@@ -204,7 +233,7 @@ static sq_entry_code compile(void *user, int is_init, uint32_t k, const char **m
   if (!recall(&w)) make(&w);
   if (!w.code) *message = w.message;
   if (!w.code) {
-    sq_emu_free(w.kernels);
+    drop_kernels(j, w.kernels);
     w.kernels = NULL;
   }
   j->code[is_init][k] = w.code;
@@ -219,10 +248,19 @@ static void *kernels_of(void *user, int is_init, uint32_t k) {
   return j->kernels[is_init ? 1 : 0][k];
 }
 
+static const sq_abi_kernels *images_of(void *user, int is_init, uint32_t k) {
+  return kernels_of(user, is_init, k);
+}
+static void take_gpu(void *user, const sq_abi_gpu *gpu) { ((sq_jit *)user)->gpu = *gpu; }
+
 sq_abi_hooks sq_jit_hooks(sq_jit *jit) {
   sq_abi_hooks h = {.user = jit, .compile = compile, .release = release};
-  if (!jit->target.device) return h;
-  h.device = &sq_emu_device;
-  h.kernels = kernels_of;
+  if (jit->target.device == SQ_DEVICE_CUDA_EMU) {
+    h.device = &sq_emu_device;
+    h.kernels = kernels_of;
+  } else if (jit->target.device == SQ_DEVICE_CUDA) {
+    h.gpu = take_gpu;
+    h.images = images_of;
+  }
   return h;
 }

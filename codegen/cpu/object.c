@@ -9,6 +9,7 @@
 // through sq_unit_do, which releases them.
 #include "codegen/cpu/driver.h"
 #include "codegen/cpu/static.h"
+#include "codegen/cuda/cuda.h"
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
 #include <llvm-c/Target.h>
@@ -171,6 +172,23 @@ typedef struct object_job {
   const char *path;
 } object_job;
 
+// The kernels of all entries and inits, in one translation unit.
+static sq_status make_kernels(sq_unit *u, sq_abi_model *m) {
+  sq_graph *g = u->graph;
+  const char *list = u->target->arch ? u->target->arch : SQ_CUDA_ARCH_LIST, *why = "";
+  const char *arch[SQ_CUDA_ARCHS];
+  uint32_t n;
+  sq_nvrtc *nvrtc = NULL;
+  sq_abi_kernels *k = NULL;
+  sq_status s = sq_cuda_arch_list(g->arena, list, arch, &n, &why);
+  if (s == SQ_OK) s = sq_nvrtc_open(g->arena, 0, &nvrtc, &why);
+  if (s == SQ_OK) s = sq_cuda_build(g->arena, u->cuda, nvrtc, arch, n, NULL, &k, &why);
+  sq_nvrtc_close(nvrtc);
+  m->kernels = k;
+  if (s != SQ_OK) u->message = why;
+  return s;
+}
+
 static sq_status make_object(sq_unit *u, void *arg) {
   const object_job *job = arg;
   sq_graph *g = u->graph;
@@ -178,9 +196,13 @@ static sq_status make_object(sq_unit *u, void *arg) {
   LLVMContextSetDiscardValueNames(u->ctx, 1);
   LLVMValueRef *entry = SQ_ARRAY(&u->scratch, LLVMValueRef, g->func.n + 1);
   LLVMValueRef *init = SQ_ARRAY(&u->scratch, LLVMValueRef, g->func.n + 1);
+  bool cuda = u->target->device == SQ_DEVICE_CUDA;
+  if (cuda) u->cuda = sq_cuda_new(&u->scratch);
   emit_all(u, SQ_FUNC_ENTRY, entry);
   emit_all(u, SQ_FUNC_INIT, init);
-  sq_static_model(u, sq_codegen_describe(g, u->target), entry, init);
+  sq_abi_model *m = sq_codegen_describe(g, u->target);
+  if (cuda) SQ_TRY(make_kernels(u, m));
+  sq_static_model(u, m, entry, init);
   SQ_TRY(sq_unit_optimise(u));
   SQ_TRY(sq_unit_code(u, LLVMObjectFile));
   const char *why = NULL;

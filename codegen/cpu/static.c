@@ -126,19 +126,39 @@ static LLVMValueRef sites(const writer *w, const sq_abi_site *s, uint32_t n) {
   return array(w, v, n);
 }
 
+// An image is data, aligned as the driver likes it.
+static LLVMValueRef image(const writer *w, const sq_abi_image *i) {
+  LLVMValueRef content =
+      LLVMConstStringInContext2(w->u->ctx, (const char *)i->data, (size_t)i->size, 1);
+  LLVMValueRef data = global(w, content);
+  LLVMSetAlignment(data, 64);
+  return RECORD(w, text(w, i->arch), data, LLVMConstInt(w->i64, i->size, 0));
+}
+
+static LLVMValueRef kernels(const writer *w, const sq_abi_kernels *k) {
+  if (!k) return LLVMConstNull(w->ptr);
+  LLVMValueRef *kernel = values(w, k->n_kernel), *images = values(w, k->n_image);
+  for (uint32_t i = 0; i < k->n_kernel; i++)
+    kernel[i] = RECORD(w, text(w, k->kernel[i].name), u32(w, k->kernel[i].threads),
+                       u32(w, k->kernel[i].n_arg));
+  for (uint32_t i = 0; i < k->n_image; i++) images[i] = image(w, &k->image[i]);
+  return global(w, RECORD(w, u32(w, k->n_kernel), u32(w, k->n_image), array(w, kernel, k->n_kernel),
+                          array(w, images, k->n_image)));
+}
+
 void sq_static_model(sq_unit *u, const sq_abi_model *m, LLVMValueRef *entry, LLVMValueRef *init) {
   writer w = {.u = u,
               .ptr = LLVMPointerTypeInContext(u->ctx, 0),
               .i32 = LLVMInt32TypeInContext(u->ctx),
               .i64 = LLVMInt64TypeInContext(u->ctx)};
-  LLVMValueRef content =
-      RECORD(&w, u32(&w, m->version), text(&w, m->name), u32(&w, m->float_dtype), u32(&w, m->n_sym),
-             texts(&w, m->sym_names, m->n_sym), u32(&w, m->n_entry), u32(&w, m->n_init),
-             u32(&w, m->n_param), u32(&w, m->n_state), u32(&w, m->n_site),
-             entries(&w, m->entry, m->n_entry, entry), entries(&w, m->init, m->n_init, init),
-             params(&w, m->param, m->n_param), states(&w, m->state, m->n_state),
-             sites(&w, m->site, m->n_site), text(&w, m->config), text(&w, m->cpu),
-             u32(&w, m->n_feature), texts(&w, m->feature, m->n_feature));
+  LLVMValueRef content = RECORD(
+      &w, u32(&w, m->version), text(&w, m->name), u32(&w, m->float_dtype), u32(&w, m->n_sym),
+      texts(&w, m->sym_names, m->n_sym), u32(&w, m->n_entry), u32(&w, m->n_init),
+      u32(&w, m->n_param), u32(&w, m->n_state), u32(&w, m->n_site),
+      entries(&w, m->entry, m->n_entry, entry), entries(&w, m->init, m->n_init, init),
+      params(&w, m->param, m->n_param), states(&w, m->state, m->n_state),
+      sites(&w, m->site, m->n_site), text(&w, m->config), text(&w, m->cpu), u32(&w, m->n_feature),
+      texts(&w, m->feature, m->n_feature), u32(&w, m->device), kernels(&w, m->kernels));
   LLVMValueRef model = LLVMAddGlobal(u->module, LLVMTypeOf(content), "seqm_model");
   LLVMSetInitializer(model, content);
   LLVMSetGlobalConstant(model, 1);

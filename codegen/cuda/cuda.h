@@ -5,11 +5,12 @@
 //   text of an entry --source.c--> a translation unit --nvrtc.c | emu_build.c--> code
 #pragma once
 #include "codegen/cuda/kernels.h"
+#include "codegen/cuda/nvrtc.h"
 
 // ---- the text of an entry (source.c) -----------------------------------------------------------
 typedef struct sq_cuda_kernel_info {
   const char *name;
-  uint32_t threads;
+  uint32_t threads, n_arg;
   bool syncs; // its threads wait for one another
 } sq_cuda_kernel_info;
 typedef struct sq_cuda {
@@ -20,6 +21,20 @@ typedef struct sq_cuda {
 sq_cuda *sq_cuda_new(sq_arena *a);
 // A whole translation unit: for the emulation, or for NVRTC.
 void sq_cuda_unit(const sq_cuda *c, bool emulated, sq_text *out);
+
+// The kernels compiled for each architecture of `arch`, n of them: "sm_90a" a cubin, "compute_80" PTX;
+// from the cache in cache_dir (NULL: none) or by NVRTC (build.c). All is in the arena.
+sq_status sq_cuda_build(sq_arena *a, const sq_cuda *c, sq_nvrtc *nvrtc, const char *const *arch,
+                        uint32_t n, const char *cache_dir, sq_abi_kernels **out,
+                        const char **message);
+// What a device should get: its own architecture, or PTX where NVRTC does not know that.
+sq_status sq_cuda_arch_of(sq_arena *a, sq_nvrtc *nvrtc, const sq_abi_gpu *gpu, const char **arch,
+                          const char **message);
+// "sm_80,sm_90a" to these and the PTX of the lowest; at most SQ_CUDA_ARCHS of them.
+enum { SQ_CUDA_ARCHS = 16 };
+#define SQ_CUDA_ARCH_LIST "sm_80,sm_90a" // where nothing is said
+sq_status sq_cuda_arch_list(sq_arena *a, const char *list, const char **arch, uint32_t *n,
+                            const char **message);
 
 // The words that kernels are written in, from device/ (words.c).
 extern const char sq_cuda_types[], sq_cuda_common[], sq_cuda_gpu[], sq_cuda_emu[],

@@ -122,7 +122,7 @@ void sq_cu_begin(sq_cu *k, sq_cg *cg, const char *what, const sq_value *v, uint3
   *k = (sq_cu){.cg = cg, .g = cg->graph, .a = cg->scratch, .threads = threads, .indent = 1};
   sq_text name = {.arena = k->a};
   put_name(&name, cg->func->name);
-  sq_text_add(&name, "_%u_", cg->n_kernel++);
+  sq_text_add(&name, "_%u_", ((const sq_cuda *)cg->kernels)->kernel.n);
   put_name(&name, what);
   if (v && v->name) {
     sq_text_put(&name, "_", 1);
@@ -178,6 +178,6 @@ void sq_cu_launch(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most)
   sq_text_put(&c->text, k->body.v, k->body.n);
   sq_text_put(&c->text, "}\n\n", 3);
   const char *name = sq_arena_str(c->arena, k->name, strlen(k->name));
-  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){name, k->threads, k->syncs});
+  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){name, k->threads, k->arg.n, k->syncs});
   sq_cg_device_call(cg, offsetof(sq_device, launch), arg, 4);
 }

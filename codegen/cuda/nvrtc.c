@@ -17,7 +17,9 @@ typedef void *program;
   F(GetCUBINSize, (program, size_t *))                                                             \
   F(GetCUBIN, (program, char *))                                                                   \
   F(GetPTXSize, (program, size_t *))                                                               \
-  F(GetPTX, (program, char *))
+  F(GetPTX, (program, char *))                                                                     \
+  F(GetNumSupportedArchs, (int *))                                                                 \
+  F(GetSupportedArchs, (int *))
 struct sq_nvrtc {
   void *library;
   int major, minor;
@@ -27,17 +29,6 @@ struct sq_nvrtc {
 };
 enum { COMPILATION = 6, OLDEST = 12 }; // the result of a source that is wrong; the major version
 
-static void *open_library(void) {
-  static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
-                                      "/usr/local/cuda/lib64/libnvrtc.so"};
-  const char *told = getenv("SEQM_NVRTC");
-  if (told && *told) return dlopen(told, RTLD_NOW | RTLD_LOCAL);
-  void *library = NULL;
-  for (size_t k = 0; !library && k < sizeof names / sizeof *names; k++)
-    library = dlopen(names[k], RTLD_NOW | RTLD_LOCAL);
-  return library;
-}
-
 static bool find_functions(sq_nvrtc *n) {
   void *f;
 #define FIND(name, types)                                                                          \
@@ -45,29 +36,66 @@ static bool find_functions(sq_nvrtc *n) {
   memcpy(&n->name, &f, sizeof f);
   FUNCTIONS(FIND)
   FIND(GetErrorString, )
-  return n->Version(&n->major, &n->minor) == 0 && n->major >= OLDEST;
+  return true;
 }
 
-sq_status sq_nvrtc_open(sq_arena *a, sq_nvrtc **out, const char **message) {
-  void *library = open_library();
-  if (!library) {
+// Loads one; false with `message` where it is not there or will not do.
+static bool try_library(sq_arena *a, sq_nvrtc *n, const char *path, uint32_t driver,
+                        const char **message) {
+  *n = (sq_nvrtc){.library = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
+  if (!n->library) {
     const char *why = dlerror();
-    *message =
-        sq_arena_fmt(a,
-                     "NVRTC is not here, which compiles kernels for CUDA: install the CUDA "
-                     "toolkit or the Python package nvidia-cuda-nvrtc, or name the library by "
-                     "SEQM_NVRTC (%s)",
-                     why ? why : "");
-    return SQ_EWORLD;
+    *message = sq_arena_fmt(a,
+                            "NVRTC is not here, which compiles kernels for CUDA: install the CUDA "
+                            "toolkit or the Python package nvidia-cuda-nvrtc, or name the library "
+                            "by SEQM_NVRTC (%s)",
+                            why ? why : "");
+    return false;
   }
-  sq_nvrtc *n = SQ_NEW(a, sq_nvrtc);
-  n->library = library;
-  *out = n;
-  if (find_functions(n)) return SQ_OK;
-  *message =
-      sq_arena_fmt(a, "NVRTC %d.%d is too old: %d or newer is needed", n->major, n->minor, OLDEST);
+  int (*version)(int *, int *) = NULL;
+  void *f = dlsym(n->library, "nvrtcVersion");
+  if (f) memcpy(&version, &f, sizeof f);
+  bool known = version && version(&n->major, &n->minor) == 0;
+  bool fits = known && (driver == 0 || (uint32_t)n->major <= driver / 1000);
+  if (fits && n->major >= OLDEST && find_functions(n)) return true;
+  if (!known)
+    *message = sq_arena_fmt(a, "%s is not NVRTC", path);
+  else if (n->major < OLDEST)
+    *message = sq_arena_fmt(a, "NVRTC %d.%d is too old: %d or newer is needed", n->major, n->minor,
+                            OLDEST);
+  else if (!fits)
+    *message = sq_arena_fmt(a,
+                            "NVRTC %d.%d makes code that the driver, which knows CUDA %u.%u, does "
+                            "not take: install an NVRTC of CUDA %u, or a newer driver",
+                            n->major, n->minor, driver / 1000, driver % 1000 / 10, driver / 1000);
+  else
+    *message = sq_arena_fmt(a, "NVRTC %d.%d lacks a function", n->major, n->minor);
   sq_nvrtc_close(n);
-  return SQ_EWORLD;
+  return false;
+}
+
+// Of several messages the one that says most: not that a name was not found.
+static bool find_library(sq_arena *a, sq_nvrtc *n, uint32_t driver, const char **message) {
+  static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
+                                      "/usr/local/cuda/lib64/libnvrtc.so"};
+  const char *told = getenv("SEQM_NVRTC"), *first = NULL, *unfit = NULL;
+  if (told && *told) return try_library(a, n, told, driver, message);
+  for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+    if (try_library(a, n, names[k], driver, message)) return true;
+    bool found = n->major != 0;
+    if (found && !unfit) unfit = *message;
+    if (!first) first = *message;
+  }
+  *message = unfit ? unfit : first;
+  return false;
+}
+
+sq_status sq_nvrtc_open(sq_arena *a, uint32_t driver, sq_nvrtc **out, const char **message) {
+  sq_nvrtc *n = SQ_NEW(a, sq_nvrtc);
+  *out = NULL;
+  if (!find_library(a, n, driver, message)) return SQ_EWORLD;
+  *out = n;
+  return SQ_OK;
 }
 void sq_nvrtc_close(sq_nvrtc *n) {
   if (n && n->library) dlclose(n->library);
@@ -76,6 +104,16 @@ void sq_nvrtc_close(sq_nvrtc *n) {
 void sq_nvrtc_version(const sq_nvrtc *n, int *major, int *minor) {
   *major = n->major;
   *minor = n->minor;
+}
+
+uint32_t sq_nvrtc_archs(const sq_nvrtc *n, sq_arena *a, int *arch, uint32_t most) {
+  int count = 0;
+  if (n->GetNumSupportedArchs(&count) || count < 1) return 0;
+  int *all = SQ_ARRAY(a, int, count);
+  if (n->GetSupportedArchs(all)) return 0;
+  uint32_t k = 0;
+  for (; k < most && k < (uint32_t)count; k++) arch[k] = all[k];
+  return k;
 }
 
 // ---- compiling ---------------------------------------------------------------------------------
@@ -104,11 +142,13 @@ static sq_status finish(sq_nvrtc *n, sq_arena *a, program p, bool ptx, int faile
   *message = "NVRTC gives no code";
   return SQ_EWORLD;
 }
-sq_status sq_nvrtc_compile(sq_nvrtc *n, sq_arena *a, const char *source, const char *arch, bool ptx,
+const char sq_nvrtc_recipe[] = "--std=c++17";
+sq_status sq_nvrtc_compile(sq_nvrtc *n, sq_arena *a, const char *source, const char *arch,
                            sq_nvrtc_result *r, const char **message) {
   program p = NULL;
+  bool ptx = strncmp(arch, "compute_", 8) == 0;
   *r = (sq_nvrtc_result){0};
-  const char *option[] = {sq_arena_fmt(a, "--gpu-architecture=%s", arch), "--std=c++17",
+  const char *option[] = {sq_arena_fmt(a, "--gpu-architecture=%s", arch), sq_nvrtc_recipe,
                           "--ptxas-options=-v"};
   int count = ptx ? 2 : 3;
   int e = n->CreateProgram(&p, source, "kernels.cu", 0, NULL, NULL);

@@ -1,4 +1,4 @@
-// The operations' tests on the CPU and under the emulation of CUDA: planned, compiled just in time, run
+// The operations' tests on the CPU, under the emulation of CUDA and on CUDA's driver: planned, compiled just in time, run
 // by the runtime. Parameters travel in a safetensors file, as a user's would.
 #include "tests/ops/run_ops.h"
 #include "tools/jit_model.h"
@@ -111,6 +111,10 @@ static void *open_emu(sq_graph *g, sq_eval_load load, void *user, char *message,
   return open_machine(g, SQ_DEVICE_CUDA_EMU, load, user, message, size);
 }
 
+static void *open_cuda(sq_graph *g, sq_eval_load load, void *user, char *message, size_t size) {
+  return open_machine(g, SQ_DEVICE_CUDA, load, user, message, size);
+}
+
 static sq_status call(void *p, sq_func *f, const sq_tensor64 *in, uint32_t n_in, sq_tensor64 **out,
                       uint32_t *n_out) {
   machine *m = p;
@@ -135,3 +139,4 @@ static sq_status reset(void *p) { return (sq_status)seqm_reset(((machine *)p)->m
 const ops_machine ops_cpu = {"cpu", tolerance, open_cpu, call, message, reset, close_machine};
 const ops_machine ops_cuda_emu = {"cuda-emu", tolerance, open_emu,     call,
                                   message,    reset,     close_machine};
+const ops_machine ops_cuda = {"cuda", tolerance, open_cuda, call, message, reset, close_machine};

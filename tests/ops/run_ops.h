@@ -20,5 +20,5 @@ typedef struct ops_machine {
 
 extern const ops_machine ops_interp;
 #ifdef OPS_CPU
-extern const ops_machine ops_cpu, ops_cuda_emu; // machine_cpu.c
+extern const ops_machine ops_cpu, ops_cuda_emu, ops_cuda; // machine_cpu.c
 #endif

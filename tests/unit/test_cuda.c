@@ -23,7 +23,7 @@ static const char *emulate(const char *body, int threads, int syncs, int64_t blo
               "struct k_args { sq_err err; sq_ptr<float> x; sq_int n; };\n"
               "SQ_KERNEL(k, %d) {\n%s\n}\n",
               threads, body);
-  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){"k", (uint32_t)threads, syncs});
+  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){"k", (uint32_t)threads, 3, syncs});
   sq_text unit = {.arena = &ctx->arena};
   sq_cuda_unit(c, true, &unit);
   sq_emu_module *m = NULL;
@@ -125,7 +125,7 @@ static uint32_t compile_file(sq_nvrtc *n, const char *path, size_t n_arch) {
   for (const char *p = unit.v; (p = strstr(p, "\nSQ_KERNEL(")); p++) kernels++;
   for (size_t k = 0; k < n_arch; k++) {
     sq_nvrtc_result r;
-    s = sq_nvrtc_compile(n, &ctx->arena, unit.v, arch[k], false, &r, &message);
+    s = sq_nvrtc_compile(n, &ctx->arena, unit.v, arch[k], &r, &message);
     cr_assert_eq(s, SQ_OK, "%s for %s: %s", path, arch[k], message);
     cr_assert_gt(r.size, 0);
   }
@@ -147,7 +147,7 @@ Test(cuda_nvrtc, compiles_every_operation) {
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
   sq_nvrtc *n = NULL;
   const char *message = "";
-  if (sq_nvrtc_open(&ctx->arena, &n, &message)) {
+  if (sq_nvrtc_open(&ctx->arena, 0, &n, &message)) {
     cr_log_warn("%s", message);
     cr_assert(!getenv("CI"), "%s", message); // where nobody reads what was skipped
     cr_skip_test("%s", message);

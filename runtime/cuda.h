@@ -1,0 +1,71 @@
+// A CUDA device as the runtime uses it: memory, copies, kernels; one stream, in the order of the calls.
+// The models of a context share it.
+//
+//   sq_gpu *d;
+//   if (sq_gpu_open(ctx, &d)) ...            // the message says what is missing
+//   void *p = sq_gpu_get(d, bytes);          // NULL: d->trouble says why
+//   if (sq_gpu_put(d, p, data, bytes)) ...   // data may change at once
+//
+// What fails says so in `trouble`, in the driver's words. One thread at a time; other contexts of the
+// driver, and what a host program has made current, are left as they are.
+#pragma once
+#include "runtime/cuda_driver.h"
+#include "runtime/internal.h"
+
+enum { SQ_GPU_SLOTS = 8, SQ_GPU_SLOT_BYTES = 1 << 20 };
+struct sq_gpu {
+  sq_nv_driver cu;
+  sq_alloc alloc; // of the structure itself: it may outlive the context
+  int count;      // of those who hold it
+  int ordinal;
+  void *ctx, *stream;
+  sq_abi_gpu gpu;
+  char name[64];
+  // Pinned memory between the host's and the device's: a ring of slots.
+  char *pinned;
+  void *free_again[SQ_GPU_SLOTS]; // events
+  unsigned next_slot;
+  void *spare; // for copies within that overlap
+  size_t spare_bytes;
+
+  char trouble[512];
+};
+
+// The device of the context, opened when first asked for; it stays with the context. SQ_EWORLD.
+int sq_gpu_open(seqm_context *ctx, sq_gpu **out);
+void sq_gpu_hold(sq_gpu *d);
+void sq_gpu_release(sq_gpu *d); // NULL is none
+
+void *sq_gpu_get(sq_gpu *d, size_t bytes); // 256-byte aligned; size 0 gives a valid address too
+void sq_gpu_drop(sq_gpu *d, void *p);
+// 0, or nonzero with `trouble`. `take` waits; the others return at once.
+int sq_gpu_put(sq_gpu *d, void *to, const void *from, size_t bytes);
+int sq_gpu_take(sq_gpu *d, void *to, const void *from, size_t bytes);
+int sq_gpu_move(sq_gpu *d, void *to, const void *from, size_t bytes); // they may overlap
+// `height` rows of `width` bytes, which lie to_pitch and from_pitch apart; they may not overlap.
+int sq_gpu_move_rows(sq_gpu *d, void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                     size_t width, size_t height);
+
+// Where kernels of a model say what has failed. On the device:
+// [0]: the lowest failing site + 1; [1 + 2 s], [2 + 2 s]: a value that failed at site s, its limit.
+typedef struct sq_gpu_errors {
+  void *words;
+  bool pending; // kernels were launched since [0] was looked at
+} sq_gpu_errors;
+#define SQ_GPU_ERROR_WORDS(n_site) (1 + 2 * (size_t)(n_site))
+
+// Kernels on the device: the image that fits it best.
+typedef struct sq_gpu_code sq_gpu_code;
+int sq_gpu_load(seqm_context *ctx, sq_gpu *d, const sq_abi_kernels *k, sq_gpu_errors *errors,
+                sq_gpu_code **code);
+void sq_gpu_unload(seqm_context *ctx, sq_gpu_code *code);
+// The image for a device of this capability, or NULL.
+const sq_abi_image *sq_gpu_choose(const sq_abi_kernels *k, uint32_t capability);
+extern const sq_device sq_gpu_device; // sq_call.kernels is an sq_gpu_code
+
+// --- inside -------------------------------------------------------------------------------------
+// In `trouble`: what the function said. Returns `code`.
+int sq_gpu_failed(sq_gpu *d, int code, const char *function);
+// The device's context is current between the two, on this thread.
+int sq_gpu_enter(sq_gpu *d);
+void sq_gpu_leave(sq_gpu *d);

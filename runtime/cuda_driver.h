@@ -1,0 +1,75 @@
+// The CUDA driver, found when a model first needs it: no header of the toolkit and no library of it is
+// wanted to build or to install the runtime.
+//
+//   $SEQM_CUDA_DRIVER, else libcuda.so.1 --dlopen--> a table of its functions
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef unsigned long long sq_nv_address; // of a device's memory
+// A copy of rows, by the driver's layout (CUDA_MEMCPY2D, version 2).
+typedef struct sq_nv_side {
+  size_t x, y;
+  int kind; // SQ_NV_DEVICE
+  const void *host;
+  sq_nv_address device;
+  void *array;
+  size_t pitch;
+} sq_nv_side;
+typedef struct sq_nv_rows {
+  sq_nv_side from, to;
+  size_t width, height;
+} sq_nv_rows;
+enum { SQ_NV_DEVICE = 2, SQ_NV_OUT_OF_MEMORY = 2, SQ_NV_NO_DEVICE = 100 };
+enum { SQ_NV_CAPABILITY_MAJOR = 75, SQ_NV_CAPABILITY_MINOR = 76 }; // attributes of a device
+enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_BYTES = 6 };
+
+// Name in the library, field, types. 0 is success everywhere. Handles are pointers, a device a number.
+#define SQ_NV_FUNCTIONS(F)                                                                         \
+  F(cuInit, Init, (unsigned))                                                                      \
+  F(cuDriverGetVersion, DriverGetVersion, (int *))                                                 \
+  F(cuDeviceGetCount, DeviceGetCount, (int *))                                                     \
+  F(cuDeviceGet, DeviceGet, (int *, int))                                                          \
+  F(cuDeviceGetName, DeviceGetName, (char *, int, int))                                            \
+  F(cuDeviceGetAttribute, DeviceGetAttribute, (int *, int, int))                                   \
+  F(cuDevicePrimaryCtxRetain, CtxRetain, (void **, int))                                           \
+  F(cuDevicePrimaryCtxRelease_v2, CtxRelease, (int))                                               \
+  F(cuCtxPushCurrent_v2, CtxPush, (void *))                                                        \
+  F(cuCtxPopCurrent_v2, CtxPop, (void **))                                                         \
+  F(cuStreamCreate, StreamCreate, (void **, unsigned))                                             \
+  F(cuStreamDestroy_v2, StreamDestroy, (void *))                                                   \
+  F(cuStreamSynchronize, StreamSynchronize, (void *))                                              \
+  F(cuEventCreate, EventCreate, (void **, unsigned))                                               \
+  F(cuEventDestroy_v2, EventDestroy, (void *))                                                     \
+  F(cuEventRecord, EventRecord, (void *, void *))                                                  \
+  F(cuEventSynchronize, EventSynchronize, (void *))                                                \
+  F(cuMemAlloc_v2, MemAlloc, (sq_nv_address *, size_t))                                            \
+  F(cuMemFree_v2, MemFree, (sq_nv_address))                                                        \
+  F(cuMemAllocHost_v2, MemAllocHost, (void **, size_t))                                            \
+  F(cuMemFreeHost, MemFreeHost, (void *))                                                          \
+  F(cuMemcpyHtoDAsync_v2, MemcpyHtoD, (sq_nv_address, const void *, size_t, void *))               \
+  F(cuMemcpyDtoHAsync_v2, MemcpyDtoH, (void *, sq_nv_address, size_t, void *))                     \
+  F(cuMemcpyDtoDAsync_v2, MemcpyDtoD, (sq_nv_address, sq_nv_address, size_t, void *))              \
+  F(cuMemcpy2DAsync_v2, MemcpyRows, (const sq_nv_rows *, void *))                                  \
+  F(cuMemsetD8Async, Memset, (sq_nv_address, unsigned char, size_t, void *))                       \
+  F(cuModuleLoadDataEx, ModuleLoad, (void **, const void *, unsigned, const int *, void **))       \
+  F(cuModuleUnload, ModuleUnload, (void *))                                                        \
+  F(cuModuleGetFunction, ModuleGetFunction, (void **, void *, const char *))                       \
+  F(cuLaunchKernel, LaunchKernel,                                                                  \
+    (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *,         \
+     void **, void **))                                                                            \
+  F(cuGetErrorName, GetErrorName, (int, const char **))                                            \
+  F(cuGetErrorString, GetErrorString, (int, const char **))
+
+typedef struct sq_nv_driver {
+  void *library;
+  int version; // 12040
+#define SQ_NV_FIELD(symbol, field, types) int(*field) types;
+  SQ_NV_FUNCTIONS(SQ_NV_FIELD)
+} sq_nv_driver;
+// False with what is wrong in `why`: no library, a function that it lacks, a driver that is too old, none
+// that works. Nothing is left open then.
+bool sq_nv_open(sq_nv_driver *d, char *why, size_t size);
+void sq_nv_close(sq_nv_driver *d);
+// "cuMemAlloc_v2: CUDA_ERROR_OUT_OF_MEMORY: out of memory".
+void sq_nv_explain(const sq_nv_driver *d, int code, const char *function, char *why, size_t size);
