@@ -93,9 +93,10 @@ static long *count_of(const char *name) {
 }
 static int enter(const char *name) {
   if (!set.read) read_settings();
-  set.calls++;
+  bool harmless = !strcmp(name, "cuCtxPushCurrent_v2"); // nothing could be given back without it
+  set.calls += !harmless;
   ++*count_of(name);
-  bool named = !strcmp(set.fail_name, name), any = !strcmp(set.fail_name, "*");
+  bool named = !strcmp(set.fail_name, name), any = !strcmp(set.fail_name, "*") && !harmless;
   if ((named || any) && set.fail_nth > 0 && --set.fail_nth == 0) return set.fail_code;
   return OK;
 }
