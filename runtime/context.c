@@ -220,13 +220,3 @@ bool sq_shape_bytes(uint32_t dtype, uint32_t rank, const int64_t *dim, size_t *b
 }
 
 const char *seqm_version(void) { return SEQM_VERSION; }
-
-void seqm_tensor_free(seqm_context *ctx, seqm_tensor *t) {
-  if (!t) return;
-  if (t->owned && t->device == SEQM_CUDA && ctx->gpu)
-    sq_gpu_drop(ctx->gpu, t->data);
-  else if (t->owned && t->device == SEQM_HOST)
-    sq_mem_drop_aligned(ctx, t->data);
-  t->data = NULL;
-  t->owned = 0;
-}

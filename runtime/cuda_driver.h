@@ -2,6 +2,7 @@
 // wanted to build or to install the runtime.
 //
 //   $SEQM_CUDA_DRIVER, else libcuda.so.1 --dlopen--> a table of its functions
+//   "null" or "null:86"                             a table of ours, without a device
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -71,5 +72,7 @@ typedef struct sq_nv_driver {
 // that works. Nothing is left open then.
 bool sq_nv_open(sq_nv_driver *d, char *why, size_t size);
 void sq_nv_close(sq_nv_driver *d);
+// cuda_null.c: false when `name` asks for another.
+bool sq_nv_null(sq_nv_driver *d, const char *name);
 // "cuMemAlloc_v2: CUDA_ERROR_OUT_OF_MEMORY: out of memory".
 void sq_nv_explain(const sq_nv_driver *d, int code, const char *function, char *why, size_t size);

@@ -218,6 +218,9 @@ int seqm_npy_write(seqm_context *ctx, const char *path, const seqm_tensor *t) {
   if (!seqm_dtype_size(t->dtype) || t->rank > SEQM_MAX_RANK ||
       !sq_shape_bytes(t->dtype, t->rank, t->dim, &bytes) || (bytes && !t->data))
     return sq_rt_fail(ctx, SQ_EUSAGE, "%s: not a tensor that can be written", path);
+  if (t->device != SEQM_HOST)
+    return sq_rt_fail(ctx, SQ_EUSAGE, "%s: the tensor is on a device: seqm_tensor_copy brings it",
+                      path);
   char head[10 + 512];
   size_t n = header_text(t, head + 10, sizeof head - 10);
   memcpy(head, magic, sizeof magic);

@@ -151,6 +151,8 @@ int seqm_memory(const seqm_model *m, size_t *weights, size_t *states, size_t *ar
 // ---- tensors -----------------------------------------------------------------------------------
 // Frees the data when the library owns them; the tensor may be used again as an output.
 void seqm_tensor_free(seqm_context *ctx, seqm_tensor *t);
+// A copy of `t` on the host or on the device, which the library owns. Status 3 where there is no device.
+int seqm_tensor_copy(seqm_context *ctx, const seqm_tensor *t, seqm_device where, seqm_tensor *copy);
 // .npy files, versions 1 to 3, little-endian, C order; <u2 stands for bf16. Reading gives an owned
 // tensor; writing goes to a temporary name first (a pipe or device is written directly).
 int seqm_npy_read(seqm_context *ctx, const char *path, seqm_tensor *t);

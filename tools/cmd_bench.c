@@ -24,6 +24,7 @@ typedef struct bench {
   sq_model *m;
   timed *call; // the last is timed, the others come before
   uint32_t n;
+  bool there; // kernels run on a CUDA device, and so are inputs and outputs there
 } bench;
 
 // Does any input's shape (or integer scalar) mention symbol s?
@@ -137,14 +138,40 @@ static sq_status make_input(bench *b, timed *c, uint32_t k, const sq_abi_model *
   return SQ_OK;
 }
 
+// Copied once: what is timed is the device. What stands for a size is read on the host.
+static sq_status bring_there(bench *b) {
+  seqm_context *rt = sq_model_runtime(b->m);
+  for (uint32_t c = 0; c < b->n; c++)
+    for (uint32_t k = 0; k < b->call[c].e.n_in; k++) {
+      seqm_tensor *in = &b->call[c].in[k], t;
+      if (b->call[c].abi->in[k].binds) continue;
+      int s = seqm_tensor_copy(rt, in, SEQM_CUDA, &t);
+      if (s) return sq_print_failure((sq_status)s, seqm_message(rt));
+      *in = t;
+    }
+  return SQ_OK;
+}
+static void drop_there(bench *b) {
+  seqm_context *rt = sq_model_runtime(b->m);
+  for (uint32_t c = 0; c < b->n; c++) {
+    timed *one = &b->call[c];
+    for (uint32_t k = 0; k < one->e.n_in; k++) seqm_tensor_free(rt, &one->in[k]);
+    for (uint32_t k = 0; k < one->e.n_out; k++) seqm_tensor_free(rt, &one->out[k]);
+  }
+}
+
 static int by_time(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;
 }
 
 static sq_status call(bench *b, const timed *c, double *seconds) {
+  // Outputs on the device are written in place, unless calls before may have changed their shapes.
+  for (uint32_t k = 0; b->there && b->n > 1 && k < c->e.n_out; k++)
+    seqm_tensor_free(sq_model_runtime(b->m), &c->out[k]);
   double begin = sq_clock();
-  sq_status s = sq_model_call(b->m, &c->e, c->in, c->out);
+  sq_status s = b->there ? sq_model_call_there(b->m, &c->e, c->in, c->out)
+                         : sq_model_call(b->m, &c->e, c->in, c->out);
   *seconds = sq_clock() - begin;
   return s;
 }
@@ -189,7 +216,9 @@ static void report(bench *b, const double *times, uint32_t n, int threads) {
   sq_cost cost = f ? sq_func_cost(f, c->sym) : (sq_cost){0};
   size_t weights = 0, states = 0, arena = 0;
   sq_model_memory(b->m, &weights, &states, &arena);
-  sq_peak peak = sq_peak_find(b->cli->ctx, threads);
+  sq_peak peak =
+      b->there ? sq_peak_device(sq_model_runtime(b->m)) : sq_peak_find(b->cli->ctx, threads);
+  const char *whose = b->there ? "this device" : "this machine";
   if (b->cli->json) {
     printf("{\"entry\": \"%s\", \"min_s\": %.9g, \"median_s\": %.9g, \"max_s\": %.9g, \"flops\": "
            "%.17g, "
@@ -202,13 +231,13 @@ static void report(bench *b, const double *times, uint32_t n, int threads) {
   printf("%s, %d threads, %u calls\n", c->e.name, threads, n);
   printf("  seconds      min %.6g  median %.6g  max %.6g\n", min, median, max);
   if (cost.flops > 0)
-    printf("  %.4g GFLOP   %.1f GFLOP/s at the median, %.0f %% of this machine's %.0f\n",
-           cost.flops * 1e-9, cost.flops / median * 1e-9, 100 * cost.flops / median / peak.flops,
+    printf("  %.4g GFLOP   %.1f GFLOP/s at the median, %.0f %% of %s's %.0f\n", cost.flops * 1e-9,
+           cost.flops / median * 1e-9, 100 * cost.flops / median / peak.flops, whose,
            peak.flops * 1e-9);
   if (cost.bytes > 0)
-    printf("  %.4g MB      %.2f GB/s of weights, inputs, outputs, %.0f %% of this machine's %.0f\n",
+    printf("  %.4g MB      %.2f GB/s of weights, inputs, outputs, %.0f %% of %s's %.0f\n",
            cost.bytes * 1e-6, cost.bytes / median * 1e-9, 100 * cost.bytes / median / peak.bytes,
-           peak.bytes * 1e-9);
+           whose, peak.bytes * 1e-9);
   printf("  memory       weights %.1f MiB, states %.1f MiB, arena %.2f MiB\n",
          (double)weights / 1048576, (double)states / 1048576, (double)arena / 1048576);
 }
@@ -244,15 +273,17 @@ static sq_status run(bench *b) {
     for (uint32_t k = 0; k < one->e.n_in; k++)
       if (!given(one, one->e.in[k].name)) SQ_TRY(make_input(b, one, k, abi));
   }
+  b->there = abi->device == SQ_ABI_CUDA;
+  if (b->there) SQ_TRY(bring_there(b));
   double *times;
   uint32_t n;
   sq_progress line;
   sq_progress_begin(&line, "timing");
   sq_status s = measure(b, &times, &n);
   sq_progress_end(&line);
-  SQ_TRY(s);
-  report(b, times, n, sq_model_threads(b->m));
-  return SQ_OK;
+  if (!s) report(b, times, n, sq_model_threads(b->m));
+  if (b->there) drop_there(b);
+  return s;
 }
 
 sq_status sq_cmd_bench(sq_cli *cli) {

@@ -314,6 +314,13 @@ sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *
   return SQ_OK;
 }
 
+sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
+                              seqm_tensor *out) {
+  for (uint32_t k = 0; k < e->n_out; k++) out[k].device = SEQM_CUDA;
+  const seqm_entry *entry = seqm_entry_at(m->m, e->at);
+  return runtime_failure(m, seqm_call(m->m, entry, in, e->n_in, out, e->n_out));
+}
+
 sq_status sq_model_trace(sq_model *m, sq_trace *t) {
   if (!m->m) return sq_complain(SQ_EUSAGE, "--profile times compiled kernels, not the interpreter");
   seqm_model_trace(m->m, sq_trace_mark, t);

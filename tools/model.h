@@ -35,6 +35,10 @@ sq_status sq_model_entry(sq_model *m, const char *name, sq_entry_info *e);
 // Outputs live until the next call.
 sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
                         seqm_tensor *out);
+// The same with outputs that stay on the device, and in place when they are given again: out[k].data
+// NULL at first; free them by seqm_tensor_free.
+sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
+                              seqm_tensor *out);
 // The descriptor, the threads in use, bytes of memory.
 const sq_abi_model *sq_model_abi(const sq_model *m);
 int sq_model_threads(const sq_model *m);

@@ -14,3 +14,7 @@ typedef struct sq_peak {
 sq_peak sq_peak_find(sq_ctx *ctx, int threads);
 // Measures all, keeps it and prints it. SQ_EWORLD, with a message on stderr, where it cannot be kept.
 sq_status sq_peak_calibrate(sq_ctx *ctx, int threads);
+// Of the context's CUDA device (peak_device.c): copies within its memory, measured; operations by its
+// clock.
+struct seqm_context;
+sq_peak sq_peak_device(struct seqm_context *ctx);

@@ -306,8 +306,18 @@ EXPORT int cuDeviceGetAttribute(int *v, int what, int d);
 EXPORT int cuDeviceGetAttribute(int *v, int what, int d) {
   ENTER();
   (void)d;
-  *v = what == 75 ? (int)set.capability / 10 : what == 76 ? (int)set.capability % 10 : 0;
-  return what == 75 || what == 76 ? OK : INVALID_VALUE;
+  switch (what) {
+  case 13: // kilohertz
+    return *v = 1000, OK;
+  case 16: // multiprocessors
+    return *v = 1, OK;
+  case 75:
+    return *v = (int)set.capability / 10, OK;
+  case 76:
+    return *v = (int)set.capability % 10, OK;
+  default:
+    return INVALID_VALUE;
+  }
 }
 EXPORT int cuDevicePrimaryCtxRetain(void **c, int d);
 EXPORT int cuDevicePrimaryCtxRetain(void **c, int d) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The examples against independent float64 references, one file a paper, through `seqm run`.
 
-    check_papers.py --seqm build/seqm --source . [NAME ...] [--target cpu|interp|cuda-emu] [--more] [-v]
+    check_papers.py --seqm build/seqm --source . [NAME ...] [--target cpu|interp|cuda-emu|cuda] [--more] [-v]
 
 papers/NAME.py is written from the equations alone and knows nothing of seqm. It has
 
@@ -39,6 +39,11 @@ def written(v):
     return repr(v) if isinstance(v, float) else str(v)
 
 
+def emulated(target):
+    """A driver that is named is the one of the tests, whose device is the emulation."""
+    return target == "cuda-emu" or (target == "cuda" and "SEQM_CUDA_DRIVER" in os.environ)
+
+
 class Case:
     """One configuration of one paper: its constants `c`, its weights `w` (float64), a generator."""
 
@@ -49,7 +54,7 @@ class Case:
         self.rng = np.random.default_rng([k, *name.encode()])
         self.f64 = args.target == "interp"
         self.interp = self.f64
-        self.slow = self.interp or args.target == "cuda-emu"  # no place for thousands of steps
+        self.slow = self.interp or emulated(args.target)  # no place for thousands of steps
         self.tolerance = 1e-9 if self.f64 else 1e-4
         self.float = np.float64 if self.f64 else np.float32
         w = paper.weights(self.rng, self.c)

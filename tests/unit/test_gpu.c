@@ -279,6 +279,15 @@ Test(gpu, tensors_stay_on_the_device) {
   memcpy(x, seen, sizeof x);
   call(&s, "forward", &from_host, 1, &again);
   cr_assert_arr_eq(gpu->look(room), y, sizeof y);
+  // Copies from place to place.
+  seqm_tensor up_there, down_here;
+  cr_assert_eq(seqm_tensor_copy(s.ctx, &from_host, SEQM_CUDA, &up_there), 0);
+  cr_assert_eq(seqm_tensor_copy(s.ctx, &up_there, SEQM_HOST, &down_here), 0);
+  cr_assert_arr_eq(down_here.data, x, sizeof x);
+  cr_assert_eq(seqm_npy_write(s.ctx, saved, &up_there), 2);
+  cr_assert(strstr(seqm_message(s.ctx), "seqm_tensor_copy"), "%s", seqm_message(s.ctx));
+  seqm_tensor_free(s.ctx, &up_there);
+  seqm_tensor_free(s.ctx, &down_here);
   // A size is read on the host.
   int64_t n = 3;
   seqm_tensor size = {.dtype = seqm_input_dtype(seqm_model_entry(s.m, "sized"), 0), .data = &n};
@@ -336,6 +345,8 @@ Test(gpu, what_is_missing) {
   expect_open("capability=90", fake, "/no/nvrtc.so", true, NULL);
   expect_open("capability=86", fake, "/no/nvrtc.so", true, NULL);
   expect_open("capability=120", fake, "/no/nvrtc.so", true, NULL);
+  expect_open("", "null:120", "/no/nvrtc.so", true, NULL);
+  expect_open("", "null:70", "/no/nvrtc.so", true, "the null device has capability 7.0");
   expect_open("", fake, "/no/nvrtc.so", false, "NVRTC is not here");
   expect_open("", fake, "libm.so.6", false, "libm.so.6 is not NVRTC");
   expect_open("nvrtc=11080", fake, fake, false, "NVRTC 11.8 is too old: 12 or newer");
