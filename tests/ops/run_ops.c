@@ -462,10 +462,11 @@ static int run_coverage(int n, char **path) {
 int main(int argc, char **argv) {
   static const ops_machine *const machines[] = {
       &ops_interp,
+#ifdef OPS_OBJECT
+      &ops_object,
+#endif
 #ifdef OPS_CPU
-      &ops_cpu,
-      &ops_cuda_emu,
-      &ops_cuda,
+      &ops_cpu,    &ops_cuda_emu, &ops_cuda,
 #endif
   };
   int failures = 0;
@@ -478,9 +479,10 @@ int main(int argc, char **argv) {
   for (size_t k = 0; argc > 2 && k < sizeof machines / sizeof *machines; k++)
     if (!strcmp(argv[1], machines[k]->name)) m = machines[k];
   if (!m) {
-    fprintf(stderr,
-            "usage: run_ops interp|cpu|cuda-emu|cuda FILE.sir... | run_ops --failing|--coverage "
-            "FILE.sir...\n");
+    fprintf(
+        stderr,
+        "usage: run_ops interp|cpu|cuda-emu|cuda|object FILE.sir... | run_ops --failing|--coverage "
+        "FILE.sir...\n");
     return 2;
   }
   for (int k = 2; k < argc; k++) failures += run_file(m, argv[k]);

@@ -19,6 +19,9 @@ typedef struct ops_machine {
 } ops_machine;
 
 extern const ops_machine ops_interp;
+#ifdef OPS_OBJECT
+extern const ops_machine ops_object; // machine_object.c
+#endif
 #ifdef OPS_CPU
 extern const ops_machine ops_cpu, ops_cuda_emu, ops_cuda; // machine_cpu.c
 #endif
