@@ -49,12 +49,24 @@ static bool start(sq_nv_driver *d, char *why, size_t size) {
   return false;
 }
 
+// The name that the system knows, then places that it may not look into.
+static void *open_library(const char *told) {
+  static const char *const names[] = {
+      "/usr/local/nvidia/lib64/libcuda.so.1", "/usr/local/nvidia/lib/libcuda.so.1",
+      "/usr/lib/wsl/lib/libcuda.so.1", "libcuda.so.1"}; // the last one's message is shown
+  enum { N = sizeof names / sizeof *names, MODE = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE };
+  if (told && *told) return dlopen(told, MODE);
+  void *library = dlopen(names[N - 1], MODE);
+  for (int k = 0; !library && k < N; k++) library = dlopen(names[k], MODE);
+  return library;
+}
+
 bool sq_nv_open(sq_nv_driver *d, char *why, size_t size) {
   const char *told = getenv("SEQM_CUDA_DRIVER");
   if (told && sq_nv_null(d, told)) return true;
   *d = (sq_nv_driver){0};
   dlerror();
-  d->library = dlopen(told && *told ? told : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  d->library = open_library(told);
   if (!d->library) {
     const char *reason = dlerror();
     snprintf(why, size,
