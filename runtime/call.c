@@ -131,7 +131,7 @@ static int fail_output_room(seqm_model *m, const seqm_entry *e, size_t k, size_t
   return sq_rt_fail_room(m, "output `%s` needs %zu bytes", e->abi->out[k].name, bytes);
 }
 
-// Whose output is on the host while the code writes to a device: it writes beside it.
+// An output on the host, or that lies as the code cannot read it: the code writes beside it.
 static int mirror_output(seqm_model *m, size_t k, size_t bytes) {
   SQ_TRY((sq_status)sq_rt_arena_fit(m, &m->mirror[k], bytes ? bytes : 1, false));
   m->out[k] = m->mirror[k].p;
@@ -173,7 +173,8 @@ static int make_output(seqm_model *m, const seqm_entry *e, size_t k, seqm_tensor
     *out = want;
     m->out_made[k] = true;
   }
-  return m->gpu && out->device == SEQM_HOST ? mirror_output(m, k, bytes) : SQ_OK;
+  bool beside = m->gpu && (out->device == SEQM_HOST || !sq_rt_aligned(out));
+  return beside ? mirror_output(m, k, bytes) : SQ_OK;
 }
 
 static int make_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
@@ -235,7 +236,8 @@ static int finish_grown(seqm_model *m, const seqm_entry *e, size_t k, seqm_tenso
 static int finish_mirrored(seqm_model *m, size_t k, seqm_tensor *out) {
   size_t bytes = 0;
   sq_shape_bytes(out->dtype, out->rank, out->dim, &bytes);
-  SQ_TRY((sq_status)sq_rt_take(m, out->data, m->out[k], bytes));
+  SQ_TRY((sq_status)(out->device == SEQM_HOST ? sq_rt_take(m, out->data, m->out[k], bytes)
+                                              : sq_rt_move(m, out->data, m->out[k], bytes)));
   m->out_mirrored[k] = false;
   return SQ_OK;
 }

@@ -130,7 +130,9 @@ int sq_rt_move(seqm_model *m, void *to, const void *from, size_t bytes);
 int sq_rt_move_rows(seqm_model *m, void *to, size_t to_pitch, const void *from, size_t from_pitch,
                     size_t width, size_t height);
 int sq_rt_arena_fit(seqm_model *m, sq_rt_arena *a, size_t bytes, bool keep);
-// Inputs that the host has get their copies on the device, in m->in.
+// Inputs that the host has, or that lie as the code cannot read them, get their copies on the device,
+// in m->in.
+bool sq_rt_aligned(const seqm_tensor *t);
 int sq_rt_inputs(seqm_model *m, const seqm_entry *e, const seqm_tensor *in);
 
 // --- call.c -------------------------------------------------------------------------------------

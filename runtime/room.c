@@ -150,19 +150,26 @@ static size_t input_bytes(const seqm_tensor *t) {
   return bytes;
 }
 
+// The code may read by 16 bytes.
+bool sq_rt_aligned(const seqm_tensor *t) { return (uintptr_t)t->data % 16 == 0; }
+
+static bool is_copied(const seqm_tensor *t) { return t->device == SEQM_HOST || !sq_rt_aligned(t); }
+
 int sq_rt_inputs(seqm_model *m, const seqm_entry *e, const seqm_tensor *in) {
   size_t all = APART, at = APART; // an input without elements points to the beginning
   for (uint32_t k = 0; k < e->abi->n_in; k++)
-    if (in[k].device == SEQM_HOST &&
+    if (is_copied(&in[k]) &&
         __builtin_add_overflow(all, (input_bytes(&in[k]) + APART - 1) & -(size_t)APART, &all))
       return sq_rt_no_memory(m->ctx);
   SQ_TRY((sq_status)sq_rt_arena_fit(m, &m->in_room, all, false));
   for (uint32_t k = 0; k < e->abi->n_in; k++) {
     size_t bytes = input_bytes(&in[k]);
+    char *to = m->in_room.p + at;
     if (!bytes) m->in[k] = m->in_room.p;
-    if (!bytes || in[k].device != SEQM_HOST) continue;
-    m->in[k] = m->in_room.p + at;
-    SQ_TRY((sq_status)sq_rt_put(m, m->in_room.p + at, in[k].data, bytes));
+    if (!bytes || !is_copied(&in[k])) continue;
+    SQ_TRY((sq_status)(in[k].device == SEQM_HOST ? sq_rt_put(m, to, in[k].data, bytes)
+                                                 : sq_rt_move(m, to, in[k].data, bytes)));
+    m->in[k] = to;
     at += (bytes + APART - 1) & -(size_t)APART;
   }
   return SQ_OK;

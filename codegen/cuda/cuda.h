@@ -101,6 +101,8 @@ void sq_cu_nest_begin(sq_cu_nest *t, sq_cu *k, sq_node *n, sq_node *group);
 uint32_t sq_cu_nest_enter(sq_cu_nest *t); // values emitted after are forgotten by leave
 void sq_cu_nest_leave(sq_cu_nest *t, uint32_t mark);
 const char *sq_cu_nest_value(sq_cu_nest *t, uint32_t s);
+// Where a read that is neither guarded nor tested has its element: the arguments of SQ_LD.
+const char *sq_cu_nest_place(sq_cu_nest *t, uint32_t s);
 sq_cu_place sq_cu_place_of(sq_cu *k, sq_node *group, const sq_value *v);
 // Names for the indices of `n` axes from `first` on, from the flat index `flat`.
 void sq_cu_nest_unflatten(sq_cu_nest *t, const uint32_t *axis, uint32_t n, const char *flat);

@@ -49,6 +49,12 @@ static const void *exchange(sq_emu_thread *t, const void *mine, int bytes, int m
   if (other >= t->threads) sq_emu_stop(f, "an exchange with lane %d, which is not there", other);
   return f->m->fiber[other].slot[side];
 }
+static const void *posted(sq_emu_thread *t, int lane) {
+  sq_emu_fiber *f = fiber(t);
+  int other = t->thread / 32 * 32 + lane;
+  if (lane < 0 || lane > 31 || other >= t->threads) sq_emu_stop(f, "lane %d is not there", lane);
+  return f->m->fiber[other].slot[(f->turn - 1) & 1];
+}
 static void failed(sq_emu_thread *t, unsigned site, long long value, long long limit) {
   sq_emu_module *m = fiber(t)->m;
   uint64_t mine = (uint64_t)site + 1;
@@ -59,8 +65,8 @@ static void failed(sq_emu_thread *t, unsigned site, long long value, long long l
 }
 static int has_failed(sq_emu_thread *t) { return fiber(t)->m->error != 0; }
 
-const sq_emu_calls sq_emu_functions = {sync,         touch,    outside, shared,
-                                       touch_shared, exchange, failed,  has_failed};
+const sq_emu_calls sq_emu_functions = {sync,     touch,  outside, shared,    touch_shared,
+                                       exchange, posted, failed,  has_failed};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

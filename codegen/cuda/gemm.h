@@ -2,5 +2,40 @@
 #pragma once
 #include "codegen/cuda/cuda.h"
 
+typedef enum sq_cu_role {
+  SQ_CU_BATCH,
+  SQ_CU_ROW,
+  SQ_CU_COLUMN,
+  SQ_CU_SUM,
+  SQ_CU_N_ROLES
+} sq_cu_role;
+typedef struct sq_cu_product {
+  uint32_t side[2]; // scalars: the factors
+  uint32_t read[2]; // their reads
+  uint32_t axis[SQ_CU_N_ROLES][SQ_CU_AXES], n[SQ_CU_N_ROLES];
+} sq_cu_product;
+
+typedef struct sq_cu_tiles {
+  sq_cu *k;
+  sq_cu_nest *t;
+  const sq_cu_product *p;
+  const char *count[SQ_CU_N_ROLES]; // elements of each role, in the kernel
+  LLVMValueRef extent[SQ_CU_N_ROLES];
+  const char *type; // of accumulators
+} sq_cu_tiles;
+
+// Memory of a factor runs along the last summed axis.
+bool sq_cu_runs_along_sum(const sq_cu_tiles *x, int side);
+// How many tiles of `size` it takes for n, in the entry.
+LLVMValueRef sq_cu_tile_count(sq_cu *k, LLVMValueRef n, int64_t size);
+
 // Emits the node as a tiled kernel, or returns false, having emitted nothing.
 bool sq_cuda_gemm(sq_cg *cg, sq_node *n);
+
+// ---- gemm_mma.c: on tensor cores
+// The type of both factors, where it is one of 16 bits and what is multiplied is what is in memory;
+// SQ_DTYPE_COUNT: another.
+sq_dtype sq_cu_mma_type(const sq_generic *k, const sq_cu_product *p, const sq_node *n);
+enum { SQ_CU_MMA_ROWS = 128, SQ_CU_MMA_COLUMNS = 64, SQ_CU_MMA_THREADS = 256 };
+// The kernel's body and its launch.
+void sq_cu_mma_emit(const sq_cu_tiles *x, sq_dtype t, const sq_cu_place *to);

@@ -173,6 +173,14 @@ static void fail(sq_cu_nest *t, uint32_t n, const uint32_t *pos, const sq_type *
   }
 }
 
+const char *sq_cu_nest_place(sq_cu_nest *t, uint32_t s) {
+  const sq_scalar *x = &t->g->s.v[s];
+  const sq_cu_place *p = place_of(t, x->operand);
+  const char **name = SQ_ARRAY(t->k->a, const char *, x->n_pos + 1);
+  (void)positions(t, x->n_pos, x->pos, &p->type, name);
+  return element(t->k, p, sq_cu_flat(t->k, p, name, x->n_pos));
+}
+
 static const char *read(sq_cu_nest *t, uint32_t s) {
   sq_cu *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];

@@ -279,6 +279,15 @@ Test(gpu, tensors_stay_on_the_device) {
   memcpy(x, seen, sizeof x);
   call(&s, "forward", &from_host, 1, &again);
   cr_assert_arr_eq(gpu->look(room), y, sizeof y);
+  // Where the code could not read by vectors, it gets and gives copies.
+  unsigned long long odd = gpu->allocate(64);
+  seqm_tensor from_odd = back, to_odd = out;
+  from_odd.data = (void *)(uintptr_t)(odd + 4);
+  to_odd.data = (void *)(uintptr_t)(odd + 36);
+  memcpy((void *)(uintptr_t)gpu->look(odd + 4), x, sizeof x);
+  call(&s, "forward", &from_odd, 1, &to_odd);
+  cr_assert_arr_eq(gpu->look(odd + 36), y, sizeof y);
+  gpu->free(odd);
   // Copies from place to place.
   seqm_tensor up_there, down_here;
   cr_assert_eq(seqm_tensor_copy(s.ctx, &from_host, SEQM_CUDA, &up_there), 0);

@@ -48,6 +48,20 @@ SQ_FN T *sq_shared_at(SQ_CTX const sq_shared_array<T> &s, const char *name, sq_i
 #define SQ_SLD(s, i) (*sq_shared_at(sq_me, s, #s, i, 0))
 #define SQ_SST(s, i, v) (*sq_shared_at(sq_me, s, #s, i, 1) = (v))
 
+template <class T> SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<T> &p, const char *name, sq_i64 i) {
+  sq_vec8 v;
+  if (i % 8) sq_me->call->outside(sq_me, "a vector that is not aligned", i, 8);
+  for (int k = 7; k >= 0; k--) {
+    unsigned short bits = sq_at(sq_me, p, name, i + k, 0)->bits;
+    v.w[k / 2] = k % 2 ? (sq_u32)bits << 16 : v.w[k / 2] | bits;
+  }
+  return v;
+}
+#define SQ_LD_BITS(p, i) (sq_at(sq_me, p, #p, i, 0)->bits)
+#define SQ_LD_VEC(p, i) sq_vec_at(sq_me, p, #p, i)
+#define SQ_SST_VEC(s, i, v)                                                                        \
+  for (int sq_k = 0; sq_k < 4; sq_k++) SQ_SST(s, (i) + sq_k, (v).w[sq_k])
+
 #define SQ_TID ((sq_i64)sq_me->thread)
 #define SQ_THREADS ((sq_i64)sq_me->threads)
 #define SQ_BLOCK sq_me->block
@@ -75,6 +89,10 @@ template <class A> SQ_FN A sq_shuffle_xor(SQ_CTX const A &mine, int mask) {
   __builtin_memcpy(&other, sq_me->call->exchange(sq_me, &mine, sizeof mine, mask), sizeof mine);
   return other;
 }
+
+// ---- tensor cores: what each lane has posted is there for all of the warp until the next but one
+#define SQ_POST(words) sq_me->call->exchange(sq_me, words, sizeof words, 0)
+#define SQ_POSTED(words, k, lane) (((const sq_u32 *)sq_me->call->posted(sq_me, lane))[k])
 
 // ---- bits and functions
 SQ_FN sq_u32 sq_bits(float f) {

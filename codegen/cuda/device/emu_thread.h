@@ -15,6 +15,8 @@ typedef struct sq_emu_calls {
   void (*touch_shared)(sq_emu_thread *t, const char *name, const void *at, int bytes, int kind);
   // Puts `bytes` at `mine` where lane `lane` ^ `mask` of the warp finds them, and returns its.
   const void *(*exchange)(sq_emu_thread *t, const void *mine, int bytes, int mask);
+  // What lane `lane` of the warp gave to its last exchange.
+  const void *(*posted)(sq_emu_thread *t, int lane);
   void (*failed)(sq_emu_thread *t, unsigned site, long long value, long long limit);
   int (*has_failed)(sq_emu_thread *t);
 } sq_emu_calls;

@@ -19,10 +19,14 @@ typedef sq_u64 *sq_err;
 
 #define SQ_LD(q, i) sq_from_memory((q).p[i])
 #define SQ_ST(q, i, v) sq_to_memory((q).p[i], v)
-#define SQ_SHARED(T, name, n) __shared__ T name[n]
+#define SQ_SHARED(T, name, n) __shared__ __align__(16) T name[n]
 #define SQ_SHARED_OF(T) T *
 #define SQ_SLD(s, i) ((s)[i])
 #define SQ_SST(s, i, v) ((s)[i] = (v))
+// Elements of 16 bits: the bits of one; 8 of them, from a place that is a multiple of 8, to 4 words.
+#define SQ_LD_BITS(q, i) ((q).p[i].bits)
+#define SQ_LD_VEC(q, i) (*(const sq_vec8 *)((q).p + (i)))
+#define SQ_SST_VEC(s, i, v) (*(sq_vec8 *)&(s)[i] = (v))
 #define SQ_TID ((sq_i64)threadIdx.x)
 #define SQ_THREADS ((sq_i64)blockDim.x)
 #define SQ_BLOCK ((sq_i64)blockIdx.x)
@@ -58,6 +62,21 @@ template <class A> SQ_FN A sq_shuffle_xor(const A &mine, int mask) {
     u.w[k] = __shfl_xor_sync(0xffffffffu, u.w[k], mask);
   return u.a;
 }
+
+// ---- tensor cores
+#define SQ_POST(words)
+#define SQ_POSTED(words, k, lane) __shfl_sync(0xffffffffu, (words)[k], lane)
+#if __CUDA_ARCH__ >= 800
+#define SQ_MMA_CORE(H, name)                                                                       \
+  SQ_FN void sq_mma_core(const H *, float *c, const sq_u32 *a, const sq_u32 *b) {                  \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 "                             \
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                          \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                           \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                       \
+  }
+SQ_MMA_CORE(sq_bf16, "bf16")
+SQ_MMA_CORE(sq_f16, "f16")
+#endif
 
 // ---- bits and functions
 SQ_FN sq_u32 sq_bits(float f) { return __float_as_uint(f); }

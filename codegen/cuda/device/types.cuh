@@ -12,6 +12,9 @@ struct sq_f16 {
 struct sq_bf16 {
   unsigned short bits;
 };
+struct alignas(16) sq_vec8 { // 8 elements of 16 bits
+  sq_u32 w[4];
+};
 struct sq_b8 {
   unsigned char v;
 };
