@@ -11,7 +11,8 @@
 typedef struct sq_cuda_kernel_info {
   const char *name;
   uint32_t threads, n_arg;
-  bool syncs; // its threads wait for one another
+  bool syncs;       // its threads wait for one another
+  sq_cache_key key; // of its text but for the name: equal ones are one
 } sq_cuda_kernel_info;
 typedef struct sq_cuda {
   sq_arena *arena;

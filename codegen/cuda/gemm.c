@@ -10,6 +10,7 @@
 #include "codegen/cpu/driver.h"
 
 enum { TILE = 64, DEPTH = 16, PITCH = TILE + 4, SIDE = 16, EACH = 4, THREADS = SIDE * SIDE };
+enum { FEW = 4 };    // rows or columns that are not worth a tile, seen when the entry runs
 enum { SMALL = 16 }; // rows or columns below which tiles are mostly empty
 
 // ---- is it one? --------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ static void emit_tiles(const sq_cu_tiles *x, const sq_cu_place *to) {
   sq_cu *k = x->k;
   LLVMValueRef rows = sq_cu_tile_count(k, x->extent[SQ_CU_ROW], TILE),
                columns = sq_cu_tile_count(k, x->extent[SQ_CU_COLUMN], TILE);
-  LLVMValueRef units = sq_cu_mul(k, sq_cu_mul(k, rows, columns), x->extent[SQ_CU_BATCH]);
+  LLVMValueRef units = sq_cu_tile_units(x, rows, columns);
   const char *across = sq_cu_number(k, columns), *down = sq_cu_number(k, rows);
   sq_cu_line(k, "SQ_SHARED(%s, tile_a, %d);", x->type, DEPTH * PITCH);
   sq_cu_line(k, "SQ_SHARED(%s, tile_b, %d);", x->type, DEPTH * PITCH);
@@ -168,9 +169,25 @@ static void emit_tiles(const sq_cu_tiles *x, const sq_cu_place *to) {
   sq_cu_close(k);
   sq_cu_launch(k, units, 1, 0);
 }
-bool sq_cuda_gemm(sq_cg *cg, sq_node *n) {
+// One result a warp takes less than a tile that is mostly empty; where sizes are known, is_small has told.
+static LLVMValueRef is_few(const sq_cu_tiles *x) {
+  LLVMBuilderRef b = x->k->cg->builder;
+  LLVMValueRef few = NULL, most = sq_cg_i64(x->k->cg, FEW);
+  for (int r = SQ_CU_ROW; r <= SQ_CU_COLUMN; r++) {
+    if (LLVMIsAConstantInt(x->extent[r])) continue;
+    LLVMValueRef is = LLVMBuildICmp(b, LLVMIntSLE, x->extent[r], most, "few");
+    few = few ? LLVMBuildOr(b, few, is, "") : is;
+  }
+  return few;
+}
+LLVMValueRef sq_cu_tile_units(const sq_cu_tiles *x, LLVMValueRef rows, LLVMValueRef columns) {
+  sq_cu *k = x->k;
+  LLVMValueRef n = sq_cu_mul(k, sq_cu_mul(k, rows, columns), x->extent[SQ_CU_BATCH]);
+  return x->few ? LLVMBuildSelect(k->cg->builder, x->few, sq_cg_i64(k->cg, 0), n, "") : n;
+}
+sq_cu_tiled sq_cuda_gemm(sq_cg *cg, sq_node *n, LLVMValueRef *few) {
   sq_cu_product p;
-  if (!find_product(cg->graph, n, &p)) return false;
+  if (!find_product(cg->graph, n, &p)) return SQ_CU_UNTILED;
   sq_cu kern, *k = &kern;
   sq_cu_nest t;
   sq_dtype half = sq_cu_mma_type(n->g, &p, n);
@@ -183,10 +200,11 @@ bool sq_cuda_gemm(sq_cg *cg, sq_node *n) {
     x.extent[r] = product_of(k, n->g, p.axis[r], p.n[r]);
     x.count[r] = sq_cu_number(k, x.extent[r]);
   }
+  *few = x.few = is_few(&x);
   sq_cu_place to = sq_cu_place_of(k, NULL, n->out[0]);
   if (cores)
     sq_cu_mma_emit(&x, half, &to);
   else
     emit_tiles(&x, &to);
-  return true;
+  return x.few ? SQ_CU_TILED_UNLESS : SQ_CU_TILED;
 }

@@ -22,6 +22,7 @@ typedef struct sq_cu_tiles {
   const char *count[SQ_CU_N_ROLES]; // elements of each role, in the kernel
   LLVMValueRef extent[SQ_CU_N_ROLES];
   const char *type; // of accumulators
+  LLVMValueRef few; // i1: leave it to another kernel; NULL: never
 } sq_cu_tiles;
 
 // Memory of a factor runs along the last summed axis.
@@ -29,13 +30,17 @@ bool sq_cu_runs_along_sum(const sq_cu_tiles *x, int side);
 // How many tiles of `size` it takes for n, in the entry.
 LLVMValueRef sq_cu_tile_count(sq_cu *k, LLVMValueRef n, int64_t size);
 
-// Emits the node as a tiled kernel, or returns false, having emitted nothing.
-bool sq_cuda_gemm(sq_cg *cg, sq_node *n);
+// What became of a contraction: nothing, having emitted nothing; a tiled kernel; or one that launches
+// nothing when there are few rows or columns, which *few says in the entry (i1).
+typedef enum sq_cu_tiled { SQ_CU_UNTILED, SQ_CU_TILED, SQ_CU_TILED_UNLESS } sq_cu_tiled;
+sq_cu_tiled sq_cuda_gemm(sq_cg *cg, sq_node *n, LLVMValueRef *few);
 
 // ---- gemm_mma.c: on tensor cores
 // The type of both factors, where it is one of 16 bits and what is multiplied is what is in memory;
 // SQ_DTYPE_COUNT: another.
 sq_dtype sq_cu_mma_type(const sq_generic *k, const sq_cu_product *p, const sq_node *n);
 enum { SQ_CU_MMA_ROWS = 128, SQ_CU_MMA_COLUMNS = 64, SQ_CU_MMA_THREADS = 256 };
+// Tiles to make, of rows and columns of them: none where it is left to another kernel.
+LLVMValueRef sq_cu_tile_units(const sq_cu_tiles *x, LLVMValueRef rows, LLVMValueRef columns);
 // The kernel's body and its launch.
 void sq_cu_mma_emit(const sq_cu_tiles *x, sq_dtype t, const sq_cu_place *to);

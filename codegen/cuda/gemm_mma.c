@@ -200,7 +200,7 @@ void sq_cu_mma_emit(const sq_cu_tiles *x, sq_dtype t, const sq_cu_place *to) {
   b.along = sq_cu_runs_along_sum(x, 1);
   LLVMValueRef rows = sq_cu_tile_count(k, x->extent[SQ_CU_ROW], ROWS);
   LLVMValueRef columns = sq_cu_tile_count(k, x->extent[SQ_CU_COLUMN], COLUMNS);
-  LLVMValueRef units = sq_cu_mul(k, sq_cu_mul(k, rows, columns), x->extent[SQ_CU_BATCH]);
+  LLVMValueRef units = sq_cu_tile_units(x, rows, columns);
   const char *across = sq_cu_number(k, columns), *down = sq_cu_number(k, rows);
   begin(k, &a, &b);
   sq_cu_open(k, "for (sq_i64 t = SQ_BLOCK; t < %s; t += SQ_GRID) {", sq_cu_number(k, units));

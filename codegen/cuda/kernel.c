@@ -167,17 +167,28 @@ static LLVMValueRef put_args(sq_cu *k) {
   }
   return at;
 }
-void sq_cu_launch(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most) {
-  sq_cg *cg = k->cg;
-  sq_cuda *c = cg->kernels;
-  LLVMValueRef arg[4] = {sq_cg_i32(cg, (int32_t)c->kernel.n),
-                         block_count(k, units, per_block, most), put_args(k),
-                         sq_cg_i32(cg, (int32_t)k->arg.n)};
+// The number of the kernel: that of an equal one, or a new one's. Layers that are not a loop have the
+// same kernels again and again, and compiling is what takes long.
+static uint32_t kernel_number(sq_cu *k, sq_cuda *c) {
+  sq_text t = {.arena = k->a};
+  sq_text_add(&t, "%s%u %d\n", k->args.v, k->threads, k->syncs);
+  sq_text_put(&t, k->body.v, k->body.n);
+  sq_cache_key key = sq_cache_key_of(t.v, t.n);
+  for (uint32_t i = 0; i < c->kernel.n; i++)
+    if (sq_cache_key_same(c->kernel.v[i].key, key)) return i;
   sq_text_add(&c->text, "struct %s_args {\n%s};\n", k->name, k->args.v);
   sq_text_add(&c->text, "SQ_KERNEL(%s, %u) {\n", k->name, k->threads);
   sq_text_put(&c->text, k->body.v, k->body.n);
   sq_text_put(&c->text, "}\n\n", 3);
   const char *name = sq_arena_str(c->arena, k->name, strlen(k->name));
-  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){name, k->threads, k->arg.n, k->syncs});
+  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){name, k->threads, k->arg.n, k->syncs, key});
+  return c->kernel.n - 1;
+}
+void sq_cu_launch(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most) {
+  sq_cg *cg = k->cg;
+  sq_cuda *c = cg->kernels;
+  LLVMValueRef arg[4] = {sq_cg_i32(cg, (int32_t)kernel_number(k, c)),
+                         block_count(k, units, per_block, most), put_args(k),
+                         sq_cg_i32(cg, (int32_t)k->arg.n)};
   sq_cg_device_call(cg, offsetof(sq_device, launch), arg, 4);
 }

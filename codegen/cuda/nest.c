@@ -131,7 +131,9 @@ void sq_cuda_generic(sq_cg *cg, sq_node *n) {
     sq_cuda_keyed(cg, n);
     return;
   }
-  if (sq_cuda_gemm(cg, n)) return;
+  LLVMValueRef few = NULL;
+  sq_cu_tiled tiled = sq_cuda_gemm(cg, n, &few);
+  if (tiled == SQ_CU_TILED) return;
   sq_cu kern, *k = &kern;
   sq_cu_nest t;
   uint32_t axis[SQ_CU_AXES];
@@ -140,6 +142,7 @@ void sq_cuda_generic(sq_cg *cg, sq_node *n) {
   sq_cu_team team = n->g->n_red ? sq_cu_choose_team(&t) : SQ_CU_THREAD;
   sq_cu_place to = sq_cu_place_of(k, NULL, n->out[0]);
   LLVMValueRef units = sq_cu_units(k, n->g, n->g->n_par);
+  if (few) units = LLVMBuildSelect(cg->builder, few, units, sq_cg_i64(cg, 0), "");
   const char *flat = flat_loop(k, team, sq_cu_number(k, units));
   for (uint32_t a = 0; a < n->g->n_par; a++) axis[a] = a;
   sq_cu_nest_unflatten(&t, axis, n->g->n_par, flat);

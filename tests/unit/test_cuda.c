@@ -23,7 +23,7 @@ static const char *emulate(const char *body, int threads, int syncs, int64_t blo
               "struct k_args { sq_err err; sq_ptr<float> x; sq_int n; };\n"
               "SQ_KERNEL(k, %d) {\n%s\n}\n",
               threads, body);
-  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){"k", (uint32_t)threads, 3, syncs});
+  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){"k", (uint32_t)threads, 3, syncs, {0, 0}});
   sq_text unit = {.arena = &ctx->arena};
   sq_cuda_unit(c, true, &unit);
   sq_emu_module *m = NULL;
@@ -134,8 +134,8 @@ static uint32_t compile_file(sq_nvrtc *n, const char *path, size_t n_arch) {
 }
 // Few files and one architecture, or with SEQM_NVRTC_ALL all of them.
 static bool is_wanted(const char *name) {
-  static const char *const few[] = {"generic.sir", "group.sir", "keyed.sir", "topk.sir",
-                                    "arithmetic.sir"};
+  static const char *const few[] = {"generic.sir", "group.sir",      "keyed.sir",
+                                    "topk.sir",    "arithmetic.sir", "contract16.sir"};
   size_t size = strlen(name);
   if (size < 5 || strcmp(name + size - 4, ".sir")) return false;
   if (getenv("SEQM_NVRTC_ALL")) return true;
