@@ -26,8 +26,8 @@ static double copies(sq_gpu *d) {
 sq_peak sq_peak_device(seqm_context *ctx) {
   enum { KILOHERTZ = 13, PROCESSORS = 16 };
   sq_gpu *d = ctx->gpu;
-  if (!d) return (sq_peak){1, 1};
+  if (!d) return (sq_peak){.flops = 1, .bytes = 1};
   double lanes = d->gpu.capability == 80 ? 64 : 128; // of f32 in a multiprocessor
   double flops = 2e3 * lanes * attribute(d, KILOHERTZ) * attribute(d, PROCESSORS);
-  return (sq_peak){flops > 0 ? flops : 1, copies(d)};
+  return (sq_peak){.flops = flops > 0 ? flops : 1, .bytes = copies(d)};
 }

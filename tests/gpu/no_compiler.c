@@ -2,6 +2,7 @@
 // graphics processor but no LLVM. What would compile says so.
 #include "tools/jit_model.h"
 #include "tools/model.h"
+#include "tools/peak.h"
 
 static sq_status none(void) {
   return sq_complain(SQ_EWORLD, "this command has no compiler: it runs shared objects alone");
@@ -39,4 +40,13 @@ bool sq_live_recalled(const sq_live *live) { return !live; }
 sq_abi_model *sq_codegen_describe(sq_graph *g, const sq_target *t) {
   (void)g, (void)t;
   return NULL;
+}
+
+sq_peak sq_peak_find(sq_ctx *ctx, int threads) {
+  (void)ctx, (void)threads;
+  return (sq_peak){.flops = 1, .bytes = 1};
+}
+sq_status sq_peak_calibrate(sq_ctx *ctx, int threads) {
+  (void)ctx, (void)threads;
+  return none();
 }
