@@ -199,8 +199,9 @@ typedef struct sq_abi_model {
   const char *cpu;    // what the code needs, "x86-64-v3", for a clear error on a lesser machine
   uint32_t n_feature; // required CPU features, as in /proc/cpuinfo flags
   const char *const *feature;
-  uint32_t device;               // SQ_ABI_...
-  const sq_abi_kernels *kernels; // of all entries; NULL in a JIT model, and where none run on a device
+  uint32_t device; // SQ_ABI_...
+  const sq_abi_kernels
+      *kernels; // of all entries; NULL in a JIT model, and where none run on a device
 } sq_abi_model;
 
 // How the runtime asks a JIT for code. `compile` returns the code of entry (is_init 0) or init

@@ -127,7 +127,7 @@ static void set_tensor(writer *w, const char *array, uint32_t k, const sq_abi_te
               c_types[t->dtype].macro, array, k, t->rank);
   for (uint32_t j = 0; j < t->rank; j++)
     sq_text_add(body, "  %s[%u].dim[%u] = %s;\n", array, k, j, expression(w, &t->dim[j], false));
-  sq_text_add(body, "  %s[%u].owned = 0;\n", array, k);
+  sq_text_add(body, "  %s[%u].owned = 0;\n  %s[%u].device = SEQM_HOST;\n", array, k, array, k);
 }
 
 static void write_input(writer *w, uint32_t k, sq_text *params, sq_text *body) {

@@ -68,7 +68,7 @@ static void read_settings(void) {
   set.devices = 1;
   set.capability = 90;
   set.driver = set.nvrtc = 13000;
-  set.memory = 1l << 36;
+  set.memory = 1l << 34;
   set.read = true;
   if (!text) return;
   number(text, "devices", &set.devices);
@@ -108,7 +108,7 @@ static int enter(const char *name) {
 
 // ---- memory ------------------------------------------------------------------------------------
 enum { BLOCKS = 1 << 16 };
-static const size_t range_bytes = 1ul << 37, gap = 4096;
+static const size_t range_bytes = 1ul << 35, gap = 4096;
 static char *range, *shadow; // addresses; bytes
 static size_t top;           // of the range, used so far
 static struct block {
