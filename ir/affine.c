@@ -134,3 +134,15 @@ bool sq_write_is_done(sq_graph *g, const sq_node *n) {
   uint32_t k = n->op == SQ_OP_STATE_WRITE ? sq_generic_moves(g, n->g) : SQ_NO_OPERAND;
   return k < n->n_in && n->in[k]->origin && sq_cell_same(n->in[k]->origin->def, n);
 }
+
+void sq_scalar_refs(const sq_scalar *s, sq_scalar_ref_fn fn, void *user) {
+  int arity = s->kind == SQ_SC_EWISE    ? sq_ewise_table[s->ew].arity
+              : s->kind == SQ_SC_SELECT ? 3
+              : s->kind == SQ_SC_CAST   ? 1
+                                        : 0;
+  for (int k = 0; k < arity; k++) fn(s->a[k], user);
+  if (s->kind != SQ_SC_READ) return;
+  for (uint32_t k = 0; k < s->n_pos; k++) fn(s->pos[k], user);
+  if (s->guard != SQ_NO_SCALAR) fn(s->guard, user);
+  if (s->other != SQ_NO_SCALAR) fn(s->other, user);
+}

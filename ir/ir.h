@@ -223,7 +223,8 @@ typedef struct sq_generic {
 //                                          all, with inner values in per-thread scratch
 // sweep        -                           region () -> results. Means its body, a scan and elementwise work
 //                                          on what it emits; runs as one kernel: see ir/sweep.h;
-//                                          flag 1: by maps of turns, see ir/sweep_prefix.h
+//                                          flag 1: by maps of turns, see ir/sweep_prefix.h;
+//                                          extent ({0} none): in blocks of so many, see ir/sweep_chunk.h
 // stream       -                           region () -> results. Means its body, attention in a form that
 //                                          ir/stream.h describes: scores, what is taken of them over
 //                                          the keys, the weighted sum of values. Made by `stream`;
@@ -244,7 +245,7 @@ struct sq_node {
   bool has_instance;
   sq_monoid monoid;
   uint32_t axis;
-  sq_dim extent; // scan extent, topk k, while limit
+  sq_dim extent; // scan extent, topk k, while limit, sweep chunk
   uint32_t flag;
   uint32_t n_carried;
   uint32_t n_outer;
@@ -425,6 +426,9 @@ typedef struct sq_affine {
   sq_dim offset;
 } sq_affine;
 sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s);
+// Calls fn for each id that scalar s refers to.
+typedef void (*sq_scalar_ref_fn)(uint32_t id, void *user);
+void sq_scalar_refs(const sq_scalar *s, sq_scalar_ref_fn fn, void *user);
 // Is every position of the read exactly one distinct axis index (no offset), guards and checks aside?
 bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read,
                       uint32_t *axis_of_pos);

@@ -1,18 +1,6 @@
 // Trimming the scalar part of a generic.
 #include "passes/scalars.h"
 
-void sq_scalar_refs(const sq_scalar *s, sq_scalar_ref_fn fn, void *user) {
-  int arity = s->kind == SQ_SC_EWISE    ? sq_ewise_table[s->ew].arity
-              : s->kind == SQ_SC_SELECT ? 3
-              : s->kind == SQ_SC_CAST   ? 1
-                                        : 0;
-  for (int k = 0; k < arity; k++) fn(s->a[k], user);
-  if (s->kind != SQ_SC_READ) return;
-  for (uint32_t k = 0; k < s->n_pos; k++) fn(s->pos[k], user);
-  if (s->guard != SQ_NO_SCALAR) fn(s->guard, user);
-  if (s->other != SQ_NO_SCALAR) fn(s->other, user);
-}
-
 static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
 
 void sq_scalars_reached(const sq_generic *k, bool *used) {

@@ -17,6 +17,3 @@ void sq_scalar_remap(sq_graph *g, sq_scalar *s, const uint32_t *map);
 static inline uint32_t sq_scalar_root(const sq_generic *k) {
   return k->post != SQ_NO_SCALAR ? k->post : k->body;
 }
-// Calls fn for each id that scalar s refers to.
-typedef void (*sq_scalar_ref_fn)(uint32_t id, void *user);
-void sq_scalar_refs(const sq_scalar *s, sq_scalar_ref_fn fn, void *user);
