@@ -214,8 +214,21 @@ static void join_read(maker *m, uint32_t i, const sq_scalar *r) {
   }
 }
 
+// Where turns go in blocks, rows are rows: axes that are summed over are one class.
+static void join_rows(maker *m) {
+  const sq_sweep *s = m->s;
+  uint32_t row = SQ_SWEEP_NONE;
+  for (uint32_t i = 0; i < s->n_member; i++) {
+    if (m->source[i]->g->n_red != 1) continue;
+    if (row == SQ_SWEEP_NONE) row = m->red[i];
+    if (sq_dim_same(m->extent[root(m, row)], m->extent[root(m, m->red[i])]))
+      join(m, row, m->red[i]);
+  }
+}
+
 static void join_all(maker *m) {
   sq_sweep *s = m->s;
+  if (s->chunk) join_rows(m);
   for (uint32_t k = 0; k < s->scan->n_carried; k++)
     for (uint32_t a = 0; a < s->value[k].rank; a++)
       join(m, m->first[k] + a, m->first[s->next[k]] + a);
@@ -346,8 +359,9 @@ static bool all_have(const sq_sweep *s, uint32_t c) {
   return true;
 }
 
-// Lanes are the classes that all members have, then those that cheap members alone lack. Without any
-// index of a lane nothing is done, so what lacks it needs that there is one.
+// Lanes are the classes that all members have, then those that cheap members alone lack (all, where turns
+// go in blocks: what lacks the columns is done once for a block). Without any index of a lane nothing is
+// done, so what lacks it needs that there is one.
 static void choose_lanes(maker *m) {
   sq_sweep *s = m->s;
   bool *can = SQ_ARRAY(m->a, bool, s->n_class + 1);
@@ -362,7 +376,7 @@ static void choose_lanes(maker *m) {
     if (!can[c] || s->lane[c] || n == SQ_MAX_RANK) continue;
     s->lane[c] = true; // what the others cost in one of its lanes
     double lost = lacking(m, c, &having);
-    s->lane[c] = lost <= LACKING || lost <= having / 2;
+    s->lane[c] = s->chunk || lost <= LACKING || lost <= having / 2;
     n += s->lane[c];
   }
 }
@@ -572,6 +586,9 @@ sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n) {
   s->extent = s->scan->extent;
   s->reversed = s->scan->flag & 1;
   s->prefix = m.sweep && n->flag & 1;
+  int64_t chunk = 0;
+  if (m.sweep && n->extent.i) sq_dim_is_const(g->dims, n->extent, &chunk);
+  s->chunk = (uint32_t)chunk;
   start(&m);
   if (!add_scan(&m) || (m.sweep && !add_followers(&m))) return s;
   join_all(&m);

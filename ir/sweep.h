@@ -39,7 +39,8 @@ typedef struct sq_sweep {
   sq_node *scan;
   sq_dim extent;
   bool reversed;
-  bool prefix; // turns by maps: see ir/sweep_prefix.h
+  bool prefix;    // turns by maps: see ir/sweep_prefix.h
+  uint32_t chunk; // turns of a block, 0: no blocks: see ir/sweep_chunk.h
   uint32_t n_value;
   sq_sweep_value *value; // first what is carried, by number
   uint32_t n_class;
@@ -66,3 +67,6 @@ double sq_sweep_cost(const sq_sweep *s);
 double sq_sweep_nest_cost(const sq_sweep *s, const sq_sweep_nest *x);
 // Does the value have every lane?
 bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value);
+// Puts an elementwise member of one inner axis in the places where member `into` reads it; false, and
+// nothing is changed, where that cannot be.
+bool sq_sweep_inline(sq_sweep *s, uint32_t into, uint32_t member);

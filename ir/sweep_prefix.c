@@ -200,25 +200,31 @@ static bool reads(const sq_sweep_nest *x, uint32_t value) {
   return false;
 }
 
-// The map of the member, of the carried value `state`.
-static bool find_map(finder *w, uint32_t i, uint32_t state) {
-  sq_graph *g = w->s->g;
-  sq_sweep_nest *x = &w->s->member[i];
+sq_prefix_map sq_prefix_map_of(sq_sweep *s, uint32_t i, uint32_t state, const char **why) {
+  static const sq_prefix_how how[] = {SQ_PREFIX_NONE, SQ_PREFIX_SUM, SQ_PREFIX_MAX, SQ_PREFIX_MIN};
+  sq_graph *g = s->g;
+  sq_sweep_nest *x = &s->member[i];
   sq_generic *k = x->n->g;
-  reader r = {.s = w->s, .g = g, .x = x, .k = k, .state = state};
-  r.type = w->s->value[state].v->type.dtype;
-  if (r.type != SQ_F32 && r.type != SQ_F64)
-    return refuse(w, "what it carries is rounded in every turn", x->n->span);
-  if (k->n_red || k->post != SQ_NO_SCALAR) return refuse(w, "a sum over the state", x->n->span);
-  uint32_t n = k->s.n;
-  r.of = SQ_ARRAY(g->arena, form, n + 1);
+  sq_prefix_map none = {SQ_PREFIX_NONE, SQ_NO_SCALAR, SQ_NO_SCALAR};
+  reader r = {.s = s, .g = g, .x = x, .k = k, .state = state};
+  r.type = s->value[state].v->type.dtype;
+  *why = NULL;
+  if (r.type != SQ_F32 && r.type != SQ_F64) *why = "what it carries is rounded in every turn";
+  if (!*why && (k->n_red || k->post != SQ_NO_SCALAR)) *why = "a sum over the state";
+  if (*why) return none;
+  r.of = SQ_ARRAY(g->arena, form, k->s.n + 1);
   for (uint32_t j = 0; j <= k->body; j++) r.of[j] = of_scalar(&r, j);
   form f = r.of[k->body];
-  if (f.kind == NONE) return refuse(w, r.why, x->n->span);
-  static const sq_prefix_how how[] = {SQ_PREFIX_NONE, SQ_PREFIX_SUM, SQ_PREFIX_MAX, SQ_PREFIX_MIN};
-  w->f.map[i] = (sq_prefix_map){how[f.kind], f.by, f.other};
-  if (f.kind == FREE) return true;
-  w->f.solves[i] = state;
+  if (f.kind == NONE) *why = r.why;
+  return f.kind == NONE ? none : (sq_prefix_map){how[f.kind], f.by, f.other};
+}
+
+// The map of the member, of the carried value `state`.
+static bool find_map(finder *w, uint32_t i, uint32_t state) {
+  const char *why;
+  w->f.map[i] = sq_prefix_map_of(w->s, i, state, &why);
+  if (why) return refuse(w, why, w->s->member[i].n->span);
+  if (w->f.map[i].how != SQ_PREFIX_NONE) w->f.solves[i] = state;
   return true;
 }
 

@@ -37,6 +37,9 @@ typedef struct sq_prefix {
   uint32_t solved;    // elements of carried values that have a map, in a lane
 } sq_prefix;
 
+// The map by which member i makes the next value of a carried one of that one, or why it has none (NULL: it
+// has; NONE: it is free of it). Adds scalars to the member.
+sq_prefix_map sq_prefix_map_of(sq_sweep *s, uint32_t i, uint32_t state, const char **why);
 // Adds scalars to members of s: what is asked of their costs is asked before.
 sq_prefix sq_prefix_make(sq_sweep *s);
 // Cycles of a turn of all lanes with vectors of so many bytes, turn by turn and by maps; 0 when the

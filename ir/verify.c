@@ -4,7 +4,7 @@
 // long as pointers that are set point to something.
 #include "ir/dims_inner.h"
 #include "ir/stream.h"
-#include "ir/sweep_prefix.h"
+#include "ir/sweep_chunk.h"
 #include "ir/verify_inner.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -738,16 +738,24 @@ static void check_states(verifier *v) {
   }
 }
 
-// Of a graph without faults: do sweeps by maps have maps?
-static void check_prefix(verifier *v, sq_block *b) {
+// Of a graph without faults: do sweeps by maps have maps, and those in blocks the form for it?
+static void check_turns(verifier *v, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    for (uint32_t r = 0; r < n->n_region; r++) check_prefix(v, n->region[r]);
-    if (n->op != SQ_OP_SWEEP || !(n->flag & 1)) continue;
+    int64_t length;
+    for (uint32_t r = 0; r < n->n_region; r++) check_turns(v, n->region[r]);
+    if (n->op != SQ_OP_SWEEP || !(n->flag & 1 || n->extent.i)) continue;
     sq_sweep *s = sq_sweep_make((sq_graph *)(uintptr_t)v->g, n);
-    const char *why = s->why ? s->why : sq_prefix_make(s).why;
     v->node = n;
-    if (why) sq_verify_fault(v, "sweep.prefix", "no maps: %s", why);
+    if (n->flag & 1) {
+      const char *why = s->why ? s->why : sq_prefix_make(s).why;
+      if (n->extent.i) why = "by maps and in blocks";
+      if (why) sq_verify_fault(v, "sweep.prefix", "no maps: %s", why);
+      continue;
+    }
+    bool ok = sq_dim_is_const(v->g->dims, n->extent, &length) && sq_chunk_length_ok(length);
+    const char *why = !ok ? "their length" : s->why ? s->why : sq_chunk_make(s).why;
+    if (why) sq_verify_fault(v, "sweep.chunk", "no blocks: %s", why);
   }
 }
 
@@ -770,7 +778,7 @@ bool sq_graph_verify(const sq_graph *g, sq_text *faults) {
     uint32_t sound = v->n_faults == 0 ? g->func.n : 0;
     for (uint32_t k = 0; k < sound; k++) {
       v->func = g->func.v[k];
-      check_prefix(v, g->func.v[k]->body);
+      check_turns(v, g->func.v[k]->body);
     }
   }
   if (v->n_faults > MAX_FAULTS)
