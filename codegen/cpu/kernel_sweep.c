@@ -43,8 +43,7 @@ static sq_lv lanes_below(sq_kern *k, sq_lv first, sq_lv hi, uint32_t w) {
   return LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, w, k->i32), left, "");
 }
 
-// Calls fn for all blocks of lo .. hi, `sets` at a time while there are as many whole ones.
-static void for_blocks(sq_semit *e, sq_lv lo, sq_lv hi, uint32_t sets, sq_sblock fn, void *user) {
+void sq_semit_blocks(sq_semit *e, sq_lv lo, sq_lv hi, uint32_t sets, sq_sblock fn, void *user) {
   sq_kern *k = e->k;
   uint32_t w = e->p->w;
   e->mask = NULL;
@@ -84,14 +83,14 @@ static void run_stretches(sq_semit *e, sq_lv lo, sq_lv hi) {
   sq_lv all = sq_kern_dim(k, e->s->extent);
   sq_sturns r = {sq_k_int(k, 0), all};
   if (e->p->chunk == 1) {
-    for_blocks(e, lo, hi, e->p->sets, sq_sregisters_turns, &r);
+    sq_semit_blocks(e, lo, hi, e->p->sets, sq_sregisters_turns, &r);
     return;
   }
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), all, STRETCH, 0, NULL);
   r.lo = l.i;
   r.hi = sq_k_min(k, all, LLVMBuildAdd(k->b, l.i, sq_k_int(k, STRETCH), ""));
-  for_blocks(e, lo, hi, e->p->sets, sq_sregisters_turns, &r);
+  sq_semit_blocks(e, lo, hi, e->p->sets, sq_sregisters_turns, &r);
   sq_kloop_end(k, &l, NULL);
 }
 
@@ -99,7 +98,7 @@ static void run_prefix(sq_semit *e, sq_sweep *s) {
   sq_prefix f = sq_prefix_make(s);
   SQ_ASSERT(!f.why, "no maps: %s", f.why);
   sq_lv none = sq_k_int(e->k, 0);
-  for_blocks(e, none, none, 1, sq_sprefix_turns, &f);
+  sq_semit_blocks(e, none, none, 1, sq_sprefix_turns, &f);
 }
 
 static sq_lv entry_positive(sq_kern *k, sq_dim d) {
@@ -156,22 +155,24 @@ void sq_kernel_sweep(sq_cg *cg, sq_node *n) {
     lo = LLVMBuildMul(k->b, o.index[i], lanes, "");
     hi = sq_k_min(k, LLVMBuildAdd(k->b, lo, lanes, ""), sq_kern_dim(k, s->size[p.va]));
   }
-  if (p.registers) {
-    for_blocks(e, lo, hi, 1, sq_sregisters_begin, NULL);
+  if (p.blocks) {
+    sq_schunk_unit(e, lo, hi);
+  } else if (p.registers) {
+    sq_semit_blocks(e, lo, hi, 1, sq_sregisters_begin, NULL);
     if (p.turns)
       run_prefix(e, s);
     else
       run_stretches(e, lo, hi);
-    for_blocks(e, lo, hi, 1, sq_sregisters_end, NULL);
+    sq_semit_blocks(e, lo, hi, 1, sq_sregisters_end, NULL);
   } else {
-    for_blocks(e, lo, hi, p.sets, p.rows ? sq_srows_all : sq_smemory_all, NULL);
+    sq_semit_blocks(e, lo, hi, p.sets, p.rows ? sq_srows_all : sq_smemory_all, NULL);
   }
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }
 
 sq_kernel_scratch sq_kernel_sweep_need(sq_graph *g, const sq_target *t, const sq_node *n) {
-  const sq_sweep *s = sq_sweep_make(g, (sq_node *)(uintptr_t)n);
+  sq_sweep *s = sq_sweep_make(g, (sq_node *)(uintptr_t)n);
   if (s->why) return (sq_kernel_scratch){0};
   sq_splan p = sq_splan_make(s, t, g->arena);
   return (sq_kernel_scratch){.per_worker = p.scratch};

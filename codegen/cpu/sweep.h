@@ -13,6 +13,7 @@
 //     its last turns, or all where something was not finite: one after another (registers)
 //
 // Registers: all elements of a lane are values of their own, members are unrolled over them.
+// Blocks: see sweep_chunk.h.
 // Rows: states lie in scratch by rows, of which every loop does all that can be done at once.
 // Memory: the parts of values lie in scratch, members loop over them.
 #pragma once
@@ -29,15 +30,17 @@ typedef struct sq_splan {
   bool registers, rows; // neither: in memory
   uint32_t turns;       // prefix: how many fill a vector; else 0
   double cost;          // cycles of one turn of one block
-  sq_dim scratch;       // bytes of states that a unit keeps, per worker
-  uint32_t *at;         // per carried value: byte offset of its elements inside a block's scratch
-  uint32_t block;       // bytes of a block's scratch (registers)
+  // Turns in blocks: how (sweep_chunk.h), or NULL. The unit keeps its states by rows then.
+  const struct sq_schunk *blocks;
+  sq_dim scratch; // bytes of states that a unit keeps, per worker
+  uint32_t *at;   // per carried value: byte offset of its elements inside a block's scratch
+  uint32_t block; // bytes of a block's scratch (registers)
   // Rows, memory: where the part of each value lies in the scratch. Memory: per carried value, whether its
   // next value is made in its place.
   sq_dim *place;
   bool *in_place;
 } sq_splan;
-sq_splan sq_splan_make(const sq_sweep *s, const sq_target *t, sq_arena *a);
+sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a);
 // Elements of a value's part when it is known, else 0.
 uint32_t sq_splan_elements(const sq_sweep *s, uint32_t value);
 
@@ -71,6 +74,8 @@ sq_lv sq_semit_turn(sq_semit *e, sq_lv i);                   // the turn that is
 sq_lv sq_semit_first_only(sq_semit *e, const sq_sweep_nest *x);
 // Work on a block of lanes, the block-th of its unit.
 typedef void (*sq_sblock)(sq_semit *e, sq_lv block, void *user);
+// Calls fn for all blocks of lo .. hi, `sets` at a time while there are as many whole ones.
+void sq_semit_blocks(sq_semit *e, sq_lv lo, sq_lv hi, uint32_t sets, sq_sblock fn, void *user);
 typedef struct sq_sturns {
   sq_lv lo, hi;
 } sq_sturns;
@@ -99,6 +104,15 @@ void sq_sprefix_turns(sq_semit *e, sq_lv block, void *user);
 // ---- sweep_rows.c: all turns of a block --------------------------------------------------------
 bool sq_srows_fit(const sq_sweep *s, sq_arena *a);
 void sq_srows_all(sq_semit *e, sq_lv block, void *user);
+// Its parts: states from where the scan begins; turns (user: sq_sturns); ends.
+void sq_srows_begin(sq_semit *e, sq_lv block, void *user);
+void sq_srows_turns(sq_semit *e, sq_lv block, void *user);
+void sq_srows_end(sq_semit *e, sq_lv block, void *user);
+// ---- sweep_chunk.c: turns in blocks ------------------------------------------------------------
+// Sets the plan where it can be done.
+bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *a);
+// All turns of a unit, whose columns are lo .. hi.
+void sq_schunk_unit(sq_semit *e, sq_lv lo, sq_lv hi);
 // ---- sweep_memory.c: all turns of a block ------------------------------------------------------
 void sq_smemory_all(sq_semit *e, sq_lv block, void *user);
 

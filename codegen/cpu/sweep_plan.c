@@ -297,8 +297,9 @@ static bool plain_places(const sq_sweep *s) {
   return true;
 }
 
-sq_splan sq_splan_make(const sq_sweep *s, const sq_target *t, sq_arena *a) {
+sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
+  if (sq_schunk_plan(s, t, &p, a)) return p;
   p.registers = fits_registers(s);
   p.turns = s->prefix && p.registers ? t->vector_bytes / element_bytes(s) : 0;
   choose_lanes(s, t, &p);

@@ -380,26 +380,44 @@ static void move(sq_semit *e, const sq_sweep_nest *x, uint32_t k, bool inward) {
   if (rows) sq_kloop_end(kn, &l, NULL);
 }
 
-void sq_srows_all(sq_semit *e, sq_lv block, void *user) {
+void sq_srows_begin(sq_semit *e, sq_lv block, void *user) {
   (void)block;
   (void)user;
+  for (uint32_t v = 0; v < e->s->n_value; v++)
+    e->value[v] = SQ_ARRAY(e->k->a, sq_lv, SQ_SWEEP_SETS);
+  for (uint32_t i = 0; i < e->s->scan->n_carried; i++) move(e, &e->s->load[i], i, true);
+}
+
+void sq_srows_end(sq_semit *e, sq_lv block, void *user) {
+  (void)block;
+  (void)user;
+  for (uint32_t i = 0; i < e->s->n_final; i++)
+    move(e, &e->s->final[i], e->s->final[i].value, false);
+}
+
+void sq_srows_turns(sq_semit *e, sq_lv block, void *user) {
+  (void)block;
   sq_kern *k = e->k;
   const sq_sweep *s = e->s;
+  const sq_sturns *r = user;
   turn u = {.e = e};
   u.level = SQ_ARRAY(k->a, uint32_t, s->n_value + 1);
   find_levels(s, u.level);
-  for (uint32_t v = 0; v < s->n_value; v++) {
-    e->value[v] = SQ_ARRAY(k->a, sq_lv, SQ_SWEEP_SETS);
+  for (uint32_t v = 0; v < s->n_value; v++)
     if (u.level[v] > u.levels) u.levels = u.level[v];
-  }
-  for (uint32_t i = 0; i < s->scan->n_carried; i++) move(e, &s->load[i], i, true);
   u.member = SQ_ARRAY(k->a, nest *, s->n_member + 1);
   u.store = SQ_ARRAY(k->a, nest *, s->n_store + 1);
   for (uint32_t i = 0; i < s->n_member; i++) u.member[i] = open_nest(e, &s->member[i]);
   for (uint32_t i = 0; i < s->n_store; i++) u.store[i] = open_nest(e, &s->store[i]);
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_kern_dim(k, s->extent), 1, 0, NULL);
+  sq_kloop_begin(k, &l, r->lo, r->hi, 1, 0, NULL);
   one_turn(&u, sq_semit_turn(e, l.i));
   sq_kloop_end(k, &l, NULL);
-  for (uint32_t i = 0; i < s->n_final; i++) move(e, &s->final[i], s->final[i].value, false);
+}
+
+void sq_srows_all(sq_semit *e, sq_lv block, void *user) {
+  sq_sturns all = {sq_k_int(e->k, 0), sq_kern_dim(e->k, e->s->extent)};
+  sq_srows_begin(e, block, user);
+  sq_srows_turns(e, block, &all);
+  sq_srows_end(e, block, user);
 }

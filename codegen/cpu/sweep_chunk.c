@@ -1,0 +1,189 @@
+// Sweeps in blocks of turns: the plan, and a unit.
+//
+//   states from where the scan begins
+//   for each block of C turns
+//     where it is whole: keys, vectors, scores, sums, states of a copy (the head of sweep_chunk.h)
+//       if all of it is finite: what follows the sums, stores; the copy is the state
+//     otherwise: turn by turn (sweep_rows.c), from the states as they were
+//   ends
+//
+// What a block makes of a finite turn is finite or is not used: products over ranges may overflow, and 0
+// times infinity in a place that is masked gives NaN, where turn by turn all is well.
+#include "codegen/cpu/sweep_chunk.h"
+
+enum { FEW_UNITS = 4, NEAR = 96 * 1024 };
+
+// ---- the plan ----------------------------------------------------------------------------------
+typedef struct space {
+  uint32_t bytes, used;
+} space;
+static uint32_t take(space *s, uint64_t elements) {
+  uint32_t at = s->used;
+  s->used += (uint32_t)((elements * s->bytes + 63) / 64 * 64);
+  return at;
+}
+
+bool sq_schunk_read_columns(const sq_schunk *p, uint32_t read) {
+  return p->c.state[p->c.read[read].term[0].state].has_columns;
+}
+
+static void place_arrays(sq_schunk *p, uint32_t w, sq_arena *a) {
+  uint32_t n = p->length;
+  space s = {.bytes = p->bytes};
+  p->panel = p->rows * w * p->bytes;
+  take(&s, (uint64_t)p->n_state * p->panels * p->rows * w);
+  p->half = take(&s, (uint64_t)p->n_state * p->panels * p->rows * w);
+  p->turned = take(&s, (uint64_t)p->n_state * w * p->stride);
+  for (uint32_t k = 0; k < p->n_state; k++) {
+    bool rows = p->c.state[k].by_rows;
+    p->state[k].keys = take(&s, (uint64_t)p->stride * n);
+    p->state[k].vectors = take(&s, p->c.state[k].has_columns ? (uint64_t)p->panels * n * w : n);
+    p->state[k].decays = take(&s, rows ? (uint64_t)n * p->stride : n);
+    p->state[k].ranges = take(&s, rows ? 0 : (uint64_t)(n + 1) * n);
+    p->state[k].begin = take(&s, rows ? p->stride : n + 1);
+    p->state[k].plain = take(&s, p->stride);
+  }
+  for (uint32_t q = 0; q < p->n_pair; q++) {
+    p->pair[q].factors = take(&s, (uint64_t)n * p->stride);
+    p->pair[q].scores = take(&s, (uint64_t)n * n);
+  }
+  p->sums = SQ_ARRAY(a, uint32_t, p->c.n_read + 1);
+  for (uint32_t r = 0; r < p->c.n_read; r++)
+    p->sums[r] = take(&s, sq_schunk_read_columns(p, r) ? (uint64_t)p->panels * n * w : n);
+  p->used = s.used;
+}
+
+static void find_pairs(sq_schunk *p, sq_arena *a) {
+  p->pair = SQ_ARRAY(a, sq_schunk_pair, p->c.n_pairs + 1);
+  for (uint32_t r = 0; r < p->c.n_read; r++)
+    for (uint32_t i = 0; i < p->c.read[r].n_term; i++) {
+      const sq_chunk_term *t = &p->c.read[r].term[i];
+      p->pair[p->n_pair++] = (sq_schunk_pair){.read = r, .state = t->state, .term = t};
+    }
+}
+
+// All columns share scores. At few lanes, or where the states are far away, they are split.
+static uint32_t panels_of_unit(const sq_sweep *s, const sq_schunk *p, uint32_t all, uint32_t w) {
+  int64_t units = 1, v;
+  uint32_t panels = all;
+  for (uint32_t c = 0; c < s->n_class; c++)
+    if (s->lane[c] && c != p->c.column)
+      units *= sq_dim_is_const(s->g->dims, s->size[c], &v) && v > 0 ? v : FEW_UNITS;
+  while (panels % 2 == 0 && panels / 2 >= p->nv &&
+         (units * (all / panels) < FEW_UNITS ||
+          (uint64_t)panels * p->rows * w * p->bytes * p->n_state > NEAR))
+    panels /= 2;
+  return panels;
+}
+
+bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *to, sq_arena *a) {
+  sq_schunk *p = SQ_NEW(a, sq_schunk);
+  if (!s->chunk) return false;
+  p->c = sq_chunk_make(s);
+  if (p->c.why || !sq_srows_fit(s, a)) return false;
+  uint32_t w = t->vector_bytes / (uint32_t)sq_dtype_table[p->c.type].bytes;
+  if (w < 2 || s->chunk % w) return false;
+  p->n_state = s->scan->n_carried;
+  p->length = s->chunk;
+  p->rows = p->c.rows;
+  p->stride = (p->rows + w - 1) / w * w;
+  p->bytes = (uint32_t)sq_dtype_table[p->c.type].bytes;
+  p->tile = w < SQ_SCHUNK_TILE ? w : SQ_SCHUNK_TILE;
+  uint32_t all = (uint32_t)((p->c.columns + w - 1) / w), most = t->vector_registers >= 32 ? 4 : 2;
+  p->nv = all < most ? all : most;
+  p->panels = panels_of_unit(s, p, all, w);
+  p->state = SQ_ARRAY(a, sq_schunk_state, p->n_state + 1);
+  find_pairs(p, a);
+  place_arrays(p, w, a);
+  to->blocks = p;
+  to->va = p->c.column;
+  to->w = w;
+  to->chunk = p->panels;
+  to->rows = true;
+  to->registers = false;
+  to->turns = 0;
+  for (to->sets = SQ_SWEEP_SETS; p->panels % to->sets;) to->sets /= 2;
+  to->place = SQ_ARRAY(a, sq_dim, s->n_value + 1);
+  for (uint32_t k = 0; k < p->n_state; k++)
+    to->place[k] = sq_dim_const(s->g->dims, (int64_t)k * p->panels * p->panel);
+  to->scratch = sq_dim_const(s->g->dims, p->used);
+  sq_chunk_cost cost = sq_chunk_costs(&p->c, p->n_state, t->vector_bytes);
+  to->cost = cost.blocks / all;
+  return true;
+}
+
+// ---- a unit ------------------------------------------------------------------------------------
+sq_lv sq_schunk_at(const sq_schunk_emit *x, uint32_t place, sq_lv element) {
+  sq_kern *k = x->k;
+  sq_lv off = LLVMBuildNSWMul(k->b, element, sq_k_int(k, x->p->bytes), "");
+  off = LLVMBuildNSWAdd(k->b, off, sq_k_int(k, place), "");
+  return LLVMBuildGEP2(k->b, k->i8, x->base, &off, 1, "");
+}
+
+typedef struct by_turns { // work of sweep_rows.c on the panels
+  sq_schunk_emit *x;
+  sq_sblock fn;
+  sq_sturns turns;
+} by_turns;
+
+static void panel_turns(sq_semit *e, sq_lv block, void *user) {
+  by_turns *r = user;
+  sq_kern *k = e->k;
+  sq_lv off = LLVMBuildMul(k->b, block, sq_k_int(k, r->x->p->panel), "");
+  off = LLVMBuildAdd(k->b, off, r->x->from, "");
+  e->scratch = LLVMBuildGEP2(k->b, k->i8, r->x->base, &off, 1, "");
+  r->fn(e, block, &r->turns);
+}
+
+static void with_rows(sq_schunk_emit *x, sq_lv lo, sq_lv hi, sq_sblock fn, sq_sturns turns) {
+  by_turns r = {x, fn, turns};
+  sq_semit_blocks(x->e, lo, hi, x->e->p->sets, panel_turns, &r);
+  x->e->scratch = x->base;
+}
+
+// A whole block; gives whether it may be used.
+static sq_lv products(sq_schunk_emit *x, sq_lv lo, sq_lv hi) {
+  sq_kern *k = x->k;
+  x->e->first = lo;
+  sq_schunk_keys(x);
+  sq_schunk_vectors(x, lo, hi);
+  sq_schunk_scores(x);
+  sq_schunk_products(x);
+  sq_lv bad = LLVMBuildLoad2(k->b, sq_k_vec(sq_k_type(k, x->p->c.type), x->w), x->bad, "");
+  bad = sq_k_any(k, LLVMBuildFCmp(k->b, LLVMRealUNO, bad, bad, ""));
+  return LLVMBuildNot(k->b, bad, "");
+}
+
+void sq_schunk_unit(sq_semit *e, sq_lv lo, sq_lv hi) {
+  sq_kern *k = e->k;
+  const sq_schunk *p = e->p->blocks;
+  sq_schunk_emit em = {.e = e, .k = k, .s = e->s, .p = p, .w = e->p->w, .base = e->scratch};
+  sq_schunk_emit *x = &em;
+  sq_lv zero = sq_k_int(k, 0), all = sq_kern_dim(k, e->s->extent), half = sq_k_int(k, p->half);
+  x->bad = sq_k_alloca(k, sq_k_vec(sq_k_type(k, p->c.type), x->w), 1);
+  x->from = zero;
+  for (uint32_t v = 0; v < e->s->n_value; v++) e->value[v] = SQ_ARRAY(k->a, sq_lv, SQ_SWEEP_SETS);
+  with_rows(x, lo, hi, sq_srows_begin, (sq_sturns){0});
+  e->first = lo;
+  sq_schunk_decays(x);
+  sq_kloop l;
+  sq_kif f;
+  sq_kloop_begin(k, &l, zero, all, p->length, 1, &zero);
+  x->first = l.i;
+  x->from = l.phi[0];
+  x->to = LLVMBuildSub(k->b, half, x->from, "");
+  sq_lv end = LLVMBuildAdd(k->b, l.i, sq_k_int(k, p->length), "");
+  sq_lv no = LLVMConstInt(k->i1, 0, 0), done;
+  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntSLE, end, all, ""));
+  sq_lv ok = products(x, lo, hi);
+  sq_kif_end(k, &f, 1, &ok, &no, &done);
+  sq_kif_begin(k, &f, done);
+  sq_schunk_after(x, lo, hi);
+  sq_kif_else(k, &f);
+  with_rows(x, lo, hi, sq_srows_turns, (sq_sturns){l.i, sq_k_min(k, end, all)});
+  sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+  sq_lv next = LLVMBuildSelect(k->b, done, x->to, x->from, "");
+  sq_kloop_end(k, &l, &next);
+  x->from = l.phi[0];
+  with_rows(x, lo, hi, sq_srows_end, (sq_sturns){0});
+}

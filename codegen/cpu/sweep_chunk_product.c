@@ -1,0 +1,488 @@
+// The products of a block: tiles of sums in registers, a few rows by a few vectors.
+//
+//   ranges    R[1 + t][s] = prod_{s < r <= t} a_r, 0 where s > t;  begin[1 + t] = prod_{r <= t} a_r
+//   scores    P[t][s] = (sum_i q[t][i] k[i][s]) R[1 + t][s]        `before` the turn: R[t]
+//             by rows, for all t in order:  k[i][s] *= a[t][i] where s < t, between the sums of t
+//   factors   q[t][i] *= begin;   keys  k[i][s] *= R[C][s]
+//   sums      o[t][j] = sum_i q[t][i] S[i][j] + sum_{s <= t} P[t][s] v[s][j]
+//   states    S'[i][j] = begin[C] S[i][j] + sum_s k[i][s] v[s][j]
+#include "codegen/cpu/sweep_chunk.h"
+
+enum { UNROLL = 4, MAX_TILE = 32 };
+
+// ---- parts -------------------------------------------------------------------------------------
+static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
+  return b ? LLVMBuildNSWAdd(k->b, a, sq_k_int(k, b), "") : a;
+}
+static sq_lv mul(sq_kern *k, sq_lv a, int64_t b) {
+  return LLVMBuildNSWMul(k->b, a, sq_k_int(k, b), "");
+}
+static sq_lv plus(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWAdd(k->b, a, b, ""); }
+static sq_lv pointer(sq_schunk_emit *x, sq_lv base, sq_lv at) {
+  return sq_k_offset(x->k, base, at, x->p->c.type);
+}
+static sq_lv load(sq_schunk_emit *x, sq_lv base, sq_lv at) {
+  return sq_k_load_row(x->k, x->p->c.type, pointer(x, base, at), x->w, NULL);
+}
+static void store(sq_schunk_emit *x, sq_lv base, sq_lv at, sq_lv v) {
+  sq_k_store_row(x->k, x->p->c.type, pointer(x, base, at), v, NULL);
+}
+static sq_lv splat(sq_schunk_emit *x, sq_lv base, sq_lv at) {
+  return sq_k_splat(x->k, sq_k_load(x->k, x->p->c.type, pointer(x, base, at)), x->w);
+}
+static LLVMTypeRef vector(const sq_schunk_emit *x) {
+  return sq_k_vec(sq_k_type(x->k, x->p->c.type), x->w);
+}
+static sq_lv place(sq_schunk_emit *x, uint32_t at) {
+  return sq_schunk_at(x, at, sq_k_int(x->k, 0));
+}
+static uint32_t unroll_of(uint32_t n) { return n % UNROLL == 0 ? UNROLL : n % 2 == 0 ? 2 : 1; }
+
+// What is wrong with v: NaN where it is not finite, else 0.
+static void watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n) {
+  sq_kern *k = x->k;
+  sq_lv bad = LLVMBuildLoad2(k->b, vector(x), x->bad, ""), zero = LLVMConstNull(vector(x));
+  for (uint32_t i = 0; i < n; i += 2) { // two chains
+    sq_lv one = sq_k_fmul(k, v[i], zero);
+    bad = sq_k_fadd(k, bad, i + 1 < n ? sq_k_fma(k, v[i + 1], zero, one) : one);
+  }
+  LLVMBuildStore(k->b, bad, x->bad);
+}
+
+// Sums over lanes, in a fixed tree.
+static sq_lv across(sq_schunk_emit *x, sq_lv v) {
+  sq_kern *k = x->k;
+  for (uint32_t n = x->w / 2; n; n /= 2) {
+    sq_lv from[64];
+    for (uint32_t l = 0; l < x->w; l++) from[l] = LLVMConstInt(k->i32, l < n ? l + n : l, 0);
+    sq_lv high = LLVMBuildShuffleVector(k->b, v, v, LLVMConstVector(from, x->w), "");
+    v = LLVMBuildFAdd(k->b, v, high, "");
+  }
+  return LLVMBuildExtractElement(k->b, v, LLVMConstInt(k->i32, 0, 0), "");
+}
+
+// acc += sum over c < n of a[r][c] b[c][v] for a tile: element (r, c) of a at a0 + r * a_row + c, vector v
+// of line c of b at b0[v] + c * b_line.
+typedef struct tile {
+  uint32_t rows, nv;
+  sq_lv a, a0, b, b0[8];
+  uint32_t a_row, b_line;
+  sq_lv acc[MAX_TILE];
+} tile;
+
+static void multiply(sq_schunk_emit *x, tile *t, sq_lv n, uint32_t unroll) {
+  sq_kern *k = x->k;
+  uint32_t all = t->rows * t->nv;
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), n, unroll, all, t->acc);
+  memcpy(t->acc, l.phi, all * sizeof *t->acc);
+  sq_lv line = mul(k, l.i, t->b_line);
+  for (uint32_t u = 0; u < unroll; u++) {
+    sq_lv b[8], a = plus(k, t->a0, add(k, l.i, u));
+    for (uint32_t v = 0; v < t->nv; v++)
+      b[v] = load(x, t->b, plus(k, t->b0[v], add(k, line, (int64_t)u * t->b_line)));
+    for (uint32_t r = 0; r < t->rows; r++) {
+      sq_lv by = splat(x, t->a, add(k, a, (int64_t)r * t->a_row));
+      for (uint32_t v = 0; v < t->nv; v++) {
+        sq_lv *sum = &t->acc[r * t->nv + v];
+        *sum = sq_k_fma(k, by, b[v], *sum);
+      }
+    }
+  }
+  sq_kloop_end(k, &l, t->acc);
+  memcpy(t->acc, l.phi, all * sizeof *t->acc);
+}
+
+static void clear(sq_schunk_emit *x, tile *t) {
+  for (uint32_t i = 0; i < t->rows * t->nv; i++) t->acc[i] = LLVMConstNull(vector(x));
+}
+
+// ---- decays ------------------------------------------------------------------------------------
+void sq_schunk_ranges(sq_schunk_emit *x, uint32_t state) {
+  sq_kern *k = x->k;
+  const sq_schunk_state *t = &x->p->state[state];
+  uint32_t n = x->p->length;
+  sq_dtype type = x->p->c.type;
+  sq_lv decay = place(x, t->decays), range = place(x, t->ranges), begin = place(x, t->begin);
+  sq_lv zero = sq_k_int(k, 0), one = sq_k_const(k, type, 1, 0);
+  for (uint32_t v = 0; v < n; v += x->w) store(x, range, sq_k_int(k, v), LLVMConstNull(vector(x)));
+  sq_k_store(k, type, begin, one);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, zero, sq_k_int(k, n), 1, 0, NULL);
+  sq_lv by = sq_k_load(k, type, pointer(x, decay, l.i)), wide = sq_k_splat(k, by, x->w);
+  sq_lv line = mul(k, l.i, n), next = add(k, line, n);
+  for (uint32_t v = 0; v < n; v += x->w)
+    store(x, range, add(k, next, v), sq_k_fmul(k, load(x, range, add(k, line, v)), wide));
+  sq_k_store(k, type, pointer(x, range, plus(k, next, l.i)), one);
+  sq_lv was = sq_k_load(k, type, pointer(x, begin, l.i));
+  sq_k_store(k, type, pointer(x, begin, add(k, l.i, 1)), sq_k_fmul(k, was, by));
+  sq_kloop_end(k, &l, NULL);
+}
+
+// Factors times the decay from the block's begin.
+static void decay_factors(sq_schunk_emit *x, const sq_schunk_pair *q) {
+  sq_kern *k = x->k;
+  const sq_schunk_state *t = &x->p->state[q->state];
+  sq_lv factors = place(x, q->factors), begin = place(x, t->begin);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 0, NULL);
+  sq_lv by = splat(x, begin, add(k, l.i, !q->term->before)), line = mul(k, l.i, x->p->stride);
+  for (uint32_t v = 0; v < x->p->stride; v += x->w) {
+    sq_lv at = add(k, line, v);
+    store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
+  }
+  sq_kloop_end(k, &l, NULL);
+}
+
+// The same by rows; the decay of the whole block is left at `begin`.
+static void decay_factors_rows(sq_schunk_emit *x, const sq_schunk_pair *q) {
+  sq_kern *k = x->k;
+  const sq_schunk_state *t = &x->p->state[q->state];
+  sq_lv factors = place(x, q->factors), decays = place(x, t->decays);
+  sq_kloop i, l;
+  sq_kloop_begin(k, &i, sq_k_int(k, 0), sq_k_int(k, x->p->stride), x->w, 0, NULL);
+  sq_lv one = sq_k_splat(k, sq_k_const(k, x->p->c.type, 1, 0), x->w);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 1, &one);
+  sq_lv at = plus(k, mul(k, l.i, x->p->stride), i.i);
+  sq_lv next = sq_k_fmul(k, l.phi[0], load(x, decays, at));
+  sq_lv by = q->term->before ? l.phi[0] : next;
+  store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
+  sq_kloop_end(k, &l, &next);
+  store(x, place(x, t->begin), i.i, l.phi[0]);
+  sq_kloop_end(k, &i, NULL);
+}
+
+static void decay_keys(sq_schunk_emit *x, uint32_t state) {
+  sq_kern *k = x->k;
+  const sq_schunk_state *t = &x->p->state[state];
+  uint32_t n = x->p->length;
+  sq_lv keys = place(x, t->keys), range = place(x, t->ranges), by[64];
+  for (uint32_t v = 0; v < n; v += x->w)
+    by[v / x->w] = load(x, range, sq_k_int(k, (int64_t)n * n + v));
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->rows), 1, 0, NULL);
+  for (uint32_t v = 0; v < n; v += x->w) {
+    sq_lv at = add(k, mul(k, l.i, n), v);
+    store(x, keys, at, sq_k_fmul(k, load(x, keys, at), by[v / x->w]));
+  }
+  sq_kloop_end(k, &l, NULL);
+}
+
+// ---- scores ------------------------------------------------------------------------------------
+// Turns t .. t + rows - 1 by turns at s, of nv vectors.
+static void score_tile(sq_schunk_emit *x, const sq_schunk_pair *q, sq_lv t, sq_lv s, uint32_t nv) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  tile c = {.rows = p->tile, .nv = nv, .a_row = p->stride, .b_line = p->length};
+  c.a = place(x, q->factors);
+  c.a0 = mul(k, t, p->stride);
+  c.b = place(x, p->state[q->state].keys);
+  for (uint32_t v = 0; v < nv; v++) c.b0[v] = add(k, s, (int64_t)v * x->w);
+  clear(x, &c);
+  multiply(x, &c, sq_k_int(k, p->rows), unroll_of(p->rows));
+  sq_lv range = place(x, p->state[q->state].ranges), scores = place(x, q->scores);
+  for (uint32_t r = 0; r < c.rows; r++) {
+    sq_lv line = plus(k, mul(k, add(k, t, r), p->length), s);
+    for (uint32_t v = 0; v < nv; v++) {
+      sq_lv at = add(k, line, (int64_t)v * x->w);
+      sq_lv by = load(x, range, add(k, at, q->term->before ? 0 : p->length));
+      store(x, scores, at, LLVMBuildFMul(k->b, c.acc[r * nv + v], by, ""));
+    }
+  }
+}
+
+static void scores(sq_schunk_emit *x, const sq_schunk_pair *q) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  sq_kloop t, s;
+  sq_kloop_begin(k, &t, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
+  sq_lv end = add(k, t.i, p->tile), at = sq_k_int(k, 0);
+  for (uint32_t nv = 2; nv; nv--) {
+    int64_t step = (int64_t)nv * x->w; // whole tiles; the last single vectors reach over the end
+    sq_kloop_begin(k, &s, at, nv > 1 ? add(k, end, 1 - step) : end, step, 0, NULL);
+    score_tile(x, q, t.i, s.i, nv);
+    sq_kloop_end(k, &s, NULL);
+    at = s.i;
+  }
+  sq_kloop_end(k, &t, NULL);
+}
+
+// ---- scores by rows ----------------------------------------------------------------------------
+// Turns t .. of the tile by the vector of turns at s; `edge`: some are not before t.
+static void score_rows_tile(sq_schunk_emit *x, uint32_t state, sq_lv t, sq_lv s, bool edge) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  const sq_schunk_state *st = &p->state[state];
+  sq_lv acc[MAX_TILE * 2], keys = place(x, st->keys), decays = place(x, st->decays);
+  sq_lv one = sq_k_splat(k, sq_k_const(k, p->c.type, 1, 0), x->w), earlier[SQ_SCHUNK_TILE];
+  uint32_t n = 0;
+  for (uint32_t q = 0; q < p->n_pair; q++)
+    for (uint32_t r = 0; p->pair[q].state == state && r < p->tile; r++)
+      acc[n++] = LLVMConstNull(vector(x));
+  sq_lv lane = plus(k, sq_k_int(k, 0), s);
+  lane = sq_k_splat(k, LLVMBuildTrunc(k->b, lane, k->i32, ""), x->w);
+  lane = LLVMBuildAdd(k->b, lane, sq_k_lane_index(k, x->w, k->i32), "");
+  for (uint32_t r = 0; r < p->tile; r++) {
+    sq_lv turn = sq_k_splat(k, LLVMBuildTrunc(k->b, add(k, t, r), k->i32, ""), x->w);
+    earlier[r] = LLVMBuildICmp(k->b, LLVMIntSLT, lane, turn, "");
+  }
+  sq_kloop i;
+  sq_kloop_begin(k, &i, sq_k_int(k, 0), sq_k_int(k, p->rows), 1, n, acc);
+  memcpy(acc, i.phi, n * sizeof *acc);
+  sq_lv at = plus(k, mul(k, i.i, p->length), s), key = load(x, keys, at);
+  for (uint32_t r = 0; r < p->tile; r++) {
+    sq_lv line = plus(k, mul(k, add(k, t, r), p->stride), i.i), was = key;
+    sq_lv by = splat(x, decays, line);
+    key = sq_k_fmul(k, key, edge ? LLVMBuildSelect(k->b, earlier[r], by, one, "") : by);
+    uint32_t m = r;
+    for (uint32_t q = 0; q < p->n_pair; q++) {
+      if (p->pair[q].state != state) continue;
+      sq_lv f = splat(x, place(x, p->pair[q].factors), line);
+      acc[m] = sq_k_fma(k, f, p->pair[q].term->before ? was : key, acc[m]);
+      m += p->tile;
+    }
+  }
+  store(x, keys, at, key);
+  sq_kloop_end(k, &i, acc);
+  uint32_t m = 0;
+  for (uint32_t q = 0; q < p->n_pair; q++)
+    for (uint32_t r = 0; p->pair[q].state == state && r < p->tile; r++, m++) {
+      sq_lv v = i.phi[m],
+            turn = sq_k_splat(k, LLVMBuildTrunc(k->b, add(k, t, r), k->i32, ""), x->w);
+      sq_lv here =
+          p->pair[q].term->before ? earlier[r] : LLVMBuildICmp(k->b, LLVMIntSLE, lane, turn, "");
+      if (edge) v = LLVMBuildSelect(k->b, here, v, LLVMConstNull(vector(x)), "");
+      store(x, place(x, p->pair[q].scores), plus(k, mul(k, add(k, t, r), p->length), s), v);
+    }
+}
+
+static void scores_rows(sq_schunk_emit *x, uint32_t state) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  sq_kloop t, s;
+  sq_kloop_begin(k, &t, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
+  sq_lv whole = LLVMBuildAnd(k->b, t.i, sq_k_int(k, -(int64_t)x->w), "");
+  sq_kloop_begin(k, &s, sq_k_int(k, 0), whole, x->w, 0, NULL);
+  score_rows_tile(x, state, t.i, s.i, false);
+  sq_kloop_end(k, &s, NULL);
+  score_rows_tile(x, state, t.i, whole, true);
+  sq_kloop_end(k, &t, NULL);
+}
+
+void sq_schunk_scores(sq_schunk_emit *x) {
+  const sq_schunk *p = x->p;
+  for (uint32_t st = 0; st < p->n_state; st++) {
+    bool rows = p->c.state[st].by_rows;
+    if (rows)
+      scores_rows(x, st);
+    else if (p->c.state[st].by_turns)
+      sq_schunk_ranges(x, st);
+    for (uint32_t q = 0; q < p->n_pair; q++) {
+      if (p->pair[q].state != st) continue;
+      if (!rows) scores(x, &p->pair[q]);
+      if (rows)
+        decay_factors_rows(x, &p->pair[q]);
+      else
+        decay_factors(x, &p->pair[q]);
+    }
+    if (!rows) decay_keys(x, st);
+  }
+}
+
+// ---- sums and states with columns --------------------------------------------------------------
+// Panel `panel` of state st, half `half`: element 0.
+static sq_lv panel_of(sq_schunk_emit *x, uint32_t st, sq_lv half, sq_lv panel) {
+  sq_kern *k = x->k;
+  sq_lv off = plus(k, half, mul(k, panel, x->p->panel));
+  off = add(k, off, (int64_t)st * x->p->panels * x->p->panel);
+  return LLVMBuildGEP2(k->b, k->i8, x->base, &off, 1, "");
+}
+
+static void sum_tile(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  tile c = {.rows = p->tile, .nv = nv, .b_line = x->w};
+  clear(x, &c);
+  for (uint32_t i = 0; i < p->n_pair; i++) {
+    const sq_schunk_pair *q = &p->pair[i];
+    if (q->read != read) continue;
+    c.a = place(x, q->factors);
+    c.a0 = mul(k, t, c.a_row = p->stride);
+    c.b = panel_of(x, q->state, x->from, panel);
+    for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->rows * x->w);
+    multiply(x, &c, sq_k_int(k, p->rows), unroll_of(p->rows));
+    c.a = place(x, q->scores);
+    c.a0 = mul(k, t, c.a_row = p->length);
+    c.b = sq_schunk_at(x, p->state[q->state].vectors, mul(k, panel, (int64_t)p->length * x->w));
+    for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
+    multiply(x, &c, add(k, t, p->tile), p->tile);
+  }
+  sq_lv out = sq_schunk_at(x, p->sums[read], mul(k, panel, (int64_t)p->length * x->w));
+  for (uint32_t r = 0; r < c.rows; r++)
+    for (uint32_t v = 0; v < nv; v++) {
+      sq_lv at = mul(k, add(k, t, (int64_t)r + (int64_t)v * p->length), x->w);
+      store(x, out, at, c.acc[r * nv + v]);
+    }
+  watch(x, c.acc, c.rows * nv);
+}
+
+static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv, sq_lv row,
+                       uint32_t rows) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  const sq_schunk_state *t = &p->state[st];
+  tile c = {.rows = rows, .nv = nv, .a_row = p->length, .b_line = x->w};
+  sq_lv from = panel_of(x, st, x->from, panel), to = panel_of(x, st, x->to, panel);
+  sq_lv begin = place(x, t->begin), first = mul(k, row, x->w);
+  bool by_rows = p->c.state[st].by_rows;
+  for (uint32_t r = 0; r < rows; r++) {
+    sq_lv by = splat(x, begin, by_rows ? add(k, row, r) : sq_k_int(k, p->length));
+    for (uint32_t v = 0; v < nv; v++) {
+      sq_lv at = add(k, first, ((int64_t)r + (int64_t)v * p->rows) * x->w);
+      c.acc[r * nv + v] = LLVMBuildFMul(k->b, load(x, from, at), by, "");
+    }
+  }
+  c.a = place(x, t->keys);
+  c.a0 = mul(k, row, p->length);
+  c.b = sq_schunk_at(x, t->vectors, mul(k, panel, (int64_t)p->length * x->w));
+  for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
+  multiply(x, &c, sq_k_int(k, p->length), UNROLL);
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t v = 0; v < nv; v++) {
+      sq_lv at = add(k, first, ((int64_t)r + (int64_t)v * p->rows) * x->w);
+      store(x, to, at, c.acc[r * nv + v]);
+    }
+  watch(x, c.acc, rows * nv);
+}
+
+// Some lines of the next block's turns t .. : every groups-th of each stream.
+static void fetch_ahead(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t) {
+  sq_kern *k = x->k;
+  for (uint32_t i = 0; i < x->n_stream; i++) {
+    const sq_schunk_stream *s = &x->stream[i];
+    uint32_t each = (s->lines + groups - 1) / groups;
+    for (uint32_t r = 0; r < x->p->tile; r++)
+      for (uint32_t l = 0; l < each; l++) {
+        sq_lv off = LLVMBuildMul(k->b, add(k, t, r), s->step, "");
+        sq_lv line = add(k, mul(k, group, each), l);
+        off = LLVMBuildAdd(k->b, off, mul(k, line, 64), "");
+        sq_lv at = LLVMBuildGEP2(k->b, k->i8, s->first, &off, 1, "");
+        sq_lv arg[4] = {at, LLVMConstInt(k->i32, 0, 0), LLVMConstInt(k->i32, 2, 0),
+                        LLVMConstInt(k->i32, 1, 0)}; // to read, into the second level, data
+        sq_k_intrinsic(k, "llvm.prefetch", &k->ptr, 1, arg, 4);
+      }
+  }
+}
+
+static void some_panels(sq_schunk_emit *x, sq_lv panel, uint32_t nv) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  sq_kloop l;
+  for (uint32_t read = 0; read < p->c.n_read; read++) {
+    if (!sq_schunk_read_columns(p, read)) continue;
+    sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
+    if (!read && nv == p->nv)
+      fetch_ahead(x, LLVMBuildUDiv(k->b, panel, sq_k_int(k, nv), ""), p->panels / nv, l.i);
+    sum_tile(x, read, panel, nv, l.i);
+    sq_kloop_end(k, &l, NULL);
+  }
+  for (uint32_t st = 0; st < p->n_state; st++) {
+    if (!p->c.state[st].has_columns) continue;
+    sq_lv at = sq_k_int(k, 0);
+    for (uint32_t rows = p->tile; rows; rows = rows > 1 ? 1 : 0) {
+      if (rows > 1 && p->rows < rows) continue;
+      if (rows == 1 && p->rows % p->tile == 0) continue;
+      sq_kloop_begin(k, &l, at, sq_k_int(k, (int64_t)p->rows - rows + 1), rows, 0, NULL);
+      state_tile(x, st, panel, nv, l.i, rows);
+      sq_kloop_end(k, &l, NULL);
+      at = l.i;
+    }
+  }
+}
+
+// ---- sums and states without columns -----------------------------------------------------------
+static sq_lv dot(sq_schunk_emit *x, sq_lv sum, sq_lv a, sq_lv a0, sq_lv b, uint32_t n) {
+  for (uint32_t v = 0; v < n; v += x->w)
+    sum = sq_k_fma(x->k, load(x, a, add(x->k, a0, v)), load(x, b, sq_k_int(x->k, v)), sum);
+  return sum;
+}
+
+// The rows of states without columns, one after another.
+static void gather_plain(sq_schunk_emit *x, uint32_t st) {
+  sq_kern *k = x->k;
+  sq_kloop l;
+  sq_lv from = panel_of(x, st, x->from, sq_k_int(k, 0)), to = place(x, x->p->state[st].plain);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->rows), 1, 0, NULL);
+  sq_lv v = sq_k_load(k, x->p->c.type, pointer(x, from, mul(k, l.i, x->w)));
+  sq_k_store(k, x->p->c.type, pointer(x, to, l.i), v);
+  sq_kloop_end(k, &l, NULL);
+}
+
+static void plain_sums(sq_schunk_emit *x, uint32_t read) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), 1, 0, NULL);
+  sq_lv sum = LLVMConstNull(vector(x));
+  for (uint32_t i = 0; i < p->n_pair; i++) {
+    const sq_schunk_pair *q = &p->pair[i];
+    const sq_schunk_state *t = &p->state[q->state];
+    if (q->read != read) continue;
+    sum = dot(x, sum, place(x, q->factors), mul(k, l.i, p->stride), place(x, t->plain), p->stride);
+    sq_kloop s; // what is behind the turn is not there
+    sq_lv end = add(k, l.i, 1);
+    sq_kloop_begin(k, &s, sq_k_int(k, 0), end, x->w, 1, &sum);
+    sq_lv a = load(x, place(x, q->scores), plus(k, mul(k, l.i, p->length), s.i));
+    sq_lv next = sq_k_fma(k, a, load(x, place(x, t->vectors), s.i), s.phi[0]);
+    sq_kloop_end(k, &s, &next);
+    sum = s.phi[0];
+  }
+  sum = across(x, sum);
+  sq_k_store(k, p->c.type, pointer(x, place(x, p->sums[read]), l.i), sum);
+  sum = sq_k_splat(k, sum, x->w);
+  watch(x, &sum, 1);
+  sq_kloop_end(k, &l, NULL);
+}
+
+static void plain_state(sq_schunk_emit *x, uint32_t st) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  const sq_schunk_state *t = &p->state[st];
+  sq_dtype type = p->c.type;
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->rows), 1, 0, NULL);
+  sq_lv sum = dot(x, LLVMConstNull(vector(x)), place(x, t->keys), mul(k, l.i, p->length),
+                  place(x, t->vectors), p->length);
+  sum = across(x, sum);
+  sq_lv at = p->c.state[st].by_rows ? l.i : sq_k_int(k, p->length);
+  sq_lv by = sq_k_load(k, type, pointer(x, place(x, t->begin), at));
+  sum = sq_k_fma(k, by, sq_k_load(k, type, pointer(x, place(x, t->plain), l.i)), sum);
+  sq_lv all = sq_k_splat(k, sum, x->w);
+  watch(x, &all, 1);
+  for (uint32_t v = 0; v < p->panels; v++) {
+    sq_lv to = panel_of(x, st, x->to, sq_k_int(k, v));
+    sq_k_store(k, type, pointer(x, to, mul(k, l.i, x->w)), sum);
+  }
+  sq_kloop_end(k, &l, NULL);
+}
+
+void sq_schunk_products(sq_schunk_emit *x) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  LLVMBuildStore(k->b, LLVMConstNull(vector(x)), x->bad);
+  for (uint32_t st = 0; st < p->n_state; st++)
+    if (!p->c.state[st].has_columns) gather_plain(x, st);
+  for (uint32_t read = 0; read < p->c.n_read; read++)
+    if (!sq_schunk_read_columns(p, read)) plain_sums(x, read);
+  for (uint32_t st = 0; st < p->n_state; st++)
+    if (!p->c.state[st].has_columns) plain_state(x, st);
+  for (uint32_t nv = p->nv, at = 0; at < p->panels; nv--) {
+    uint32_t end = at + (p->panels - at) / nv * nv;
+    sq_kloop l;
+    if (end == at) continue;
+    sq_kloop_begin(k, &l, sq_k_int(k, at), sq_k_int(k, end), nv, 0, NULL);
+    some_panels(x, l.i, nv);
+    sq_kloop_end(k, &l, NULL);
+    at = end;
+  }
+}

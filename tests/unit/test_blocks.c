@@ -1,0 +1,155 @@
+// Sweeps in blocks of turns against the interpreter: sizes at the edges of blocks and of vectors, decays
+// of every kind, what is not finite, several states and sums.
+#include "kernel_check.h"
+
+static const char *const turns[] = {"N=0", "N=1", "N=15", "N=16", "N=17", "N=53"};
+static const char *const long_turns[] = {"N=63", "N=64", "N=131"};
+#define COUNT(x) (sizeof(x) / sizeof *(x))
+
+typedef struct shape {
+  const char *type, *how; // how: "reversed" or ""
+  int rows, columns, length;
+  const char *by;   // of %a[b, t0, i]
+  const char *read; // the state that is read: %n after the turn, %s before it
+} shape;
+
+static const char *added; // what is added is times this; NULL: 0.05
+
+// One state, of two heads, kept; what is read leaves with its axes in another order.
+static void blocks(const char *name, shape x, const char *const *sizes, size_t n, inputs kind) {
+  char text[4000], state[64], row[32];
+  snprintf(state, sizeof state, "%s[2, %d, %d]", x.type, x.rows, x.columns);
+  snprintf(row, sizeof row, "%s[2, N, %d]", x.type, x.rows);
+  snprintf(text, sizeof text,
+           "graph t %s\nsym N size\n"
+           "entry @f(%%q: %s, %%k: %s, %%a: %s, %%v: %s[2, N, %d], %%h: %s) -> (y: %s[2, N, %d], "
+           "l: %s) {\n"
+           "  %%y, %%l = sweep chunk %d {\n"
+           "    %%p, %%e = scan extent N %s carried 1 (%%h) { (%%t: i32, %%s: %s)\n"
+           "      %%n = generic (%%s, %%a, %%k, %%v, %%t) [b < 2, i < %d, j < %d] { t0 = i64(%%t); "
+           "%s * %%s[b, "
+           "i, j] + %s * %%k[b, t0, i] * %%v[b, t0, j] } : %s\n"
+           "      %%o = generic (%s, %%q, %%t) [b < 2, j < %d] sum [i < %d] { %s * %%q[b, "
+           "i64(%%t), i] * %s[b, "
+           "i, j] } : %s[2, %d]\n"
+           "      yield %%n, %%o\n    } : %s, %s[N, 2, %d]\n"
+           "    %%f = generic (%%e) [b < 2, t < N, j < %d] { %%e[t, b, j] } : %s[2, N, %d]\n"
+           "    yield %%f, %%p\n  } : %s[2, N, %d], %s\n  yield %%y, %%l\n}\n",
+           x.type, row, row, row, x.type, x.columns, state, x.type, x.columns, state, x.length,
+           x.how, state, x.rows, x.columns, x.by,
+           added                   ? added
+           : strcmp(x.type, "f64") ? "0.05"
+                                   : "0.05_f64",
+           state, x.read, x.columns, x.rows, strcmp(x.type, "f64") ? "0.02" : "0.02_f64", x.read,
+           x.type, x.columns, state, x.type, x.columns, x.columns, x.type, x.columns, x.type,
+           x.columns, state);
+  check_many(name, text, sizes, n, kind);
+}
+static void edges(const char *name, shape x) { blocks(name, x, turns, COUNT(turns), PLAIN); }
+
+// An element of at most 65 products of numbers of at most 4, 4 x 0.05, 4 x 0.02, over 131 turns or decays
+// of a half: sums of absolute values below 40, each of fewer than 300 additions of half an ulp.
+static void wider(void) { slack = 40; }
+
+#define HEADWISE "sigmoid(%a[b, t0, 0])"
+#define ROWWISE "sigmoid(%a[b, t0, i])"
+Test(blocks, decay_of_a_head, .init = wider) {
+  edges("square", (shape){"f32", "", 65, 65, 16, HEADWISE, "%n"});
+  edges("one row", (shape){"f32", "", 1, 8, 16, HEADWISE, "%n"});
+  edges("one column", (shape){"f32", "reversed", 3, 1, 16, HEADWISE, "%n"});
+  edges("before the turn", (shape){"f32", "", 8, 3, 16, HEADWISE, "%s"});
+}
+Test(blocks, decay_of_rows, .init = wider) {
+  edges("square", (shape){"f32", "reversed", 65, 65, 16, ROWWISE, "%n"});
+  edges("one row", (shape){"f32", "", 1, 8, 16, ROWWISE, "%s"});
+  edges("one column", (shape){"f32", "", 3, 1, 16, ROWWISE, "%n"});
+  edges("before the turn", (shape){"f32", "", 8, 3, 16, ROWWISE, "%s"});
+}
+Test(blocks, longer, .init = wider) {
+  blocks("32", (shape){"f32", "", 24, 20, 32, HEADWISE, "%n"}, long_turns, COUNT(long_turns),
+         PLAIN);
+  blocks("64", (shape){"f32", "", 24, 20, 64, ROWWISE, "%n"}, long_turns, COUNT(long_turns), PLAIN);
+}
+Test(blocks, wide, .init = wider) {
+  edges("f64", (shape){"f64", "", 9, 33, 16, HEADWISE, "%n"});
+  edges("f64, rows", (shape){"f64", "reversed", 9, 33, 16, ROWWISE, "%s"});
+}
+Test(blocks, decays, .init = wider) {
+  edges("none", (shape){"f32", "", 8, 24, 16, "1.0", "%n"});
+  edges("all", (shape){"f32", "", 8, 24, 16, "0.0", "%n"});
+  edges("tiny", (shape){"f32", "", 8, 24, 16, "1e-30", "%n"});
+  edges("by the sign", (shape){"f32", "", 8, 24, 16, "select(%a[b, t0, i] < 0.0, 0.0, 1.0)", "%n"});
+  edges("negative", (shape){"f32", "", 8, 24, 16, "neg(sigmoid(%a[b, t0, 0]))", "%s"});
+}
+// Products over ranges overflow, the states do not: they are 0 where factors are large, or none is.
+Test(blocks, not_finite, .init = wider) {
+  shape x = {"f32", "", 8, 24, 16, HEADWISE, "%n"};
+  blocks("infinities, a head", x, turns, COUNT(turns), SPECIAL);
+  x.by = ROWWISE;
+  blocks("infinities, rows", x, turns, COUNT(turns), SPECIAL);
+  x.by = "select(t0 % 16 == 0, 0.0, select(t0 % 16 < 4, 1e20, 0.5))";
+  added = "select(t0 % 16 < 4, 0.0, 0.05)";
+  edges("large factors of nothing", x);
+  x.by = "select(%a[b, t0, i] < 5.0 and t0 % 16 == 0, 0.0, select(t0 % 16 < 4, 1e20, 0.5))";
+  edges("large factors of nothing, rows", x);
+}
+
+// ---- several states and sums -------------------------------------------------------------------
+Test(blocks, several, .init = wider) {
+  check_many(
+      "divided, with gates",
+      "graph t f32\nsym N size\n"
+      "entry @f(%q: f32[N, 2, 24], %k: f32[N, 2, 24], %v: f32[N, 2, 37], %g: f32[N, 2]) -> (y: "
+      "f32[N, "
+      "2, 37], l: f32[2, 24]) {\n"
+      "  %h = generic () [b < 2, i < 24, j < 37] { 0.0 } : f32[2, 24, 37]\n"
+      "  %m = generic () [b < 2, i < 24] { 0.0 } : f32[2, 24]\n"
+      "  %y, %l = sweep chunk 16 {\n"
+      "    %p, %r, %e = scan extent N carried 2 (%h, %m) { (%t: i32, %s: f32[2, 24, 37], %z: "
+      "f32[2, "
+      "24])\n"
+      "      %f = generic (%g, %t) [b < 2] { sigmoid(%g[i64(%t), b]) } : f32[2]\n"
+      "      %x = generic (%k, %t) [b < 2, i < 24] { exp(0.3 * %k[i64(%t), b, i]) } : f32[2, 24]\n"
+      "      %n = generic (%s, %f, %x, %v, %t) [b < 2, i < 24, j < 37] { %f[b] * %s[b, i, j] + "
+      "%x[b, i] "
+      "* %v[i64(%t), b, j] } : f32[2, 24, 37]\n"
+      "      %c = generic (%z, %f, %x) [b < 2, i < 24] { %f[b] * %z[b, i] + %x[b, i] } : f32[2, "
+      "24]\n"
+      "      %o = generic (%n, %q, %t) [b < 2, j < 37] sum [i < 24] { exp(0.3 * %q[i64(%t), b, i]) "
+      "* "
+      "%n[b, i, j]; post acc * 0.5 } : f32[2, 37]\n"
+      "      %d = generic (%c, %q, %t) [b < 2] sum [i < 24] { exp(0.3 * %q[i64(%t), b, i]) * %c[b, "
+      "i] } "
+      ": f32[2]\n"
+      "      %w = generic (%o, %d, %f) [b < 2, j < 37] { %f[b] * %o[b, j] / %d[b] } : f32[2, 37]\n"
+      "      yield %n, %c, %w\n"
+      "    } : f32[2, 24, 37], f32[2, 24], f32[N, 2, 37]\n"
+      "    yield %e, %r\n  } : f32[N, 2, 37], f32[2, 24]\n  yield %y, %l\n}\n",
+      turns, COUNT(turns), PLAIN);
+  check_many("two states, two sums, rows of one",
+             "graph t f32\nsym N size\n"
+             "entry @f(%q: f32[N, 19], %k: f32[N, 19], %v: f32[N, 40], %a: f32[N, 19]) -> (y: "
+             "f32[N, 40], x: "
+             "f32[N, 40]) {\n"
+             "  %h = generic () [i < 19, j < 40] { 0.5 } : f32[19, 40]\n"
+             "  %y, %x = sweep chunk 16 {\n"
+             "    %p, %r, %e, %f = scan extent N carried 2 (%h, %h) { (%t: i32, %s: f32[19, 40], "
+             "%u: f32[19, "
+             "40])\n"
+             "      %n = generic (%s, %a, %k, %v, %t) [i < 19, j < 40] { sigmoid(%a[i64(%t), i]) * "
+             "%s[i, j] - 0.1 "
+             "* %k[i64(%t), i] * %v[i64(%t), j] } : f32[19, 40]\n"
+             "      %m = generic (%u, %q, %v, %t) [i < 19, j < 40] { 0.9 * %u[i, j] + 0.1 * "
+             "%q[i64(%t), i] * "
+             "%v[i64(%t), j] } : f32[19, 40]\n"
+             "      %o = generic (%n, %u, %q, %k, %t) [j < 40] sum [i < 19] { 0.02 * (%q[i64(%t), "
+             "i] * %n[i, j] - "
+             "%k[i64(%t), i] * %u[i, j]) } : f32[40]\n"
+             "      %w = generic (%n, %a, %t, %o) [j < 40] sum [i < 19] { 0.02 * %a[i64(%t), i] * "
+             "%n[i, j]; post "
+             "acc + tanh(%o[j]) } : f32[40]\n"
+             "      yield %n, %m, %o, %w\n"
+             "    } : f32[19, 40], f32[19, 40], f32[N, 40], f32[N, 40]\n"
+             "    yield %e, %f\n  } : f32[N, 40], f32[N, 40]\n  yield %y, %x\n}\n",
+             turns, COUNT(turns), PLAIN);
+}
