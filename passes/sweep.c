@@ -14,8 +14,10 @@
 // stays as it is.
 //
 // Where lanes are too few to fill vectors, and the maps of turns can be put together
-// (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes.
-#include "ir/sweep_prefix.h"
+// (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes. Where what is
+// carried is a matrix that each turn adds a product of two vectors to, and that is read by sums, it
+// becomes a `sweep chunk 32`: blocks of turns as matrix products (ir/sweep_chunk.h).
+#include "ir/sweep_chunk.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -254,6 +256,32 @@ static const char *choose_prefix(sweeper *w, sq_node *scan) {
                       cost.maps, cost.turns);
 }
 
+// ---- turns in blocks ---------------------------------------------------------------------------
+static const char *choose_chunk(sweeper *w, sq_node *scan) {
+  sq_graph *g = w->g;
+  if (w->sweep->flag & 1) return "";
+  w->sweep->extent = sq_dim_const(g->dims, FEW_TURNS * 4); // lanes are others then
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  sq_chunk c = s->why ? (sq_chunk){.why = s->why} : sq_chunk_make(s);
+  w->sweep->extent = (sq_dim){0};
+  sq_chunk_cost cost = {0};
+  int64_t n;
+  if (!c.why)
+    cost = sq_chunk_costs(&c, scan->n_carried, w->o->vector_bytes ? w->o->vector_bytes : 32);
+  if (!c.why && cost.blocks * GAIN >= cost.turns) return "";
+  if (!c.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * cost.length) return "";
+  if (!c.why && w->o->sequential_scans) c.why = "--sequential-scans";
+  if (c.why) {
+    if (c.matrix)
+      sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
+                    "a matrix turn by turn, not in blocks: %s", c.why);
+    return "";
+  }
+  w->sweep->extent = sq_dim_const(g->dims, cost.length);
+  return sq_arena_fmt(g->arena, ", in blocks of %u turns (%.0f cycles a turn, not %.0f)",
+                      cost.length, cost.blocks, cost.turns);
+}
+
 // ---- the pass ----------------------------------------------------------------------------------
 static void do_scan(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
@@ -274,10 +302,11 @@ static void do_scan(sweeper *w, sq_node *scan) {
   uint32_t taken = 0;
   while (take_followers(w)) taken++;
   w->changed = true;
-  const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep)), *maps = choose_prefix(w, scan);
+  const char *maps = choose_prefix(w, scan), *blocks = choose_chunk(w, scan);
+  const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep));
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
-                "all turns in one kernel%s%s%s", taken ? ", with the work on what it emits" : "",
-                lanes, maps);
+                "all turns in one kernel%s%s%s%s", taken ? ", with the work on what it emits" : "",
+                lanes, maps, blocks);
 }
 
 static void do_block(sweeper *w, sq_block *b) {
