@@ -389,9 +389,50 @@ def gpt2_transformers(row, threads):
         past.crop(-1)
 
     return step
+# ---- linear attention in blocks ------------------------------------------------------------------
+def linear_attention_step(torch, size):
+    """A function of queries, keys, values [head, block, turn, channel] and the state before them."""
+    decay = torch.exp(-torch.exp2(-torch.arange(1, 9, dtype=torch.float32)))[:, None, None]
+    at = torch.arange(size)
+    weights = torch.where(at[:, None] >= at, decay ** (at[:, None] - at).clamp(min=0), 0)[:, None]
+    old, new, whole = (decay ** (at[:, None] + 1))[:, None], (decay ** (size - 1 - at[:, None]))[:, None], decay ** size
+
+    def step(q, k, v, state):
+        added = (k * new).transpose(-1, -2) @ v
+        states = []
+        for block in range(q.shape[1]):
+            states.append(state)
+            state = state * whole + added[:, block]
+        return (q @ k.transpose(-1, -2) * weights) @ v + (q * old) @ torch.stack(states, 1), state
+    return step
+
+
+def linear_attention_torch(row, threads, blocks=1):
+    import torch
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    size, n = 64, row["n"]
+    step = linear_attention_step(torch, size)
+    if blocks > 1:
+        step = torch.compile(step, dynamic=False)
+    q, k, v = [torch.randn(8, n, 64) * 0.1 for _ in range(3)]
+    out, turns = torch.empty_like(v), blocks * size
+
+    def call():
+        state = torch.zeros(8, 64, 64)
+        with torch.inference_mode():
+            for t in range(0, n, turns):
+                part, state = step(*[x[:, t:t + turns].view(8, blocks, size, 64) for x in (q, k, v)], state)
+                out[:, t:t + turns] = part.reshape(8, turns, 64)
+    return call
+
+
+def linear_attention_compiled(row, threads):
+    return linear_attention_torch(row, threads, 16)
 
 
 BUILDERS = {
+    "linear attention": {"torch": linear_attention_torch, "torch compiled": linear_attention_compiled},
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
     "recurrent": {"torch": recurrent_torch, "onnxruntime": recurrent_onnxruntime, "openvino": recurrent_openvino},

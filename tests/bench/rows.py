@@ -84,7 +84,14 @@ def gpt2(root):
                "peers": ["llama.cpp", "transformers"]}
 
 
-ROWS = [matmul, minilm, attention, recurrent, recurrence, gpt2]
+def linear_attention(root):
+    """Linear attention with a decay for each of 8 heads of 64, n tokens; products of the recurrent form."""
+    for n in (4096, 65536):
+        yield {"name": f"linear attention {n}", "kind": "linear attention", "n": n, "flop": 4 * 8 * n * 64 * 64,
+               "seqm": ["tests/bench/scans/linear_attention.seqm", "--size", f"N={n}"], "peers": ["torch", "torch compiled"]}
+
+
+ROWS = [matmul, minilm, attention, recurrent, recurrence, gpt2, linear_attention]
 
 
 def rows(root):
