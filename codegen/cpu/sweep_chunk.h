@@ -41,10 +41,12 @@ typedef struct sq_schunk {
   uint32_t *sums; // per sum
 } sq_schunk;
 
-// Memory that the next block reads: lines of each of its turns, fetched while this one is computed.
+// Memory that the next block reads or this one writes: lines of each of its turns, fetched while this
+// one is computed.
 typedef struct sq_schunk_stream {
   sq_lv first, step; // pointer at its first turn; bytes to the next one
   uint32_t lines;
+  bool writes;
 } sq_schunk_stream;
 enum { SQ_SCHUNK_STREAMS = 8 };
 

@@ -152,6 +152,7 @@ static void add_streams(sq_schunk_emit *x, sq_selement *el, uint32_t cls, uint32
     sq_lv step = mul(k, sq_knest_read_step(t, s, time), (int64_t)bytes);
     to->step = x->s->reversed ? LLVMBuildNeg(k->b, step, "") : step;
     to->lines = (uint32_t)((elements * bytes + 63) / 64);
+    to->writes = false;
     sq_knest_leave(t, mark);
     t->open = open;
   }
@@ -238,6 +239,23 @@ static void turn_keys(sq_schunk_emit *x, uint32_t state, sq_lv first) {
   sq_kloop_end(k, &i, NULL);
 }
 
+// Where a store goes, if the columns are the last axis there.
+static void add_target(sq_schunk_emit *x, const sq_sweep_nest *n) {
+  sq_kern *k = x->k;
+  uint32_t last = n->n->g->n_par - 1;
+  if (x->n_stream == SQ_SCHUNK_STREAMS || n->cls[last] != x->p->c.column) return;
+  sq_selement *el = open_element(x, n, 0);
+  uint64_t bytes = (uint64_t)sq_dtype_table[n->n->out[0]->type.dtype].bytes;
+  sq_kplace to = {.base = sq_kern_pointer(k, n->n->out[0]), .type = n->n->out[0]->type};
+  sq_schunk_stream *s = &x->stream[x->n_stream++];
+  sq_selement_turn(el, sq_semit_turn(x->e, x->first));
+  s->first = sq_k_offset(k, to.base, sq_knest_target(&el->t, &to).first, to.type.dtype);
+  s->step = mul(k, sq_kplace_stride(k, &to, n->time), (int64_t)bytes);
+  if (x->s->reversed) s->step = LLVMBuildNeg(k->b, s->step, "");
+  s->lines = (uint32_t)(((uint64_t)x->p->panels * x->w * bytes + 63) / 64);
+  s->writes = true;
+}
+
 void sq_schunk_decays(sq_schunk_emit *x) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
@@ -270,6 +288,7 @@ static void find_streams(sq_schunk_emit *x, const row_part *key, const row_part 
     add_streams(x, el, p->c.column, p->panels * x->w);
   }
   for (uint32_t q = 0; q < p->n_pair; q++) add_streams(x, factor[q].el, p->c.row, p->rows);
+  for (uint32_t i = 0; i < x->s->n_store; i++) add_target(x, &x->s->store[i]);
 }
 
 void sq_schunk_keys(sq_schunk_emit *x) {

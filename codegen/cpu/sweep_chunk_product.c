@@ -355,7 +355,7 @@ static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv,
   watch(x, c.acc, rows * nv);
 }
 
-// Some lines of the next block's turns t .. : every groups-th of each stream.
+// Some lines of the turns t .. : every groups-th of each stream.
 static void fetch_ahead(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t) {
   sq_kern *k = x->k;
   for (uint32_t i = 0; i < x->n_stream; i++) {
@@ -367,8 +367,9 @@ static void fetch_ahead(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t
         sq_lv line = add(k, mul(k, group, each), l);
         off = LLVMBuildAdd(k->b, off, mul(k, line, 64), "");
         sq_lv at = LLVMBuildGEP2(k->b, k->i8, s->first, &off, 1, "");
-        sq_lv arg[4] = {at, LLVMConstInt(k->i32, 0, 0), LLVMConstInt(k->i32, 2, 0),
-                        LLVMConstInt(k->i32, 1, 0)}; // to read, into the second level, data
+        sq_lv arg[4] = {
+            at, LLVMConstInt(k->i32, s->writes, 0), LLVMConstInt(k->i32, 2, 0),
+            LLVMConstInt(k->i32, 1, 0)}; // to read or write, into the second level, data
         sq_k_intrinsic(k, "llvm.prefetch", &k->ptr, 1, arg, 4);
       }
   }

@@ -94,6 +94,15 @@ Test(blocks, not_finite, .init = wider) {
   edges("large factors of nothing, rows", x);
 }
 
+// Of 100,003 turns. What is added is below 0.05 x 4 x 4, so with the decay 0.8 an element of the state stays
+// below 4. A block gives it 16 products and sums and up to 16 factors, 36 roundings of at most 4 u, and hands
+// 0.8^16 of its error on: 150 u. A sum of 8 rows of weights up to 0.08 gets 0.64 of that and 42 roundings of
+// its own of what is below 2.56: all in all 200 u = 1.2e-5.
+static void longer(void) { slack = 4; }
+Test(blocks, of_many_turns, .init = longer) {
+  blocks("long", (shape){"f32", "", 8, 8, 16, "0.8", "%n"}, (const char *[]){"N=100003"}, 1, PLAIN);
+}
+
 // ---- several states and sums -------------------------------------------------------------------
 Test(blocks, several, .init = wider) {
   check_many(
