@@ -266,6 +266,16 @@ static void place_values(const sq_sweep *s, sq_splan *p, sq_arena *a) {
 }
 
 // ---- by rows -----------------------------------------------------------------------------------
+// A row has the room of a vector, with the vector's lanes or without.
+static sq_dim column_bytes(const sq_sweep *s, const sq_splan *p, uint32_t value) {
+  sq_dims *ds = s->g->dims;
+  const sq_type *part = &s->value[value].part;
+  int64_t bytes = sq_dtype_table[part->dtype].bytes;
+  sq_dim n = sq_dim_const(ds, (bytes == 2 ? 4 : bytes) * p->w);
+  for (uint32_t a = 0; a < part->rank; a++) n = sq_dim_mul(ds, n, sq_dim_storage(ds, part->dim[a]));
+  return align_up(ds, n);
+}
+
 // Blocks side by side share what they read of other memory, as long as their states are near.
 static void choose_sets(const sq_sweep *s, sq_splan *p, sq_arena *a) {
   int64_t v, rows = 0;
@@ -285,7 +295,7 @@ static void choose_sets(const sq_sweep *s, sq_splan *p, sq_arena *a) {
   p->scratch = sq_dim_const(s->g->dims, 0);
   for (uint32_t k = 0; k < s->scan->n_carried; k++) {
     p->place[k] = p->scratch;
-    sq_dim all = sq_dim_mul(s->g->dims, part_bytes(s, p, k), sq_dim_const(s->g->dims, p->sets));
+    sq_dim all = sq_dim_mul(s->g->dims, column_bytes(s, p, k), sq_dim_const(s->g->dims, p->sets));
     p->scratch = sq_dim_add(s->g->dims, p->scratch, all);
   }
 }

@@ -562,6 +562,28 @@ Test(kernels, prefixes_of_several) {
              turns, sizeof turns / sizeof *turns, PLAIN);
 }
 
+// ---- sweeps by rows ----------------------------------------------------------------------------
+Test(kernels, rows_without_lanes) {
+  check_many(
+      "a state of rows beside one of rows and lanes",
+      "graph t f32\nsym N size\n"
+      "entry @f(%x: f32[N, 40], %k: f32[N, 40]) -> (y: f32[N, 40], z: f32[40], w: f32[40]) {\n"
+      "  %a = generic () [i < 40, j < 40] { 1.0 } : f32[40, 40]\n"
+      "  %c = generic () [i < 40] { 0.0 } : f32[40]\n"
+      "  %y, %z, %w = sweep {\n"
+      "    %p, %q, %r, %e = scan extent N carried 3 (%a, %c, %c) { (%t: i32, %s: f32[40, 40], %u: "
+      "f32[40], %v: f32[40])\n"
+      "      %n = generic (%s, %x, %t) [i < 40, j < 40] { 0.5 * %s[i, j] + %x[i64(%t), j] } : "
+      "f32[40, "
+      "40]\n"
+      "      %h = generic (%n) [j < 40] max [i < 40] { %n[i, j] } : f32[40]\n"
+      "      %m = generic (%u, %k, %t) [i < 40] { %u[i] + %k[i64(%t), i] } : f32[40]\n"
+      "      %o = generic (%v, %k, %t) [i < 40] { maximum(%v[i], %k[i64(%t), i]) } : f32[40]\n"
+      "      yield %n, %m, %o, %h\n    } : f32[40, 40], f32[40], f32[40], f32[N, 40]\n"
+      "    yield %e, %q, %r\n  } : f32[N, 40], f32[40], f32[40]\n  yield %y, %z, %w\n}\n",
+      turns, 5, PLAIN);
+}
+
 // ---- sizes that make many tasks and several blocks ---------------------------------------------
 #define BIG "graph t f32\nsym N size\nsym M size\nsite 0 \"outside\"\n"
 Test(kernels, large) {
