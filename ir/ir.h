@@ -224,6 +224,7 @@ typedef struct sq_generic {
 // sweep        -                           region () -> results. Means its body, a scan and elementwise work
 //                                          on what it emits; runs as one kernel: see ir/sweep.h;
 //                                          flag 1: by maps of turns, see ir/sweep_prefix.h;
+//                                          flag 2: by Newton's method, see ir/sweep_newton.h;
 //                                          extent ({0} none): in blocks of so many, see ir/sweep_chunk.h
 // stream       -                           region () -> results. Means its body, attention in a form that
 //                                          ir/stream.h describes: scores, what is taken of them over

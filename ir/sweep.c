@@ -589,6 +589,7 @@ sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n) {
   int64_t chunk = 0;
   if (m.sweep && n->extent.i) sq_dim_is_const(g->dims, n->extent, &chunk);
   s->chunk = (uint32_t)chunk;
+  s->newton = m.sweep && n->flag & 2;
   start(&m);
   if (!add_scan(&m) || (m.sweep && !add_followers(&m))) return s;
   join_all(&m);

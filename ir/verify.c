@@ -5,6 +5,8 @@
 #include "ir/dims_inner.h"
 #include "ir/stream.h"
 #include "ir/sweep_chunk.h"
+#include "ir/sweep_newton.h"
+#include "ir/sweep_prefix.h"
 #include "ir/verify_inner.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -738,24 +740,32 @@ static void check_states(verifier *v) {
   }
 }
 
-// Of a graph without faults: do sweeps by maps have maps, and those in blocks the form for it?
+// Of a graph without faults: do sweeps by maps have maps, those by Newton's method derivatives, those in
+// blocks the form for it?
 static void check_turns(verifier *v, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     int64_t length;
     for (uint32_t r = 0; r < n->n_region; r++) check_turns(v, n->region[r]);
-    if (n->op != SQ_OP_SWEEP || !(n->flag & 1 || n->extent.i)) continue;
-    sq_sweep *s = sq_sweep_make((sq_graph *)(uintptr_t)v->g, n);
+    bool prefix = n->flag & 1, newton = n->flag & 2, chunk = n->extent.i;
+    if (n->op != SQ_OP_SWEEP || !(prefix || newton || chunk)) continue;
     v->node = n;
-    if (n->flag & 1) {
-      const char *why = s->why ? s->why : sq_prefix_make(s).why;
-      if (n->extent.i) why = "by maps and in blocks";
-      if (why) sq_verify_fault(v, "sweep.prefix", "no maps: %s", why);
+    if (prefix + newton + chunk > 1) {
+      sq_verify_fault(v, "sweep.ways", "its turns go one way at a time");
       continue;
     }
-    bool ok = sq_dim_is_const(v->g->dims, n->extent, &length) && sq_chunk_length_ok(length);
-    const char *why = !ok ? "their length" : s->why ? s->why : sq_chunk_make(s).why;
-    if (why) sq_verify_fault(v, "sweep.chunk", "no blocks: %s", why);
+    sq_sweep *s = sq_sweep_make((sq_graph *)(uintptr_t)v->g, n);
+    if (prefix) {
+      const char *why = s->why ? s->why : sq_prefix_make(s).why;
+      if (why) sq_verify_fault(v, "sweep.prefix", "no maps: %s", why);
+    } else if (newton) {
+      const char *why = s->why ? s->why : sq_newton_make(s).why;
+      if (why) sq_verify_fault(v, "sweep.newton", "not by Newton's method: %s", why);
+    } else {
+      bool ok = sq_dim_is_const(v->g->dims, n->extent, &length) && sq_chunk_length_ok(length);
+      const char *why = !ok ? "their length" : s->why ? s->why : sq_chunk_make(s).why;
+      if (why) sq_verify_fault(v, "sweep.chunk", "no blocks: %s", why);
+    }
   }
 }
 

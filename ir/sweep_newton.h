@@ -1,0 +1,57 @@
+// Sweeps by Newton's method: the states of a stretch of turns are unknowns h_1 .. h_T of
+// f_t(h_t-1) - h_t = 0, solved all at once from a guess.
+//
+//   r_t = f_t(h_t-1) - h_t,  J_t = df_t/dh (h_t-1)      of all turns, each by itself
+//   d_t = J_t d_t-1 + r_t,   h_t += d_t                 a recurrence whose maps can be put together
+//
+// This says whether a sweep can be done so, and gives the derivatives as scalars added to its members.
+// The unknowns of a turn are the elements of what a lane carries: J is a small matrix.
+#pragma once
+#include "ir/sweep.h"
+
+enum {
+  SQ_NEWTON_UNKNOWNS = 8, // of a turn of a lane
+  SQ_NEWTON_LIMIT = 10,   // iterations
+  SQ_NEWTON_KEPT = 24,    // numbers of a turn of a lane
+};
+#define SQ_NEWTON_TOLERANCE_F32 1e-6  // of |r|, relative to the largest |f| of the
+#define SQ_NEWTON_TOLERANCE_F64 1e-14 // stretch, for each unknown
+
+typedef struct sq_newton_term { // scalars of the member
+  uint32_t read; // of a value that depends on the states; in `post` also the accumulator
+  uint32_t by;   // the derivative by it
+} sq_newton_term;
+typedef struct sq_newton_terms {
+  SQ_VEC(sq_newton_term) v;
+} sq_newton_terms;
+
+typedef struct sq_newton_member {
+  bool now;             // the next states are made of it
+  bool later;           // what is stored is, given the states
+  bool moves;           // it depends on the states
+  sq_newton_terms body; // of the element that is summed, or of all
+  sq_newton_terms post;
+  // Scalars that are the same in every iteration, though not in every turn: kept from the first one.
+  SQ_VEC(uint32_t) kept;      // for each term of a sum
+  SQ_VEC(uint32_t) kept_post; // of what becomes of the sum
+} sq_newton_member;
+
+typedef struct sq_newton {
+  const char *why;  // NULL, or what makes it none
+  sq_span where;    // of that
+  uint32_t n;       // unknowns of a turn of a lane
+  uint32_t *first;  // per carried value: its first unknown; NONE: it is never changed
+  uint32_t *solves; // per member: the first carried value whose next one it makes, or NONE
+  sq_newton_member *member;
+  bool keeps;      // they are not too many
+  uint32_t n_kept; // of a turn of a lane
+} sq_newton;
+
+// Adds scalars to members of s, which is a sweep (s->why is NULL).
+sq_newton sq_newton_make(sq_sweep *s);
+// Cycles of a turn of all lanes with vectors of so many bytes, turn by turn and so; 0 when the number of
+// lanes is not known. Asked before anything is added to s.
+typedef struct sq_newton_cost {
+  double turns, newton;
+} sq_newton_cost;
+sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes);
