@@ -92,6 +92,10 @@ struct sq_call {
   const sq_device *device;
   void *kernels;       // the device's own: the kernels of this entry
   const char *trouble; // what a function of the device that failed says, NULL: nothing
+  // Scans by Newton's method count here, atomically: stretches of turns, iterations, stretches done
+  // turn by turn instead, and the largest residual that was accepted (a double, not negative).
+  uint64_t newton_stretches, newton_iterations, newton_redone;
+  double newton_residual;
 };
 
 // An argument of a kernel: a number (bytes -1), or an address of the device and how many bytes from

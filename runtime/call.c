@@ -93,6 +93,8 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
   int32_t failed = e->code(&r.c);
   if (m->gpu) sq_gpu_leave(m->gpu);
   if (m->trace) m->trace(m->trace_user, NULL, false);
+  m->newton = (seqm_newton){r.c.newton_stretches, r.c.newton_iterations, r.c.newton_redone,
+                            r.c.newton_residual};
   if (r.hook_status) return r.hook_status;
   if (r.c.trouble)
     return sq_rt_fail(m->ctx, SQ_EWORLD, "%s: %s: %s", e->abi->name,
@@ -311,6 +313,11 @@ int seqm_call(seqm_model *m, const seqm_entry *entry, const seqm_tensor *in, siz
   m->calling = false;
   if (status) drop_outputs(m, e, out);
   return status;
+}
+
+int seqm_newton_count(const seqm_model *m, seqm_newton *n) {
+  *n = m->newton;
+  return SQ_OK;
 }
 
 int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,

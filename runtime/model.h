@@ -82,6 +82,7 @@ struct seqm_model {
   sq_rt_arena in_room, instance_room, spread_room;
   sq_rt_arena *mirror; // by output: where the code writes what the host is to have
   bool *out_mirrored;  // by output: of the call in progress
+  seqm_newton newton;  // of the last call
   seqm_mark trace;
   void *trace_user;
   bool calling;

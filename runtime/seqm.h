@@ -34,7 +34,15 @@ extern "C" {
 #define SEQM_VERSION "0.1.0"
 #define SEQM_MAX_RANK 12
 typedef enum seqm_dtype {
-  SEQM_F64, SEQM_F32, SEQM_F16, SEQM_BF16, SEQM_I64, SEQM_I32, SEQM_I8, SEQM_U8, SEQM_BOOL
+  SEQM_F64,
+  SEQM_F32,
+  SEQM_F16,
+  SEQM_BF16,
+  SEQM_I64,
+  SEQM_I32,
+  SEQM_I8,
+  SEQM_U8,
+  SEQM_BOOL
 } seqm_dtype;
 
 // Where a tensor's data are: memory of the host, or of the first CUDA device that the driver shows.
@@ -45,7 +53,7 @@ typedef struct seqm_tensor {
   seqm_dtype dtype;
   uint32_t rank;
   int64_t dim[SEQM_MAX_RANK];
-  void *data;    // aligned to its element at least, 64 bytes is best; NULL in an output: allocated
+  void *data;     // aligned to its element at least, 64 bytes is best; NULL in an output: allocated
   uint32_t owned; // 1: allocated by the library, free with seqm_tensor_free
   uint32_t device; // seqm_device; SEQM_CUDA for models compiled for cuda, to spare a copy
 } seqm_tensor;
@@ -66,7 +74,8 @@ typedef struct seqm_options {
   // A host's own pool: runs fn(closure, task, worker) for every task < n_tasks, in any order, and
   // returns when all are done; 0 <= worker < threads, no two tasks at once on one worker. Tasks do
   // not wait for one another. NULL: our own.
-  void (*parallel)(void *pool, int64_t n_tasks, void (*fn)(void *, int64_t, int64_t), void *closure);
+  void (*parallel)(void *pool, int64_t n_tasks, void (*fn)(void *, int64_t, int64_t),
+                   void *closure);
   void *pool;
 } seqm_options;
 
@@ -135,6 +144,15 @@ int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t 
 // the failure.
 int seqm_call(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out);
+// How the last call's scans by Newton's method went. They solve for the states of stretches of turns;
+// a stretch that does not converge is done turn by turn.
+typedef struct seqm_newton {
+  uint64_t stretches;  // of one channel each; 0: no such scan
+  uint64_t iterations; // of all of them
+  uint64_t redone;     // stretches turn by turn: that did not converge, or come soon behind such
+  double residual; // the largest |f(h before) - h| that was accepted, as a part of the largest |f|
+} seqm_newton;
+int seqm_newton_count(const seqm_model *m, seqm_newton *n);
 
 // ---- state -------------------------------------------------------------------------------------
 // Every state but those kept gets its first value (computed when next needed), then the model's own
