@@ -94,10 +94,16 @@ static void run_stretches(sq_semit *e, sq_lv lo, sq_lv hi) {
   sq_kloop_end(k, &l, NULL);
 }
 
-static void run_prefix(sq_semit *e, sq_sweep *s) {
+static void run_vectors_of_turns(sq_semit *e, sq_sweep *s) {
+  sq_lv none = sq_k_int(e->k, 0);
+  if (s->newton) {
+    sq_newton f = sq_newton_make(s);
+    SQ_ASSERT(!f.why, "not by Newton's method: %s", f.why);
+    sq_semit_blocks(e, none, none, 1, sq_snewton_turns, &f);
+    return;
+  }
   sq_prefix f = sq_prefix_make(s);
   SQ_ASSERT(!f.why, "no maps: %s", f.why);
-  sq_lv none = sq_k_int(e->k, 0);
   sq_semit_blocks(e, none, none, 1, sq_sprefix_turns, &f);
 }
 
@@ -160,7 +166,7 @@ void sq_kernel_sweep(sq_cg *cg, sq_node *n) {
   } else if (p.registers) {
     sq_semit_blocks(e, lo, hi, 1, sq_sregisters_begin, NULL);
     if (p.turns)
-      run_prefix(e, s);
+      run_vectors_of_turns(e, s);
     else
       run_stretches(e, lo, hi);
     sq_semit_blocks(e, lo, hi, 1, sq_sregisters_end, NULL);

@@ -12,12 +12,19 @@
 //     for each vector of them: every member, the maps of states put together and applied; every store
 //     its last turns, or all where something was not finite: one after another (registers)
 //
+// Newton: a lane is a unit, and the states of a stretch of turns are unknowns:
+//   for each stretch of turns
+//     until it converges: for each vector of turns: members, their derivatives, the maps put together
+//     for each vector of turns: every store
+//     its last turns, or all where it did not converge: one after another (registers)
+//
 // Registers: all elements of a lane are values of their own, members are unrolled over them.
 // Blocks: see sweep_chunk.h.
 // Rows: states lie in scratch by rows, of which every loop does all that can be done at once.
 // Memory: the parts of values lie in scratch, members loop over them.
 #pragma once
 #include "codegen/cpu/kernel.h"
+#include "ir/sweep_newton.h"
 #include "ir/sweep_prefix.h"
 
 enum { SQ_SWEEP_SETS = 4 };
@@ -28,7 +35,8 @@ typedef struct sq_splan {
   uint32_t sets;        // blocks of w lanes done together
   uint32_t chunk;       // blocks in a unit
   bool registers, rows; // neither: in memory
-  uint32_t turns;       // prefix: how many fill a vector; else 0
+  uint32_t turns;       // prefix, newton: how many fill a vector; else 0
+  uint32_t guess;       // newton: byte offset of the stretch's unknowns in the scratch
   double cost;          // cycles of one turn of one block
   // Turns in blocks: how (sweep_chunk.h), or NULL. The unit keeps its states by rows then.
   const struct sq_schunk *blocks;
@@ -99,6 +107,16 @@ void sq_sunrolled_open(const sq_sunrolled *u, uint32_t sets, sq_lv turn);
 sq_lv sq_sunrolled_element(sq_semit *e, const sq_sunrolled *u, uint32_t i);
 void sq_sunrolled_write(sq_semit *e, const sq_sunrolled *u);
 void sq_sunrolled_forget(const sq_sunrolled *u, uint32_t sets);
+// ---- sweep_turns.c: vectors of e->turns turns --------------------------------------------------
+sq_lv sq_sturn_last(const sq_semit *e, sq_lv v); // the last turn's, in all lanes
+// Each turn's value before it: of the first the last one of `earlier`.
+sq_lv sq_sturn_before(const sq_semit *e, sq_lv v, sq_lv earlier);
+// The second half of each 2 * half turns gets the value at the end of the first half, the first half
+// `neutral` (all lanes alike).
+sq_lv sq_sturn_first_half(const sq_semit *e, sq_lv v, sq_lv neutral, uint32_t half);
+// ---- sweep_newton.c: all turns of a lane, from and to its scratch (user: sq_newton) ------------
+enum { SQ_SNEWTON_STRETCH = 128 };
+void sq_snewton_turns(sq_semit *e, sq_lv block, void *user);
 // ---- sweep_prefix.c: all turns of a lane, from and to its scratch (user: sq_prefix) ------------
 void sq_sprefix_turns(sq_semit *e, sq_lv block, void *user);
 // ---- sweep_rows.c: all turns of a block --------------------------------------------------------
@@ -124,7 +142,10 @@ void sq_sweep_depend(const sq_sweep *s, sq_knest *t, const sq_sweep_nest *x);
 sq_selement *sq_selement_new(sq_semit *e, const sq_sweep_nest *x, uint32_t set, uint32_t at);
 // Emits what does not change from turn to turn.
 void sq_selement_hoist(sq_selement *el);
-void sq_selement_turn(sq_selement *el, sq_lv t); // opens the turn
+// Opens the turn; of vectors of turns that of the first set.
+void sq_selement_turn(sq_selement *el, sq_lv t);
+// Which element of its value a read of the sweep means.
+uint32_t sq_selement_place(sq_knest *t, const sq_scalar *read);
 uint32_t sq_selement_count(const sq_sweep *s, const sq_sweep_nest *x, bool reduced);
 
 void sq_kernel_sweep(sq_cg *cg, sq_node *n);

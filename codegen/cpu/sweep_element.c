@@ -2,12 +2,11 @@
 // the values that are in registers.
 #include "codegen/cpu/sweep.h"
 
-// The element that a read of the sweep means: its positions are constants here.
-static sq_lv find_element(sq_knest *t, const sq_scalar *r) {
-  sq_selement *el = (sq_selement *)t;
+// Its positions are constants here.
+uint32_t sq_selement_place(sq_knest *t, const sq_scalar *r) {
+  const sq_selement *el = (const sq_selement *)t;
   const sq_sweep *s = el->e->s;
   uint32_t value = el->x->inner[r->operand], at = 0;
-  if (value == SQ_SWEEP_NONE) return NULL;
   const sq_type *part = &s->value[value].part;
   for (uint32_t j = 0; j < r->n_pos; j++) {
     int64_t size = 1;
@@ -16,7 +15,14 @@ static sq_lv find_element(sq_knest *t, const sq_scalar *r) {
     SQ_ASSERT(LLVMIsAConstantInt(p), "an element of a sweep at a place that is not known");
     at = at * (uint32_t)size + (uint32_t)LLVMConstIntGetSExtValue(p);
   }
-  uint32_t n = sq_splan_elements(s, value);
+  return at;
+}
+
+static sq_lv find_element(sq_knest *t, const sq_scalar *r) {
+  sq_selement *el = (sq_selement *)t;
+  uint32_t value = el->x->inner[r->operand];
+  if (value == SQ_SWEEP_NONE) return NULL;
+  uint32_t n = sq_splan_elements(el->e->s, value), at = sq_selement_place(t, r);
   return el->e->value[value][el->set * n + at];
 }
 
@@ -110,5 +116,10 @@ void sq_selement_hoist(sq_selement *el) {
 }
 
 void sq_selement_turn(sq_selement *el, sq_lv t) {
-  if (el->x->time != SQ_SWEEP_NONE) sq_knest_open(&el->t, el->x->time, t);
+  if (el->x->time == SQ_SWEEP_NONE) return;
+  if (el->e->turns && el->set) {
+    int64_t far = (int64_t)el->set * el->e->turns;
+    t = LLVMBuildAdd(el->e->k->b, t, sq_k_int(el->e->k, el->e->s->reversed ? -far : far), "");
+  }
+  sq_knest_open(&el->t, el->x->time, t);
 }

@@ -191,7 +191,10 @@ static void place_states(const sq_sweep *s, sq_splan *p, sq_arena *a) {
     if (bytes < 4) bytes = 4;
     p->block = round_up(p->block + sq_splan_elements(s, k) * p->w * bytes, 64);
   }
-  p->scratch = sq_dim_const(s->g->dims, (int64_t)p->block * p->chunk);
+  p->guess = p->block * p->chunk;
+  uint32_t unknowns =
+      s->newton ? (SQ_NEWTON_UNKNOWNS + SQ_NEWTON_KEPT) * SQ_SNEWTON_STRETCH * 8 : 0;
+  p->scratch = sq_dim_const(s->g->dims, (int64_t)p->guess + unknowns);
 }
 
 // ---- in memory ---------------------------------------------------------------------------------
@@ -311,7 +314,7 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
   if (sq_schunk_plan(s, t, &p, a)) return p;
   p.registers = fits_registers(s);
-  p.turns = s->prefix && p.registers ? t->vector_bytes / element_bytes(s) : 0;
+  p.turns = (s->prefix || s->newton) && p.registers ? t->vector_bytes / element_bytes(s) : 0;
   choose_lanes(s, t, &p);
   p.rows = !p.registers && p.va != SQ_SWEEP_NONE && sq_srows_fit(s, a);
   if (!p.registers && !p.rows && !plain_places(s)) {

@@ -24,38 +24,6 @@ typedef struct emitter {
   sq_lv bad;                  // not 0 in lanes where a state was not finite
 } emitter;
 
-// ---- lanes as turns ----------------------------------------------------------------------------
-// Which lane holds the p-th turn of a vector.
-static uint32_t lane(const emitter *x, uint32_t p) { return x->s->reversed ? x->w - 1 - p : p; }
-
-static sq_lv shuffle(const emitter *x, sq_lv a, sq_lv b, const uint32_t *from) {
-  sq_lv at[64];
-  for (uint32_t i = 0; i < x->w; i++) at[i] = LLVMConstInt(x->k->i32, from[i], 0);
-  return LLVMBuildShuffleVector(x->k->b, a, b, LLVMConstVector(at, x->w), "");
-}
-
-static sq_lv last_turn(const emitter *x, sq_lv v) {
-  uint32_t from[64];
-  for (uint32_t i = 0; i < x->w; i++) from[i] = lane(x, x->w - 1);
-  return shuffle(x, v, LLVMGetPoison(LLVMTypeOf(v)), from);
-}
-
-// Each turn's value before it: `carry`, then those of v.
-static sq_lv moved_on(const emitter *x, sq_lv v, sq_lv carry) {
-  uint32_t from[64];
-  for (uint32_t p = 0; p < x->w; p++) from[lane(x, p)] = p ? lane(x, p - 1) : x->w;
-  return shuffle(x, v, carry, from);
-}
-
-// Step `half`: the second half of each 2 * half turns gets the value at the end of the first half, the
-// first half what changes nothing.
-static sq_lv of_first_half(const emitter *x, sq_lv v, sq_lv neutral, uint32_t half) {
-  uint32_t from[64];
-  for (uint32_t p = 0; p < x->w; p++)
-    from[lane(x, p)] = p & half ? lane(x, (p & ~(2 * half - 1)) + half - 1) : x->w;
-  return shuffle(x, v, neutral, from);
-}
-
 // ---- maps --------------------------------------------------------------------------------------
 typedef struct map { // NULL: changes nothing
   sq_prefix_how how;
@@ -89,8 +57,8 @@ static sq_lv neutral(const emitter *x, const map *m, bool other) {
 static map together(const emitter *x, map m) {
   for (uint32_t half = 1; half < x->w; half *= 2) {
     map first = m, next = m;
-    if (m.by) first.by = of_first_half(x, m.by, neutral(x, &m, false), half);
-    if (m.other) first.other = of_first_half(x, m.other, neutral(x, &m, true), half);
+    if (m.by) first.by = sq_sturn_first_half(x->e, m.by, neutral(x, &m, false), half);
+    if (m.other) first.other = sq_sturn_first_half(x->e, m.other, neutral(x, &m, true), half);
     next.other = apply(x, &m, first.other);
     if (m.by)
       next.by = m.how == SQ_PREFIX_SUM ? sq_k_fmul(x->k, m.by, first.by)
@@ -126,8 +94,8 @@ static void solve(emitter *x, uint32_t i) {
     next[j] = apply(x, &m, x->carry[k][j]);
     watch(x, &m, next[j]);
     map end = m; // not of `next`: the chain from vector to vector is this alone
-    if (m.by) end.by = last_turn(x, m.by);
-    if (m.other) end.other = last_turn(x, m.other);
+    if (m.by) end.by = sq_sturn_last(x->e, m.by);
+    if (m.other) end.other = sq_sturn_last(x->e, m.other);
     x->carry[k][j] = apply(x, &end, x->carry[k][j]);
   }
   e->value[u->x->value] = next;
@@ -145,7 +113,7 @@ static void before(emitter *x, uint32_t k, sq_lv *const *carry) {
   if (next < x->s->scan->n_carried) before(x, next, carry);
   e->value[k] = SQ_ARRAY(x->k->a, sq_lv, n + 1);
   for (uint32_t j = 0; j < n; j++)
-    e->value[k][j] = moved_on(x, sq_k_splat(x->k, e->value[next][j], x->w), carry[k][j]);
+    e->value[k][j] = sq_sturn_before(x->e, sq_k_splat(x->k, e->value[next][j], x->w), carry[k][j]);
 }
 
 static void read_before(emitter *x, const sq_sweep_nest *n, uint32_t but, sq_lv *const *carry) {
@@ -175,7 +143,7 @@ static void carry_on(emitter *x, sq_lv *const *carry) {
     if (solved || next == k) continue;
     if (next < n_carried) before(x, next, carry);
     for (uint32_t j = 0; j < sq_splan_elements(x->s, k); j++)
-      x->carry[k][j] = last_turn(x, sq_k_splat(x->k, x->e->value[next][j], x->w));
+      x->carry[k][j] = sq_sturn_last(x->e, sq_k_splat(x->k, x->e->value[next][j], x->w));
   }
 }
 

@@ -100,7 +100,7 @@ void sq_sunrolled_open(const sq_sunrolled *u, uint32_t sets, sq_lv t) {
 void sq_sunrolled_write(sq_semit *e, const sq_sunrolled *u) {
   sq_kern *k = e->k;
   sq_lv only = sq_semit_first_only(e, u->x);
-  bool vector = false;
+  bool vector = e->turns && u->x->time != SQ_SWEEP_NONE;
   for (uint32_t a = 0; a < u->x->n->g->n_par; a++) vector |= u->x->cls[a] == e->p->va;
   uint32_t sets = vector ? e->sets : 1;
   sq_kplace to = {.base = sq_kern_pointer(k, u->x->n->out[0]), .type = u->x->n->out[0]->type};
