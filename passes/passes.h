@@ -15,6 +15,7 @@ typedef struct sq_pass_options {
   bool require_fused;    // a marked site that is not fused, or a fall-back, is an error
   bool int8;             // weights of contractions in 8 bits
   bool sequential_scans; // turns one after another
+  bool parallel_rnn;     // nonlinear scans by Newton's method, where that is faster
   bool device;           // the code is for a graphics processor: no panels for vectors
   // Codegen target facts that schedules may use.
   uint32_t vector_bytes; // 16, 32, 64

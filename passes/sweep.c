@@ -16,8 +16,12 @@
 // Where lanes are too few to fill vectors, and the maps of turns can be put together
 // (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes. Where what is
 // carried is a matrix that each turn adds a product of two vectors to, and that is read by sums, it
-// becomes a `sweep chunk 32`: blocks of turns as matrix products (ir/sweep_chunk.h).
+// becomes a `sweep chunk 32`: blocks of turns as matrix products (ir/sweep_chunk.h). Where a state goes
+// through a function that is no line, and the source says `parallel`, or --parallel-rnn is given and it
+// is the faster way, it becomes a `sweep newton` (ir/sweep_newton.h).
 #include "ir/sweep_chunk.h"
+#include "ir/sweep_newton.h"
+#include "ir/sweep_prefix.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -230,25 +234,45 @@ static const char *say_lanes(sq_graph *g, const sq_sweep *s) {
   return t.n ? t.v : "";
 }
 
+static uint32_t vector_bytes(const sweeper *w) {
+  return w->o->vector_bytes ? w->o->vector_bytes : 32;
+}
+
+// Would Newton's method be the faster way?
+static bool newton_gains(const sweeper *w) {
+  if (w->o->sequential_scans) return false;
+  sq_newton_cost c = sq_newton_costs(sq_sweep_make(w->g, w->sweep), vector_bytes(w));
+  return c.newton * GAIN < c.turns;
+}
+
 // ---- turns by maps -----------------------------------------------------------------------------
 static bool long_enough(sq_graph *g, const sq_sweep *s, uint32_t bytes) {
   int64_t n;
   return !sq_dim_is_const(g->dims, s->extent, &n) || n * 4 >= FEW_TURNS * (int64_t)bytes;
 }
 
-// Marks the sweep where that is better; says so in what is returned, and why not in a remark.
-static const char *choose_prefix(sweeper *w, sq_node *scan) {
+// Has the source, or the command line, asked for what rounds otherwise?
+static bool parallel_asked(const sweeper *w, const sq_node *scan) {
+  return (scan->flag & 2 || w->o->parallel_rnn) && !w->o->sequential_scans;
+}
+
+// Marks the sweep where that is better; says so in what is returned, and why not in a remark. `linear`:
+// maps of turns can be put together.
+static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
   sq_graph *g = w->g;
   sq_sweep *s = sq_sweep_make(g, w->sweep);
-  uint32_t bytes = w->o->vector_bytes ? w->o->vector_bytes : 32;
+  uint32_t bytes = vector_bytes(w);
   sq_prefix f = sq_prefix_make(s);
+  *linear = !f.why;
+  if (f.why && parallel_asked(w, scan)) return "";
   if (f.why) f.solved = scan->n_carried; // what it would be
   sq_prefix_cost cost = sq_prefix_costs(s, &f, bytes);
   if (f.large || cost.maps * GAIN >= cost.turns || !long_enough(g, s, bytes)) return "";
   const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
   if (why) {
     sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
-                  "turns wait for each other: %s", why);
+                  "turns wait for each other: %s%s", why,
+                  f.why && newton_gains(w) ? "; `parallel scan` allows Newton's method" : "");
     return "";
   }
   w->sweep->flag |= 1;
@@ -266,8 +290,7 @@ static const char *choose_chunk(sweeper *w, sq_node *scan) {
   w->sweep->extent = (sq_dim){0};
   sq_chunk_cost cost = {0};
   int64_t n;
-  if (!c.why)
-    cost = sq_chunk_costs(&c, scan->n_carried, w->o->vector_bytes ? w->o->vector_bytes : 32);
+  if (!c.why) cost = sq_chunk_costs(&c, scan->n_carried, vector_bytes(w));
   if (!c.why && cost.blocks * GAIN >= cost.turns) return "";
   if (!c.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * cost.length) return "";
   if (!c.why && w->o->sequential_scans) c.why = "--sequential-scans";
@@ -282,6 +305,41 @@ static const char *choose_chunk(sweeper *w, sq_node *scan) {
                       cost.length, cost.blocks, cost.turns);
 }
 
+// ---- turns as unknowns -------------------------------------------------------------------------
+// Says why there is no Newton's method where it was asked for.
+static const char *no_newton(sweeper *w, const sq_node *scan, sq_span at, const char *why) {
+  sq_ctx *ctx = w->g->ctx;
+  sq_remark_add(ctx, "sweep", false, scan->span, sq_pass_entry(w->f), "not by Newton's method: %s",
+                why);
+  ctx->remarks.v[ctx->remarks.n - 1].obstacle = at;
+  return "";
+}
+
+static const char *choose_newton(sweeper *w, const sq_node *scan) {
+  sq_graph *g = w->g;
+  uint32_t bytes = vector_bytes(w);
+  sq_newton f = sq_newton_make(sq_sweep_make(g, w->sweep));
+  if (f.why) return no_newton(w, scan, f.where, f.why);
+  if (!long_enough(g, sq_sweep_make(g, w->sweep), 2 * bytes))
+    return no_newton(w, scan, scan->span, "too few turns");
+  sq_newton_cost cost = sq_newton_costs(sq_sweep_make(g, w->sweep), bytes);
+  bool known = cost.turns > 0, better = cost.newton * GAIN < cost.turns;
+  const char *text = !known
+                         ? ""
+                         : sq_arena_fmt(g->arena, " (about %.0f cycles a turn, turn by turn %.0f)",
+                                        cost.newton, cost.turns);
+  if (!(scan->flag & 2) && !better)
+    return no_newton(
+        w, scan, scan->span,
+        sq_arena_fmt(g->arena, "%s%s; `parallel scan` asks for it",
+                     known ? "turn by turn is as fast" : "how many lanes there are is not known",
+                     text));
+  w->sweep->flag |= 2;
+  return sq_arena_fmt(g->arena, ", by Newton's method, %u unknown%s a turn%s%s", f.n,
+                      f.n == 1 ? "" : "s", text,
+                      known && !better ? ": slower, as `parallel` asks" : "");
+}
+
 // ---- the pass ----------------------------------------------------------------------------------
 static void do_scan(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
@@ -289,21 +347,27 @@ static void do_scan(sweeper *w, sq_node *scan) {
   sq_value **old = SQ_ARRAY(g->arena, sq_value *, end->n_in + 1);
   if (end->n_in) memcpy(old, end->in, end->n_in * sizeof *old);
   own_yields(w, scan);
-  const sq_sweep *s = sq_sweep_make(g, scan);
+  sq_sweep *s = sq_sweep_make(g, scan);
   const sq_node *at = s->at;
   const char *why = s->why ? s->why : unwanted(g, s, &at);
   if (why) {
     disown_yields(scan, old);
     sq_pass_missed(g, w->f, "sweep", scan, NULL, at,
                    sq_arena_fmt(g->arena, "runs turn by turn: %s", why));
+    if (parallel_asked(w, scan) && !s->why) {
+      sq_newton f = sq_newton_make(s);
+      if (f.why) no_newton(w, scan, f.where, f.why);
+    }
     return;
   }
   wrap(w, scan, sq_count_uses(w->f, g->arena));
   uint32_t taken = 0;
   while (take_followers(w)) taken++;
   w->changed = true;
-  const char *maps = choose_prefix(w, scan), *blocks = choose_chunk(w, scan);
+  bool linear;
+  const char *maps = choose_prefix(w, scan, &linear), *blocks = choose_chunk(w, scan);
   const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep));
+  if (!linear && !w->sweep->extent.i && parallel_asked(w, scan)) maps = choose_newton(w, scan);
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
                 "all turns in one kernel%s%s%s%s", taken ? ", with the work on what it emits" : "",
                 lanes, maps, blocks);

@@ -219,13 +219,20 @@ static void report(bench *b, const double *times, uint32_t n, int threads) {
   sq_peak peak =
       b->there ? sq_peak_device(sq_model_runtime(b->m)) : sq_peak_find(b->cli->ctx, threads);
   const char *whose = b->there ? "this device" : "this machine";
+  seqm_newton w = sq_model_newton(b->m);
   if (b->cli->json) {
     printf("{\"entry\": \"%s\", \"min_s\": %.9g, \"median_s\": %.9g, \"max_s\": %.9g, \"flops\": "
            "%.17g, "
            "\"bytes\": %.17g, \"peak_bytes\": %zu, \"threads\": %d, \"runs\": %u, "
-           "\"peak_flops_per_s\": %.6g, \"peak_bytes_per_s\": %.6g}\n",
+           "\"peak_flops_per_s\": %.6g, \"peak_bytes_per_s\": %.6g",
            c->e.name, min, median, max, cost.flops, cost.bytes, weights + states + arena, threads,
            n, peak.flops, peak.bytes);
+    if (w.stretches)
+      printf(", \"newton\": {\"stretches\": %llu, \"iterations\": %llu, \"redone\": %llu, "
+             "\"residual\": %.3g}",
+             (unsigned long long)w.stretches, (unsigned long long)w.iterations,
+             (unsigned long long)w.redone, w.residual);
+    printf("}\n");
     return;
   }
   printf("%s, %d threads, %u calls\n", c->e.name, threads, n);
@@ -238,6 +245,12 @@ static void report(bench *b, const double *times, uint32_t n, int threads) {
     printf("  %.4g MB      %.2f GB/s of weights, inputs, outputs, %.0f %% of %s's %.0f\n",
            cost.bytes * 1e-6, cost.bytes / median * 1e-9, 100 * cost.bytes / median / peak.bytes,
            whose, peak.bytes * 1e-9);
+  if (w.stretches)
+    printf(
+        "  newton       %.2f iterations a stretch, %llu of %llu stretches turn by turn, residual "
+        "%.1e\n",
+        (double)w.iterations / (double)w.stretches, (unsigned long long)w.redone,
+        (unsigned long long)w.stretches, w.residual);
   printf("  memory       weights %.1f MiB, states %.1f MiB, arena %.2f MiB\n",
          (double)weights / 1048576, (double)states / 1048576, (double)arena / 1048576);
 }

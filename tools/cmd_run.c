@@ -75,6 +75,13 @@ static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {
   sq_progress_end(&line);
   SQ_TRY(s);
   if (cli->verbose) fprintf(stderr, "seqm: %s took %.6f s\n", e.name, sq_clock() - begin);
+  seqm_newton w = sq_model_newton(m);
+  if (cli->verbose && w.stretches)
+    fprintf(stderr,
+            "seqm: Newton's method: %.2f iterations a stretch of %llu, residual %.1e, %llu turn by "
+            "turn\n",
+            (double)w.iterations / (double)w.stretches, (unsigned long long)w.stretches, w.residual,
+            (unsigned long long)w.redone);
   return give_outputs(m, c, &e, out);
 }
 

@@ -46,6 +46,7 @@ static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
   }
   b->pass.int8 = o->quantize != NULL;
   b->pass.require_fused = o->require_fused;
+  b->pass.parallel_rnn = o->parallel_rnn;
   b->cpu = o->target_cpu;
   b->arch = o->arch;
   if (!set_target(o->target, &b->device)) {

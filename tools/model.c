@@ -50,7 +50,8 @@ static sq_status target_built(const sq_cli *cli) {
     return sq_complain(SQ_EUSAGE, "--quantize goes with --target cpu");
   if (cli->require_fused && cli->target && !strcmp(cli->target, "interp"))
     return sq_complain(SQ_EUSAGE, "--require-fused: the interpreter fuses nothing");
-  if (cli->parallel_rnn) return sq_complain(SQ_EWORLD, "--parallel-rnn is not built yet");
+  if (cli->parallel_rnn && cli->sequential_scans)
+    return sq_complain(SQ_EUSAGE, "--parallel-rnn and --sequential-scans exclude each other");
   if (cli->arch && (!cli->target || strcmp(cli->target, "cuda")))
     return sq_complain(SQ_EUSAGE, "--arch goes with --target cuda");
   return SQ_OK;
@@ -82,6 +83,7 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
       .require_fused = cli->require_fused,
       .int8 = cli->quantize != NULL,
       .sequential_scans = cli->sequential_scans,
+      .parallel_rnn = cli->parallel_rnn,
       .seed = 1,
   };
   return SQ_OK;
@@ -154,10 +156,12 @@ static sq_status open_object(sq_model *m) {
     return sq_complain(SQ_EUSAGE,
                        "the constants of a shared object are fixed: --preset, -D and --float "
                        "belong to `seqm compile`");
-  if (cli->quantize || cli->require_fused)
+  if (cli->quantize || cli->require_fused || cli->parallel_rnn)
     return sq_complain(SQ_EUSAGE,
                        "the code of a shared object is made: %s belongs to `seqm compile`",
-                       cli->quantize ? "--quantize" : "--require-fused");
+                       cli->quantize       ? "--quantize"
+                       : cli->parallel_rnn ? "--parallel-rnn"
+                                           : "--require-fused");
   SQ_TRY(runtime_failure(m, seqm_model_open(m->rt, cli->model, &m->m)));
   m->abi = seqm_model_descriptor(m->m);
   const char *made_for = m->abi->device == SQ_ABI_CUDA ? "cuda" : "cpu";
@@ -319,6 +323,12 @@ sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_te
   for (uint32_t k = 0; k < e->n_out; k++) out[k].device = SEQM_CUDA;
   const seqm_entry *entry = seqm_entry_at(m->m, e->at);
   return runtime_failure(m, seqm_call(m->m, entry, in, e->n_in, out, e->n_out));
+}
+
+seqm_newton sq_model_newton(const sq_model *m) {
+  seqm_newton n = {0};
+  if (m->m) seqm_newton_count(m->m, &n);
+  return n;
 }
 
 sq_status sq_model_trace(sq_model *m, sq_trace *t) {

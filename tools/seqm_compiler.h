@@ -22,6 +22,9 @@ typedef struct seqm_compile_options {
   // "cuda-emu", the emulation (just in time only).
   const char *target;
   const char *arch; // ahead of time for cuda: "sm_80,sm_90a"; NULL: those two
+  // Not 0: nonlinear scans of few channels are solved by Newton's method where that is faster, which
+  // rounds otherwise; seqm_newton_count tells how it went.
+  int parallel_rnn;
 } seqm_compile_options;
 
 // Compiles a model file; entries are compiled when first called. Diagnostics are the message.
