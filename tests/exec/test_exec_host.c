@@ -325,6 +325,49 @@ Test(host, what_must_be_fused) {
   remove_folder(folder);
 }
 
+// A recurrent cell by Newton's method: asked for in the options, counted, the same for any number of
+// threads, and near to what is done turn by turn.
+static void run_cell(const char *folder, int parallel_rnn, int threads, float *y, seqm_newton *n) {
+  static const char text[] = "model m() {\n"
+                             "  entry f(x[N]) -> y[N] {\n"
+                             "    scan t < N with h = 0.0 {\n"
+                             "      h = 0.5 * h + tanh(x[t] - h) * sigmoid(h)\n"
+                             "      emit y[t] = h\n"
+                             "    }\n"
+                             "    return y\n"
+                             "  }\n"
+                             "}\n";
+  enum { TURNS = 1000 };
+  float x[TURNS];
+  for (int k = 0; k < TURNS; k++) x[k] = (float)(k * 37 % 101) / 50 - 1;
+  seqm_options options = {.threads = threads};
+  seqm_context *ctx = seqm_context_new(&options);
+  seqm_compile_options o = {.cache_dir = folder, .parallel_rnn = parallel_rnn};
+  seqm_model *m;
+  OK(ctx, seqm_compile_text(ctx, "m.seqm", text, sizeof text - 1, &o, &m));
+  seqm_tensor in = row(x, TURNS, SEQM_F32), out = row(y, TURNS, SEQM_F32);
+  OK(ctx, seqm_call(m, entry(m, ctx, "f"), &in, 1, &out, 1));
+  OK(ctx, seqm_newton_count(m, n));
+  seqm_model_free(m);
+  seqm_context_free(ctx);
+}
+Test(host, newton) {
+  static float turns[1000], one[1000], seven[1000];
+  seqm_newton none, n;
+  char folder[64];
+  make_folder(folder, sizeof folder);
+  run_cell(folder, 0, 1, turns, &none);
+  run_cell(folder, 1, 1, one, &n);
+  cr_assert_eq(none.stretches, 0);
+  cr_assert_eq(n.stretches, 8);
+  cr_assert_eq(n.redone, 0);
+  cr_assert(n.iterations >= 8 && n.iterations <= 64 && n.residual <= 1e-6);
+  run_cell(folder, 1, 7, seven, &n);
+  cr_assert_arr_eq(one, seven, sizeof one);
+  for (int k = 0; k < 1000; k++) cr_assert_float_eq(one[k], turns[k], 2e-6, "%d", k);
+  remove_folder(folder);
+}
+
 static void run_quantized(const char *dir, const char *quantize, float *emb) {
   char path[1024];
   snprintf(path, sizeof path, "%s/examples/minilm.seqm", SEQM_SOURCE_DIR);

@@ -193,6 +193,7 @@ static bool intact(const void *p, int64_t bytes) {
     if (at[i] != 0xA5) return false;
   return true;
 }
+static sq_call last_call; // for its counts
 typedef struct result {
   uint64_t error;
   void *out[8];
@@ -220,6 +221,7 @@ static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_co
   int64_t arena = value_of(&m->entry[0].arena, sym);
   call.arena = fenced(arena);
   code(&call);
+  last_call = call;
   cr_assert(intact(call.arena, arena), "written beyond the arena");
   for (uint32_t k = 0; k < yield->n_in; k++)
     cr_assert(intact(r.out[k], r.bytes[k]), "written beyond result %u", k);
@@ -246,7 +248,9 @@ static void compare(const char *name, const char *target, const sq_graph *g, con
         continue;
       }
       double w = t->f[i];
-      bool ok = isnan(w) ? isnan(f) : isinf(w) ? f == w : fabs(f - w) <= slack * eps * (1 + fabs(w));
+      bool ok = isnan(w)   ? isnan(f)
+                : isinf(w) ? f == w
+                           : fabs(f - w) <= slack * eps * (1 + fabs(w));
       cr_assert(ok, "%s on %s: result %u [%ld]: %.9g, want %.9g", name, target, k, (long)i, f, w);
     }
   }

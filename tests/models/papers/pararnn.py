@@ -10,6 +10,7 @@ CONFIGS = [
     dict(cell="lstm", vocab=11, d=6, heads=3, layers=2, ffn=5, kernel=3, newton_its=4),
     {},
     dict(vocab=2, d=1, heads=1, layers=1, ffn=1, kernel=1, newton_its=0),
+    dict(cell="lstm", vocab=3, d=1, heads=1, layers=1, ffn=2, kernel=2, newton_its=2),
     dict(cell="lstm", newton_its=12),
     dict(cell="gru", d=9, heads=3, layers=3, ffn=7, kernel=5, newton_its=12, eps=1e-3),
 ]
@@ -138,6 +139,10 @@ def cells(t):
         t.check(f"quadratic {n}", all(b <= max(10 * a * a, floor) for a, b in zip(fall, fall[1:]) if a < 0.1), str(fall))
         if its >= 12:
             t.near(f"converged {n}", got[1]["h"], got[0]["h"], 1e-9 if t.f64 else 1e-5)
+    for n in 40, 1000:  # the compiler's own form of the plain loop, taken where there is one channel
+        x = t.normal(n, t.c["d"])
+        got = t.run(t.call("cell_forward", "h", x=x), more=["--parallel-rnn"])
+        t.near(f"--parallel-rnn {n}", got[0]["h"], states(x, t.w, "cell.", t.c)[:, -1])
     if its >= 12:  # as many iterations for long sequences
         for n in (256, 65536) if not t.slow else (256,):
             x = t.normal(n, t.c["d"])
