@@ -1,5 +1,6 @@
 """The rows of the benchmark. A row: its name, the arguments of `seqm bench`, the least number of float
-operations of a call, the peers (functions of peers.py) and what they need to know (`kind` and sizes).
+operations of a call, the peers (functions of peers.py) and what they need to know (`kind` and sizes),
+and in `ways` the arguments of other ways in which seqm itself does it.
 A row whose weights are not there is left out.
 
 To add one: append it to what a function below gives, or write a function and name it in ROWS; a new
@@ -91,7 +92,16 @@ def linear_attention(root):
                "seqm": ["tests/bench/scans/linear_attention.seqm", "--size", f"N={n}"], "peers": ["torch", "torch compiled"]}
 
 
-ROWS = [matmul, minilm, attention, recurrent, recurrence, gpt2, linear_attention]
+def newton(root):
+    """A GRU without sums between its d channels, n turns: by Newton's method, beside the same turn by turn."""
+    for n in 4096, 65536:
+        for d in 1, 8, 32, 128:
+            command = ["tests/bench/scans/newton.seqm", "-D", f"C={d}", "--size", f"N={n}", "--entry"]
+            yield {"name": f"newton {n} {d}", "kind": "newton", "flop": 0, "peers": [],
+                   "seqm": command + ["newton"], "ways": {"turn by turn": command + ["turns"]}}
+
+
+ROWS = [matmul, minilm, attention, recurrent, recurrence, newton, linear_attention, gpt2]
 
 
 def rows(root):
