@@ -366,8 +366,8 @@ static void do_scan(sweeper *w, sq_node *scan) {
   w->changed = true;
   bool linear;
   const char *maps = choose_prefix(w, scan, &linear), *blocks = choose_chunk(w, scan);
-  const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep));
   if (!linear && !w->sweep->extent.i && parallel_asked(w, scan)) maps = choose_newton(w, scan);
+  const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep));
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
                 "all turns in one kernel%s%s%s%s", taken ? ", with the work on what it emits" : "",
                 lanes, maps, blocks);
