@@ -123,6 +123,24 @@ sq_status sq_complain(sq_status s, const char *fmt, ...) {
   return s;
 }
 
+sq_status sq_cli_size(const sq_bind *size, int64_t *value) {
+  char *end;
+  errno = 0;
+  long long v = strtoll(size->value, &end, 10);
+  *value = v;
+  if (*end || end == size->value || v < 0)
+    return sq_complain(SQ_EUSAGE, "--size %s takes a whole number", size->name);
+  if (errno || v > (long long)1 << 40)
+    return sq_complain(SQ_EUSAGE, "--size %s=%s is too large", size->name, size->value);
+  return SQ_OK;
+}
+
+sq_status sq_cli_threads(const sq_cli *cli) {
+  if (cli->threads < 0 || cli->threads > 1024)
+    return sq_complain(SQ_EUSAGE, "--threads takes 1 to 1024");
+  return SQ_OK;
+}
+
 void sq_cli_help(int command, FILE *out) {
   for (const sq_command *c = sq_commands; c->name; c++)
     if (c->bit == command) fprintf(out, "usage: seqm %s\n\n%s.\n\noptions:\n", c->usage, c->what);

@@ -37,7 +37,8 @@ typedef struct sq_cli {
   SQ_VEC(sq_bind) sizes;
   SQ_VEC(sq_cli_call) calls;
   int64_t random_seed, threads, repeat;
-  bool random_weights, parallel_rnn, sequential_scans, require_fused, verbose, json, no_cache, calibrate;
+  bool random_weights, parallel_rnn, sequential_scans, require_fused, verbose, json, no_cache,
+      calibrate;
   // pass manager
   const char *print_after, *dump_dir;
   bool print_changed, verify_each, roundtrip_each, validate_each, time_passes;
@@ -65,5 +66,9 @@ sq_status sq_cmd_opt(sq_cli *cli);
 sq_status sq_cmd_graph(sq_cli *cli);
 sq_status sq_cmd_bench(sq_cli *cli);
 
+// The value of a --size; SQ_EUSAGE, with a message, when it is none that an axis can have.
+sq_status sq_cli_size(const sq_bind *size, int64_t *value);
+// SQ_EUSAGE, with a message, when --threads is not 1 to 1024 (0: not given).
+sq_status sq_cli_threads(const sq_cli *cli);
 // Says on stderr what is wrong and gives the status back.
 sq_status sq_complain(sq_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

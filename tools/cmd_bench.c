@@ -63,9 +63,8 @@ static sq_status bind_sizes(bench *b, const sq_abi_model *abi) {
   for (uint32_t k = 0; k < b->cli->sizes.n; k++) {
     const sq_bind *s = &b->cli->sizes.v[k];
     bool found = false;
-    char *end;
-    long long v = strtoll(s->value, &end, 10);
-    if (*end || v < 0) return sq_complain(SQ_EUSAGE, "--size %s takes a whole number", s->name);
+    int64_t v;
+    SQ_TRY(sq_cli_size(s, &v));
     for (uint32_t c = 0; c < b->n; c++) {
       uint32_t at = find_symbol(abi, b->call[c].abi, s->name);
       if (at) b->call[c].sym[at] = v;
@@ -302,6 +301,7 @@ static sq_status run(bench *b) {
 sq_status sq_cmd_bench(sq_cli *cli) {
   bench b = {.cli = cli};
   if (cli->calibrate) {
+    SQ_TRY(sq_cli_threads(cli));
     int threads = cli->threads > 0 ? (int)cli->threads : sq_pool_cores();
     SQ_TRY(sq_peak_calibrate(cli->ctx, threads));
     if (!cli->model) return SQ_OK;

@@ -49,6 +49,7 @@ static bool bound(const sq_cli *cli, const sq_graph *g, const bool *of, int64_t 
 }
 
 sq_status sq_explain_check(const sq_cli *cli, const sq_graph *g) {
+  SQ_TRY(sq_cli_threads(cli));
   bool *any = SQ_ARRAY(g->arena, bool, sq_sym_count(g->dims) + 1);
   for (uint32_t k = 0; k < g->func.n; k++) {
     const sq_func *f = g->func.v[k];
@@ -58,10 +59,9 @@ sq_status sq_explain_check(const sq_cli *cli, const sq_graph *g) {
   }
   for (uint32_t k = 0; k < cli->sizes.n; k++) {
     const sq_bind *b = &cli->sizes.v[k];
-    char *end;
     bool found = false;
-    long long v = strtoll(b->value, &end, 10);
-    if (*end || v < 0) return sq_complain(SQ_EUSAGE, "--size %s takes a whole number", b->name);
+    int64_t v;
+    SQ_TRY(sq_cli_size(b, &v));
     for (uint32_t s = 1; s <= sq_sym_count(g->dims); s++)
       found |= any[s] && has_name(g, s, b->name);
     if (!found)

@@ -201,8 +201,7 @@ static sq_status open_source(sq_model *m) {
 sq_status sq_model_open(sq_cli *cli, sq_model **out) {
   if (cli->weights.n && cli->random_weights && strcmp(cli->command, "bench"))
     return sq_complain(SQ_EUSAGE, "--weights and --random-weights exclude one another");
-  if (cli->threads < 0 || cli->threads > 1024)
-    return sq_complain(SQ_EUSAGE, "--threads takes 1 to 1024");
+  SQ_TRY(sq_cli_threads(cli));
   sq_model *m = SQ_NEW(&cli->ctx->arena, sq_model);
   m->cli = cli;
   seqm_options o = {.threads = (int)cli->threads};
