@@ -51,6 +51,7 @@ static sq_low *begin(sq_ctx *ctx, const sq_front_options *o) {
   static const sq_front_options none = {.float_type = SQ_F32};
   L->ctx = ctx;
   L->a = &ctx->arena;
+  L->had = L->a->total;
   L->ds = &ctx->diags;
   L->o = o ? o : &none;
   return L;

@@ -297,6 +297,7 @@ struct sq_low {
   uint64_t effects;    // writes and other effects so far
   sq_span effect_at;   // the newest
   uint64_t work;       // statements lowered: a bound against runaway unrolling
+  size_t had;          // bytes of the arena before the model, which are others'
   bool gave_up, said_large;
   sq_diag *last; // the newest error, and the calls around it
   SQ_VEC(const char *) chain;

@@ -242,7 +242,7 @@ bool sq_low_work(sq_low *L, sq_span span) {
   enum { MAX_WORK = 200000 };
   const size_t max_bytes = (size_t)1 << 29;
   if (L->gave_up) return false;
-  if (++L->work <= MAX_WORK && L->a->total < max_bytes) return true;
+  if (++L->work <= MAX_WORK && L->a->total - L->had < max_bytes) return true;
   if (!L->said_large)
     sq_low_error(L, span,
                  "the program is too large once loops are unrolled and calls are expanded");
