@@ -267,8 +267,11 @@ static sq_status list_calls(bench *b, const sq_abi_model *abi) {
     timed *c = &b->call[k];
     const char *name = listed ? cli->calls.v[k].entry : cli->entry ? cli->entry : "forward";
     SQ_TRY(sq_model_entry(b->m, name, &c->e));
-    c->abi = &abi->entry[c->e.at];
+    static const sq_abi_entry reset = {0}; // takes nothing, gives nothing
+    c->abi = c->e.at < abi->n_entry ? &abi->entry[c->e.at] : &reset;
     c->given = k < cli->calls.n ? &cli->calls.v[k] : NULL;
+    if (c->given)
+      SQ_TRY(sq_names_known(c->given->in.v, c->given->in.n, c->e.in, c->e.n_in, name, "input"));
     c->in = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, c->e.n_in + 1);
     c->out = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, c->e.n_out + 1);
   }

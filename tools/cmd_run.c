@@ -10,27 +10,9 @@ static const sq_bind *bound(const sq_bind *v, uint32_t n, const char *name) {
   return found;
 }
 
-static sq_status names_known(const sq_bind *v, uint32_t n, const sq_slot_info *slot,
-                             uint32_t n_slot, const char *entry, const char *what) {
-  for (uint32_t k = 0; k < n; k++) {
-    const char *names[64] = {0};
-    uint32_t j = 0;
-    for (; j < n_slot && j < 64 && strcmp(slot[j].name, v[k].name); j++) names[j] = slot[j].name;
-    if (j < n_slot && j < 64) continue;
-    const char *near = sq_nearest(v[k].name, names, j);
-    sq_complain(SQ_EUSAGE, "`%s` has no %s `%s`%s%s%s", entry, what, v[k].name,
-                near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
-    fprintf(stderr, "its %ss are:", what);
-    for (j = 0; j < n_slot; j++) fprintf(stderr, " %s", slot[j].name);
-    fprintf(stderr, n_slot ? "\n" : " none\n");
-    return SQ_EUSAGE;
-  }
-  return SQ_OK;
-}
-
 static sq_status gather_inputs(sq_cli *cli, sq_model *m, const sq_cli_call *c,
                                const sq_entry_info *e, seqm_tensor *in) {
-  SQ_TRY(names_known(c->in.v, c->in.n, e->in, e->n_in, e->name, "input"));
+  SQ_TRY(sq_names_known(c->in.v, c->in.n, e->in, e->n_in, e->name, "input"));
   for (uint32_t k = 0; k < e->n_in; k++) {
     const sq_bind *b = bound(c->in.v, c->in.n, e->in[k].name);
     if (!b) {
@@ -64,7 +46,7 @@ static sq_status give_outputs(sq_model *m, const sq_cli_call *c, const sq_entry_
 static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {
   sq_entry_info e;
   SQ_TRY(sq_model_entry(m, c->entry ? c->entry : "forward", &e));
-  SQ_TRY(names_known(c->out.v, c->out.n, e.out, e.n_out, e.name, "output"));
+  SQ_TRY(sq_names_known(c->out.v, c->out.n, e.out, e.n_out, e.name, "output"));
   seqm_tensor *in = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, e.n_in + 1);
   seqm_tensor *out = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, e.n_out + 1);
   SQ_TRY(gather_inputs(cli, m, c, &e, in));

@@ -274,6 +274,25 @@ sq_status sq_model_entry(sq_model *m, const char *name, sq_entry_info *e) {
   return SQ_EUSAGE;
 }
 
+sq_status sq_names_known(const sq_bind *v, uint32_t n, const sq_slot_info *slot, uint32_t n_slot,
+                         const char *entry, const char *what) {
+  for (uint32_t k = 0; k < n; k++) {
+    const char *names[64] = {0};
+    uint32_t j = 0, few = n_slot < 64 ? n_slot : 64;
+    while (j < n_slot && strcmp(slot[j].name, v[k].name)) j++;
+    if (j < n_slot) continue;
+    for (j = 0; j < few; j++) names[j] = slot[j].name;
+    const char *near = sq_nearest(v[k].name, names, few);
+    sq_complain(SQ_EUSAGE, "`%s` has no %s `%s`%s%s%s", entry, what, v[k].name,
+                near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+    fprintf(stderr, "its %ss are:", what);
+    for (j = 0; j < n_slot; j++) fprintf(stderr, " %s", slot[j].name);
+    fprintf(stderr, n_slot ? "\n" : " none\n");
+    return SQ_EUSAGE;
+  }
+  return SQ_OK;
+}
+
 static sq_status eval_failure(sq_model *m, sq_status s) {
   if (!s) return s;
   const char *message = sq_eval_message(m->eval);

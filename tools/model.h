@@ -32,6 +32,9 @@ typedef struct sq_entry_info {
 } sq_entry_info;
 // SQ_EUSAGE, with the list of entries printed, when there is none of that name.
 sq_status sq_model_entry(sq_model *m, const char *name, sq_entry_info *e);
+// Is each of v the name of a slot of the entry? Else SQ_EUSAGE, with the list of `what`s printed.
+sq_status sq_names_known(const sq_bind *v, uint32_t n, const sq_slot_info *slot, uint32_t n_slot,
+                         const char *entry, const char *what);
 // Outputs live until the next call.
 sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
                         seqm_tensor *out);
