@@ -169,6 +169,10 @@ const char *const *sq_target_needs(const sq_target *t, sq_arena *a, uint32_t *n)
 // ---- names in C (header.c) ---------------------------------------------------------------------
 // `name` as an identifier of C and C++: other characters become `_`, a keyword gets one behind it.
 const char *sq_c_name(sq_arena *a, const char *name);
+// What functions of model `name` begin with, and its descriptor (`seqm_model_NAME`): as sq_c_name,
+// with `_` behind what seqm.h has.
+const char *sq_c_model(sq_arena *a, const char *name);
+const char *sq_c_descriptor(sq_arena *a, const char *name);
 
 // ---- the object cache (cache.c) ----------------------------------------------------------------
 sq_cache_key sq_cache_hash(const void *data, size_t size, const sq_target *t);

@@ -29,15 +29,32 @@ static const char *const keywords[] = {
     "virtual",      "void",          "volatile",    "wchar_t",   "while",     "xor",
     "xor_eq",       "NULL",          "linux",       "unix"};
 
+static bool is_one_of(const char *s, const char *const *v, size_t n) {
+  while (n && strcmp(s, v[n - 1]) != 0) n--;
+  return n != 0;
+}
+
 const char *sq_c_name(sq_arena *a, const char *name) {
   size_t n = strlen(name);
   bool digit = n == 0 || isdigit((unsigned char)name[0]);
   char *s = sq_arena_fmt(a, "%s%s", digit ? "_" : "", name);
   for (char *p = s; *p; p++)
     if (!isalnum((unsigned char)*p) && *p != '_') *p = '_';
-  for (size_t k = 0; k < sizeof keywords / sizeof *keywords; k++)
-    if (strcmp(s, keywords[k]) == 0) return sq_arena_fmt(a, "%s_", s);
-  return s;
+  return is_one_of(s, keywords, sizeof keywords / sizeof *keywords) ? sq_arena_fmt(a, "%s_", s) : s;
+}
+
+const char *sq_c_model(sq_arena *a, const char *name) {
+  const char *s = sq_c_name(a, name);
+  bool ours = strcmp(s, "seqm") == 0 || strncmp(s, "seqm_", 5) == 0; // the prefix of seqm.h
+  return ours ? sq_arena_fmt(a, "%s_", s) : s;
+}
+
+const char *sq_c_descriptor(sq_arena *a, const char *name) {
+  static const char *const taken[] = {"check", "entry",          "free",   "linked",
+                                      "open",  "random_weights", "unused", "weights"};
+  const char *s = sq_c_name(a, name);
+  bool ours = is_one_of(s, taken, sizeof taken / sizeof *taken); // functions of seqm.h
+  return sq_arena_fmt(a, "seqm_model_%s%s", s, ours ? "_" : "");
 }
 
 static const struct {
@@ -200,7 +217,7 @@ static void write_entry(writer *w, const char *model) {
   sq_text_add(w->out, "\n%s", e->writes ? "// Changes the model's state.\n" : "");
   for (uint32_t k = 0; k < e->n_in; k++) write_input(w, k, &params, &body);
   for (uint32_t k = 0; k < e->n_out; k++) write_output(w, k, &params, &body, &after);
-  const char *name = sq_c_name(w->a, e->name);
+  const char *name = strcmp(e->name, "open") == 0 ? "open_" : sq_c_name(w->a, e->name);
   write_prototype(w, model, name, params.v ? params.v : "");
   sq_text_add(w->out, "  seqm_tensor in[%u], out[%u];\n", e->n_in ? e->n_in : 1,
               e->n_out ? e->n_out : 1);
@@ -225,7 +242,8 @@ static const char sizes[] =
 
 void sq_codegen_header(const sq_abi_model *m, const char *guard, sq_text *out) {
   sq_arena *a = out->arena;
-  const char *name = sq_c_name(a, m->name), *macro = sq_c_name(a, guard);
+  const char *name = sq_c_model(a, m->name), *macro = sq_c_name(a, guard);
+  const char *descriptor = sq_c_descriptor(a, m->name);
   writer w = {.out = out, .a = a, .m = m};
   sq_text_add(out,
               "// The model `%s` as C functions; made by seqm. Data are dense, row-major; sizes "
@@ -235,10 +253,10 @@ void sq_codegen_header(const sq_abi_model *m, const char *guard, sq_text *out) {
   sq_text_add(out, "#ifndef %s\n#define %s\n#include \"seqm.h\"\n", macro, macro);
   sq_text_add(out, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
   sq_text_put(out, sizes, sizeof sizes - 1);
-  sq_text_add(out, "\nextern const struct sq_abi_model seqm_model_%s;\n", name);
+  sq_text_add(out, "\nextern const struct sq_abi_model %s;\n", descriptor);
   sq_text_add(out, "// The model that is linked into this program; closed by seqm_model_free.\n");
   sq_text_add(out, "static inline int %s_open(seqm_context *ctx, seqm_model **m) {\n", name);
-  sq_text_add(out, "  return seqm_model_linked(ctx, &seqm_model_%s, m);\n}\n", name);
+  sq_text_add(out, "  return seqm_model_linked(ctx, &%s, m);\n}\n", descriptor);
   for (uint32_t k = 0; k < m->n_entry; k++) {
     w.e = &m->entry[k];
     write_entry(&w, name);

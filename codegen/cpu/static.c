@@ -163,6 +163,5 @@ void sq_static_model(sq_unit *u, const sq_abi_model *m, LLVMValueRef *entry, LLV
   LLVMSetInitializer(model, content);
   LLVMSetGlobalConstant(model, 1);
   LLVMSetLinkage(model, LLVMWeakAnyLinkage);
-  const char *name = sq_arena_fmt(&u->scratch, "seqm_model_%s", sq_c_name(&u->scratch, m->name));
-  LLVMAddAlias2(u->module, LLVMTypeOf(content), 0, model, name);
+  LLVMAddAlias2(u->module, LLVMTypeOf(content), 0, model, sq_c_descriptor(&u->scratch, m->name));
 }
