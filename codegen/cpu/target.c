@@ -116,6 +116,9 @@ static void derive(sq_target *t) {
   bool arm = strncmp(t->triple, "aarch64", 7) == 0;
   bool wide = has(t->features, "avx512f") && has(t->features, "avx512vl") &&
               has(t->features, "avx512bw") && has(t->features, "avx512dq");
+#ifdef SQ_WIDE // LLVM makes two vectors of each: the code of wider machines runs on this one
+  wide |= has(t->features, "avx2");
+#endif
   t->vector_bytes = arm ? 16 : wide ? 64 : has(t->features, "avx2") ? 32 : 16;
   t->vector_registers = arm || wide ? 32 : 16;
   t->fma = arm || has(t->features, "fma");
