@@ -19,15 +19,15 @@ static void ask_nest(sq_knest *t, sq_kern *k, sq_cg *cg, const sq_kstream *s, co
   sq_knest_begin(t, k, (sq_node *)(uintptr_t)n, NULL);
 }
 
-// Read where it lies: contiguous along `run`, a constant step from key to key, always inside.
-static bool direct(const sq_kstream *s, const sq_stream_member *m, uint32_t read, uint32_t run) {
+// Contiguous along `run`, a constant step from key to key, always inside?
+static bool is_regular(const sq_kstream *s, const sq_stream_member *m, uint32_t read,
+                       uint32_t run) {
   sq_knest t;
   sq_kern k;
   sq_cg cg;
   int64_t c;
   const sq_scalar *x = &m->n->g->s.v[read];
   if (x->kind != SQ_SC_READ || x->guard != SQ_NO_SCALAR || x->other != SQ_NO_SCALAR) return false;
-  if (m->n->in[x->operand]->type.dtype != s->type) return false;
   ask_nest(&t, &k, &cg, s, m->n);
   for (uint32_t i = 0; i < x->n_pos; i++) {
     if (!sq_knest_linear(&t, x->pos[i], sq_stream_axis(m, SQ_STREAM_KEY), &c)) return false;
@@ -36,6 +36,18 @@ static bool direct(const sq_kstream *s, const sq_stream_member *m, uint32_t read
   }
   t.va = sq_stream_axis(m, run);
   return sq_knest_read_stride(&t, x) == SQ_K_UNIT;
+}
+
+// Tiles read elements, which would each have to be converted for every vector of rows.
+static sq_kstream_lines lines(const sq_kstream *s, const sq_stream_member *m, uint32_t read,
+                              uint32_t run) {
+  sq_kstream_lines packed = {SQ_KSTREAM_PACKED, s->type};
+  if (!is_regular(s, m, read, run)) return packed;
+  sq_dtype lies = m->n->in[m->n->g->s.v[read].operand]->type.dtype;
+  if (lies == s->type) return (sq_kstream_lines){SQ_KSTREAM_DIRECT, lies};
+  if (lies != SQ_BF16 || s->type != SQ_F32) return packed;
+  if (s->tile) return (sq_kstream_lines){SQ_KSTREAM_WIDENED, s->type};
+  return (sq_kstream_lines){SQ_KSTREAM_DIRECT, lies};
 }
 
 // ACC, or the product or quotient of it with what does not depend on the key, is what the post begins
@@ -106,8 +118,8 @@ bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstre
     s.block = L1_SCORES / (s.set * s.bytes) / 8 * 8;
   }
   if (s.share && s.share < s.set) s.set = (uint32_t)s.share;
-  s.k_direct = direct(&s, &s.p.score, s.p.k, SQ_STREAM_WIDTH);
-  s.v_direct = direct(&s, &s.p.value, s.p.v, SQ_STREAM_COLUMN);
+  s.keys = lines(&s, &s.p.score, s.p.k, SQ_STREAM_WIDTH);
+  s.values = lines(&s, &s.p.value, s.p.v, SQ_STREAM_COLUMN);
   *out = s;
   return true;
 }

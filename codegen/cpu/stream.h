@@ -16,6 +16,17 @@
 #include "codegen/cpu/kernel.h"
 #include "ir/stream.h"
 
+// How products find keys or values: lines a constant step apart, contiguous along width or columns.
+typedef enum sq_kstream_how {
+  SQ_KSTREAM_PACKED,  // copied, a block at a time
+  SQ_KSTREAM_WIDENED, // such lines of BF16, copied as F32
+  SQ_KSTREAM_DIRECT,  // where they lie
+} sq_kstream_how;
+typedef struct sq_kstream_lines {
+  sq_kstream_how how;
+  sq_dtype type; // in which products read them: that of the arithmetic or, by rows, BF16
+} sq_kstream_lines;
+
 typedef struct sq_kstream {
   sq_graph *g;
   const sq_target *target;
@@ -29,8 +40,8 @@ typedef struct sq_kstream {
   int64_t share;     // so many of them in a row share keys; 0: all
   bool tile;         // rows along the lanes, `nv` vectors of them
   uint32_t nv;
-  uint32_t block, set;     // keys, rows at a time
-  bool k_direct, v_direct; // read where they lie, their last axis contiguous
+  uint32_t block, set; // keys, rows at a time
+  sq_kstream_lines keys, values;
 } sq_kstream;
 
 // ---- stream.c
@@ -72,6 +83,10 @@ typedef struct sq_krange {
 // For rows first .. last of the lane row (those of other rows are open), by the common conditions.
 sq_krange sq_kstream_range(sq_kmembers *m, sq_lv first, sq_lv last);
 
+typedef struct sq_klines { // keys or values of a block: where they are, and the step to the next
+  sq_lv base, step;
+} sq_klines;
+
 // ---- stream_math.c: all emit calls of functions that the module shares
 // 2^x for x <= 0 (inline); 0 below the normal range, NaN stays.
 sq_lv sq_kstream_exp2(sq_kern *k, sq_lv x);
@@ -81,6 +96,9 @@ void sq_kstream_dots(sq_kern *k, const sq_kstream *s, sq_lv q, sq_lv keys, sq_lv
 // o[c] += sum over j of p[j] * v[j * step + c] where p[j] is not 0.
 void sq_kstream_add(sq_kern *k, const sq_kstream *s, sq_lv p, sq_lv values, sq_lv step,
                     sq_lv columns, sq_lv n, sq_lv o);
+// BF16 to F32: n lines of this length.
+void sq_kstream_widen(sq_kern *k, const sq_kstream *s, const sq_klines *from, sq_lv n, sq_lv length,
+                      const sq_klines *to);
 // x[0 .. n) *= by; n is a multiple of the lanes.
 void sq_kstream_scale(sq_kern *k, const sq_kstream *s, sq_lv x, sq_lv n, sq_lv by);
 
@@ -107,9 +125,6 @@ typedef struct sq_kattend { // a kernel under construction
   sq_kplace value;
   sq_kplace place[2 + SQ_STREAM_SUMS]; // of max, sums that are results
 } sq_kattend;
-typedef struct sq_klines { // keys or values of a block: where they are, and the step to the next
-  sq_lv base, step;
-} sq_klines;
 typedef struct sq_kblock {
   sq_lv key, n; // first key, how many
   sq_klines keys, values;

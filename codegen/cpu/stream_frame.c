@@ -74,9 +74,10 @@ static sq_dim part_size(const sq_kstream *s, row_part p) { // in elements
   case STATS:
     return sq_dim_const(ds, (int64_t)s->set * SQ_KSTREAM_STATS);
   case KEYS:
-    return s->k_direct ? sq_dim_const(ds, 0) : sq_dim_mul(ds, block, width);
+    return s->keys.how == SQ_KSTREAM_DIRECT ? sq_dim_const(ds, 0) : sq_dim_mul(ds, block, width);
   case VALUES:
-    return s->v_direct ? sq_dim_const(ds, 0) : sq_dim_mul(ds, block, columns);
+    return s->values.how == SQ_KSTREAM_DIRECT ? sq_dim_const(ds, 0)
+                                              : sq_dim_mul(ds, block, columns);
   case PARTS:
     break;
   }
@@ -187,32 +188,44 @@ static void begin_rows(sq_kattend *r) {
   begin_statistics(r, l.i);
   sq_kloop_end(k, &l, NULL);
 }
-// Keys or values of the block.
-static sq_klines block_lines(sq_kattend *r, sq_knest *t, uint32_t key_axis, uint32_t role,
-                             uint32_t scalar, bool is_direct, sq_lv key, sq_lv n, sq_lv length,
-                             sq_lv step, sq_lv buffer) {
+// Keys or values of the block: n from `key` on.
+typedef struct lines {
+  const sq_kstream_lines *are;
+  const sq_stream_member *of;
+  sq_knest *t;
+  uint32_t role, scalar;
+  sq_lv length;
+  sq_klines copy; // where one is made
+} lines;
+static sq_klines block_lines(sq_kattend *r, const lines *a, sq_lv key, sq_lv n) {
   sq_kern *k = r->k;
   sq_kmark mark = sq_kmembers_enter(&r->m);
-  sq_klines x = {buffer, step};
-  if (is_direct) {
+  sq_klines x = a->copy;
+  if (a->are->how != SQ_KSTREAM_PACKED) {
     sq_kmembers_open(&r->m, SQ_STREAM_KEY, key);
-    sq_kmembers_open(&r->m, role, sq_k_int(k, 0));
+    sq_kmembers_open(&r->m, a->role, sq_k_int(k, 0));
     if (r->s->lane != SQ_NO_AXIS) sq_kmembers_open(&r->m, r->s->lane, r->first);
-    x = (sq_klines){sq_knest_read_pointer(t, scalar), sq_knest_read_step(t, scalar, key_axis)};
-  } else {
+    sq_lv step = sq_knest_read_step(a->t, a->scalar, sq_stream_axis(a->of, SQ_STREAM_KEY));
+    x = (sq_klines){sq_knest_read_pointer(a->t, a->scalar), step};
+  }
+  if (a->are->how == SQ_KSTREAM_WIDENED) {
+    sq_kstream_widen(k, r->s, &x, n, a->length, &a->copy);
+    x = a->copy;
+  }
+  if (a->are->how == SQ_KSTREAM_PACKED) {
     sq_kloop l;
     sq_kloop_begin(k, &l, sq_k_int(k, 0), n, 1, 0, NULL);
     sq_kmark inner = sq_kmembers_enter(&r->m);
     sq_kmembers_open(&r->m, SQ_STREAM_KEY, add(k, key, l.i));
     if (r->s->lane != SQ_NO_AXIS) sq_kmembers_open(&r->m, r->s->lane, r->first);
-    pack_line(r, t, role, scalar, SQ_NO_SCALAR, false, length,
-              sq_kattend_at(r, buffer, mul(k, l.i, step)));
+    pack_line(r, a->t, a->role, a->scalar, SQ_NO_SCALAR, false, a->length,
+              sq_kattend_at(r, x.base, mul(k, l.i, x.step)));
     sq_kmembers_leave(&r->m, inner);
     sq_kloop_end(k, &l, NULL);
   }
   sq_kmembers_leave(&r->m, mark);
   sq_kmembers_close(&r->m, SQ_STREAM_KEY);
-  sq_kmembers_close(&r->m, role);
+  sq_kmembers_close(&r->m, a->role);
   if (r->s->lane != SQ_NO_AXIS) sq_kmembers_close(&r->m, r->s->lane);
   return x;
 }
@@ -245,17 +258,18 @@ static void all_keys(sq_kattend *r) {
   sq_krange range = sq_kstream_range(&r->m, r->first, last);
   if (s->tile) trim_sure(k, &range);
   sq_kmembers_leave(&r->m, mark);
+  const lines of_keys = {&s->keys, &s->p.score, &r->m.score,         SQ_STREAM_WIDTH,
+                         s->p.k,   r->width,    {r->kbuf, r->q_step}};
+  const lines of_values = {&s->values, &s->p.value, &r->m.value,         SQ_STREAM_COLUMN,
+                           r->m.v,     r->columns,  {r->vbuf, r->o_step}};
   sq_kloop keys;
   sq_kwhile_begin(k, &keys, 1, &range.lo);
   sq_kwhile_test(k, &keys, LLVMBuildICmp(k->b, LLVMIntSLT, keys.phi[0], range.hi, ""));
   sq_kblock b = {.key = keys.phi[0]};
   sq_lv end = block_end(r, &range, b.key);
   b.n = LLVMBuildSub(k->b, end, b.key, "");
-  b.keys = block_lines(r, &r->m.score, sq_stream_axis(&s->p.score, SQ_STREAM_KEY), SQ_STREAM_WIDTH,
-                       s->p.k, s->k_direct, b.key, b.n, r->width, r->q_step, r->kbuf);
-  b.values =
-      block_lines(r, &r->m.value, sq_stream_axis(&s->p.value, SQ_STREAM_KEY), SQ_STREAM_COLUMN,
-                  r->m.v, s->v_direct, b.key, b.n, r->columns, r->o_step, r->vbuf);
+  b.keys = block_lines(r, &of_keys, b.key, b.n);
+  b.values = block_lines(r, &of_values, b.key, b.n);
   sq_lv below = LLVMBuildICmp(k->b, LLVMIntSGE, b.key, range.sure_lo, "");
   sq_lv above = LLVMBuildICmp(k->b, LLVMIntSLE, end, range.sure_hi, "");
   b.sure = LLVMBuildAnd(k->b, below, above, "");

@@ -2,6 +2,7 @@
 //
 //   dots   out[j] = sum of q[e] k[j, e]      as many keys at once as there are lanes, added up together
 //   add    o[c] += sum of p[j] v[j, c]       sums in registers over all keys, keys of weight 0 left out
+//   widen  lines of 16 bits copied in 32
 #include "codegen/cpu/math.h"
 #include "codegen/cpu/stream.h"
 
@@ -32,14 +33,19 @@ static sq_lv at(sq_kern *k, const sq_kstream *s, sq_lv base, sq_lv i) {
 static sq_lv load(sq_kern *k, const sq_kstream *s, sq_lv base, sq_lv i, sq_lv mask) {
   return sq_k_load_row(k, s->type, at(k, s, base, i), s->w, mask);
 }
+static sq_lv load_as(sq_kern *k, const sq_kstream *s, sq_dtype t, sq_lv base, sq_lv i, sq_lv mask) {
+  return sq_k_load_row(k, t, sq_k_offset(k, base, i, t), s->w, mask);
+}
 static sq_lv lanes_below(sq_kern *k, uint32_t w, sq_lv n) {
   n = sq_k_splat(k, LLVMBuildTrunc(k->b, n, k->i32, ""), w);
   return LLVMBuildICmp(k->b, LLVMIntSLT, sq_k_lane_index(k, w, k->i32), n, "");
 }
-static sq_lv shared(sq_kern *k, const sq_kstream *s, const char *name, LLVMTypeRef type,
-                    sq_kern *f) {
-  return sq_kern_shared(k, sq_arena_fmt(k->a, "sq.stream.%s.f%ux%u", name, 8 * s->bytes, s->w),
-                        type, f);
+// `lies`: the type of the keys or values that it reads.
+static sq_lv shared(sq_kern *k, const sq_kstream *s, const char *what, sq_dtype lies,
+                    LLVMTypeRef type, sq_kern *f) {
+  const char *name = sq_arena_fmt(k->a, "sq.stream.%s.f%ux%u.%s", what, 8 * s->bytes, s->w,
+                                  sq_dtype_table[lies].name);
+  return sq_kern_shared(k, name, type, f);
 }
 static void finish(sq_kern *f) {
   LLVMBuildRetVoid(f->b);
@@ -76,7 +82,8 @@ static sq_lv sums_across(sq_kern *k, sq_lv *v, uint32_t w) {
 static void dot_step(sq_kern *k, const sq_kstream *s, sq_lv q, const sq_lv *row, sq_lv e,
                      sq_lv mask, sq_lv *acc) {
   sq_lv x = load(k, s, q, e, NULL);
-  for (uint32_t r = 0; r < s->w; r++) acc[r] = sq_k_fma(k, x, load(k, s, row[r], e, mask), acc[r]);
+  for (uint32_t r = 0; r < s->w; r++)
+    acc[r] = sq_k_fma(k, x, load_as(k, s, s->keys.type, row[r], e, mask), acc[r]);
 }
 static LLVMTypeRef function_type(sq_kern *k, const char *args) {
   LLVMTypeRef in[8];
@@ -95,7 +102,7 @@ static void dots_body(sq_kern *k, const sq_kstream *s, sq_lv fn) {
   sq_kloop_begin(k, &j, zero, n, s->w, 0, NULL);
   for (uint32_t r = 0; r < s->w; r++) { // keys beyond the end repeat the last
     sq_lv key = sq_k_min(k, add(k, j.i, r), last);
-    row[r] = at(k, s, keys, LLVMBuildMul(k->b, key, step, ""));
+    row[r] = sq_k_offset(k, keys, LLVMBuildMul(k->b, key, step, ""), s->keys.type);
     acc[r] = none;
   }
   sq_kloop_begin(k, &e, zero, whole, s->w, s->w, acc);
@@ -115,7 +122,7 @@ void sq_kstream_dots(sq_kern *k, const sq_kstream *s, sq_lv q, sq_lv keys, sq_lv
                      sq_lv n, sq_lv out) {
   LLVMTypeRef type = function_type(k, "ppiiip");
   sq_kern f;
-  sq_lv fn = shared(k, s, "dots", type, &f), arg[6] = {q, keys, step, width, n, out};
+  sq_lv fn = shared(k, s, "dots", s->keys.type, type, &f), arg[6] = {q, keys, step, width, n, out};
   if (f.fn) {
     dots_body(&f, s, fn);
     sq_kern_shared_end(&f);
@@ -139,9 +146,10 @@ static void add_columns(sq_kern *k, const sq_kstream *s, const sums *x, sq_lv c,
   sq_kif_begin(k, &some, LLVMBuildFCmp(k->b, LLVMRealUNE, p, zero, ""));
   sq_lv row = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, j.i, x->step, ""), c, "");
   sq_lv by = sq_k_splat(k, p, s->w);
-  for (uint32_t i = 0; i < sets; i++)
-    more[i] =
-        sq_k_fma(k, by, load(k, s, x->values, add(k, row, (int64_t)i * s->w), mask), j.phi[i]);
+  for (uint32_t i = 0; i < sets; i++) {
+    sq_lv c_i = add(k, row, (int64_t)i * s->w);
+    more[i] = sq_k_fma(k, by, load_as(k, s, s->values.type, x->values, c_i, mask), j.phi[i]);
+  }
   sq_kif_end(k, &some, sets, more, j.phi, acc);
   sq_kloop_end(k, &j, acc);
   for (uint32_t i = 0; i < sets; i++)
@@ -168,11 +176,43 @@ void sq_kstream_add(sq_kern *k, const sq_kstream *s, sq_lv p, sq_lv values, sq_l
                     sq_lv columns, sq_lv n, sq_lv o) {
   LLVMTypeRef type = function_type(k, "ppiiip");
   sq_kern f;
-  sq_lv fn = shared(k, s, "add", type, &f), arg[6] = {p, values, step, columns, n, o};
+  sq_lv fn = shared(k, s, "add", s->values.type, type, &f),
+        arg[6] = {p, values, step, columns, n, o};
   if (f.fn) {
     add_body(&f, s, fn);
     sq_kern_shared_end(&f);
   }
+  LLVMBuildCall2(k->b, type, fn, arg, 6, "");
+}
+
+// ---- widen -------------------------------------------------------------------------------------
+static void widen_line(sq_kern *k, const sq_kstream *s, sq_lv from, sq_lv length, sq_lv to) {
+  sq_kloop l;
+  sq_lv whole = LLVMBuildAnd(k->b, length, sq_k_int(k, -(int64_t)s->w), "");
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), whole, s->w, 0, NULL);
+  sq_k_store_row(k, s->type, at(k, s, to, l.i), load_as(k, s, SQ_BF16, from, l.i, NULL), NULL);
+  sq_kloop_end(k, &l, NULL);
+  sq_kloop_begin(k, &l, whole, length, 1, 0, NULL);
+  sq_lv one = sq_k_load(k, SQ_BF16, sq_k_offset(k, from, l.i, SQ_BF16));
+  sq_k_store(k, s->type, at(k, s, to, l.i), one);
+  sq_kloop_end(k, &l, NULL);
+}
+void sq_kstream_widen(sq_kern *k, const sq_kstream *s, const sq_klines *from, sq_lv n, sq_lv length,
+                      const sq_klines *to) {
+  LLVMTypeRef type = function_type(k, "piiipi");
+  sq_kern f;
+  sq_lv fn = shared(k, s, "widen", SQ_BF16, type, &f);
+  if (f.fn) {
+    sq_lv in[6];
+    sq_kloop j;
+    LLVMGetParams(fn, in);
+    sq_kloop_begin(&f, &j, sq_k_int(&f, 0), in[2], 1, 0, NULL);
+    sq_lv line = sq_k_offset(&f, in[0], LLVMBuildMul(f.b, j.i, in[1], ""), SQ_BF16);
+    widen_line(&f, s, line, in[3], at(&f, s, in[4], LLVMBuildMul(f.b, j.i, in[5], "")));
+    sq_kloop_end(&f, &j, NULL);
+    finish(&f);
+  }
+  sq_lv arg[6] = {from->base, from->step, n, length, to->base, to->step};
   LLVMBuildCall2(k->b, type, fn, arg, 6, "");
 }
 
@@ -181,7 +221,7 @@ void sq_kstream_scale(sq_kern *k, const sq_kstream *s, sq_lv x, sq_lv n, sq_lv b
   LLVMTypeRef elem = sq_k_type(k, s->type), in[3] = {k->ptr, k->i64, elem};
   LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 3, 0);
   sq_kern f;
-  sq_lv fn = shared(k, s, "scale", type, &f), arg[3] = {x, n, by};
+  sq_lv fn = shared(k, s, "scale", s->type, type, &f), arg[3] = {x, n, by};
   if (f.fn) {
     sq_kloop l;
     sq_lv base = LLVMGetParam(fn, 0), factor = sq_k_splat(&f, LLVMGetParam(fn, 2), s->w);

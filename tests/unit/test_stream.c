@@ -195,6 +195,39 @@ Test(stream, operands) {
   run((attention){.name = "no rows", .rows = "", .at = "", .shape = "", .tq = "K", .q = "%q[e]"},
       PLAIN);
 }
+// 16 bits are widened where rows lie along the lanes, read in place where they go one by one, and else
+// packed.
+Test(stream, bf16) {
+  attention all[] = {
+      {.name = "causal", .where = "where j <= i; "},
+      {.name = "sigmoid", .where = "where j <= i; ", .weight = "sigmoid(%s[ROWS, j])"},
+      {.name = "short values", .where = "where j < 3; ", .tv = "3, 11"},
+      {.name = "keys transposed", .tk = "K, M", .k = "%k[e, j]"},
+      {.name = "values transposed", .tv = "11, M", .v = "%v[c, j]"},
+      {.name = "lines in lines",
+       .tk = "M, 3 * K",
+       .k = "%k[j, e + dim(K)]",
+       .tv = "M, 40",
+       .v = "%v[j, c + 29]"},
+      {.name = "keys of each row", .tk = "N, M, K", .k = "%k[i, j, e]"},
+      {.name = "no rows", .rows = "", .at = "", .shape = "", .tq = "K", .q = "%q[e]"},
+      {.name = "one query",
+       .rows = "h < 6",
+       .at = "h",
+       .shape = "6",
+       .tq = "6, K",
+       .q = "%q[h, e]",
+       .tk = "2, M, K",
+       .k = "%k[h // 3, j, e]",
+       .tv = "2, M, 11",
+       .v = "%v[h // 3, j, c]"},
+  };
+  for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+    all[k].type = "bf16";
+    run(all[k], PLAIN);
+    run(all[k], SPECIAL);
+  }
+}
 Test(stream, statistics) {
   slack = SLACK;
   check_many(
