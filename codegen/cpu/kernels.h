@@ -69,3 +69,6 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
 // Functions that it adds to the module have linkonce_odr linkage: the driver makes them internal, or
 // compiles them apart from the entry.
 void sq_kernel_emit(sq_cg *cg, sq_node *n);
+
+// Has the processor this feature, by LLVM's name?
+bool sq_target_has(const sq_target *t, const char *name);

@@ -64,7 +64,7 @@ static void find_entry(sq_kstream *s) {
       if (acc != SQ_NO_SCALAR && x->a[a] == acc) uses++, user = id;
   }
   s->entry = acc;
-  if (acc == SQ_NO_SCALAR || uses != 1) return;
+  if (acc == SQ_NO_SCALAR || uses != 1 || s->dots) return; // pairs: queries stay what they are
   const sq_scalar *x = &k->s.v[user];
   bool product = x->kind == SQ_SC_EWISE && x->ew == SQ_EW_MUL;
   bool quotient = x->kind == SQ_SC_EWISE && x->ew == SQ_EW_DIV && x->a[0] == acc;
@@ -105,7 +105,6 @@ bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstre
   s.type = k->s.v[k->body].dtype == SQ_F64 ? SQ_F64 : SQ_F32;
   s.bytes = s.type == SQ_F64 ? 8 : 4;
   s.w = t->vector_bytes / s.bytes;
-  find_entry(&s);
   find_lane(&s);
   s.block = BLOCK;
   s.set = s.lane == SQ_NO_AXIS ? 1 : SET;
@@ -120,6 +119,8 @@ bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstre
   if (s.share && s.share < s.set) s.set = (uint32_t)s.share;
   s.keys = lines(&s, &s.p.score, s.p.k, SQ_STREAM_WIDTH);
   s.values = lines(&s, &s.p.value, s.p.v, SQ_STREAM_COLUMN);
+  s.dots = t->bf16 && s.keys.how == SQ_KSTREAM_WIDENED && s.values.how == SQ_KSTREAM_WIDENED;
+  find_entry(&s);
   *out = s;
   return true;
 }

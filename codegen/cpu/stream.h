@@ -5,6 +5,7 @@
 //   stream_frame.c   the kernel: sets of rows, their queries and results, blocks of keys
 //   stream_row.c     a block, rows one by one: lanes run along width, keys, columns
 //   stream_tile.c    a block, all rows of the set at once: lanes run along the rows
+//   stream_dot.c     pairs of bf16, for processors that multiply and add them
 //   stream_math.c, stream_product.c   functions shared by all streams of a module: exp2, products
 //
 // Keys are taken in blocks. For the rows of a set, which share keys: scores of the block, what the score
@@ -42,6 +43,7 @@ typedef struct sq_kstream {
   uint32_t nv;
   uint32_t block, set; // keys, rows at a time
   sq_kstream_lines keys, values;
+  bool dots; // blocks that all rows see: by products of pairs of BF16, weights rounded to it
 } sq_kstream;
 
 // ---- stream.c
@@ -110,9 +112,24 @@ void sq_kstream_scores(sq_kern *k, const sq_kstream *s, sq_lv q, sq_lv keys, sq_
 // `holes`: but where p[j][row] is 0.
 void sq_kstream_values(sq_kern *k, const sq_kstream *s, sq_lv p, sq_lv values, sq_lv step,
                        sq_lv columns, sq_lv n, sq_lv o, sq_lv by, sq_lv vectors, bool holes);
+// The same by pairs, a row of 32-bit elements that are two of BF16: q2[e / 2][row], k where it lies; p2[j / 2][row],
+// v2[j / 2 * step + c].
+void sq_kstream_dot_scores(sq_kern *k, const sq_kstream *s, sq_lv q2, sq_lv keys, sq_lv step,
+                           sq_lv width, sq_lv n, sq_lv out, sq_lv vectors);
+void sq_kstream_dot_values(sq_kern *k, const sq_kstream *s, sq_lv p2, sq_lv v2, sq_lv step,
+                           sq_lv columns, sq_lv n, sq_lv o, sq_lv by, sq_lv vectors);
 // to[c * to_step + r] = from[r * from_step + c]; rows and columns are multiples of the lanes.
 void sq_kstream_turn(sq_kern *k, const sq_kstream *s, sq_lv from, sq_lv from_step, sq_lv rows,
                      sq_lv columns, sq_lv to, sq_lv to_step);
+
+// ---- stream_dot.c
+// acc + the two products of each lane of a and b.
+sq_lv sq_kstream_dot(sq_kern *k, const sq_kstream *s, sq_lv acc, sq_lv a, sq_lv b);
+// Rows 2 i and 2 i + 1 of from[n][set] as pairs; 0 beside an odd last one.
+void sq_kstream_pairs(sq_kern *k, const sq_kstream *s, sq_lv from, sq_lv n, sq_lv to);
+// Lines 2 i and 2 i + 1, of BF16, likewise.
+void sq_kstream_pair_lines(sq_kern *k, const sq_kstream *s, const sq_klines *from, sq_lv n,
+                           sq_lv length, const sq_klines *to);
 
 // ---- stream_frame.c
 typedef struct sq_kattend { // a kernel under construction
@@ -120,6 +137,7 @@ typedef struct sq_kattend { // a kernel under construction
   const sq_kstream *s;
   sq_kern *k;
   sq_lv q, o, qt, ot, p, stats, kbuf, vbuf; // memory of the worker; qt, ot: turned, with s->tile
+  sq_lv q2, p2, v2;                         // pairs, with s->dots
   sq_lv width, columns, q_step, o_step;
   sq_lv first, count, vectors; // rows of the set
   sq_kplace value;

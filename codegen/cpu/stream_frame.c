@@ -51,8 +51,20 @@ typedef enum row_part {
   STATS,
   KEYS,
   VALUES,
+  PAIRED_Q,
+  PAIRED_P,
+  PAIRED_V,
   PARTS
 } row_part;
+static sq_dim pair_size(const sq_kstream *s, row_part p) { // two elements in one
+  sq_dims *ds = s->g->dims;
+  sq_dim set = sq_dim_const(ds, s->set), half = sq_dim_const(ds, s->block / 2);
+  sq_dim width = sq_dim_floordiv(ds, sq_kstream_padded(s, s->p.width), sq_dim_const(ds, 2));
+  if (p == PAIRED_Q) return sq_dim_mul(ds, set, width);
+  if (p == PAIRED_P) return sq_dim_mul(ds, set, half);
+  if (p == PAIRED_V) return sq_dim_mul(ds, sq_kstream_padded(s, s->p.columns), half);
+  return sq_dim_const(ds, 0);
+}
 static sq_dim part_size(const sq_kstream *s, row_part p) { // in elements
   sq_dims *ds = s->g->dims;
   sq_dim width = sq_kstream_padded(s, s->p.width), columns = sq_kstream_padded(s, s->p.columns);
@@ -78,6 +90,11 @@ static sq_dim part_size(const sq_kstream *s, row_part p) { // in elements
   case VALUES:
     return s->values.how == SQ_KSTREAM_DIRECT ? sq_dim_const(ds, 0)
                                               : sq_dim_mul(ds, block, columns);
+  case PAIRED_Q:
+  case PAIRED_P:
+  case PAIRED_V:
+    if (!s->dots) break;
+    return pair_size(s, p);
   case PARTS:
     break;
   }
@@ -97,7 +114,8 @@ static void find_memory(sq_kattend *r) {
   sq_lv stride, all = sq_cg_private(k->cg, &stride);
   sq_lv mine = LLVMBuildMul(k->pb, k->worker, sq_kern_pass(k, stride), "");
   sq_lv base = LLVMBuildGEP2(k->pb, k->i8, sq_kern_pass(k, all), &mine, 1, "");
-  sq_lv *const where[PARTS] = {&r->q, &r->o, &r->qt, &r->ot, &r->p, &r->stats, &r->kbuf, &r->vbuf};
+  sq_lv *const where[PARTS] = {&r->q,    &r->o,    &r->qt, &r->ot, &r->p, &r->stats,
+                               &r->kbuf, &r->vbuf, &r->q2, &r->p2, &r->v2};
   for (uint32_t p = 0; p < PARTS; p++) {
     sq_lv offset = sq_kern_dim(k, part_bytes(r->s, p));
     *where[p] = LLVMBuildGEP2(k->pb, k->i8, base, &offset, 1, "");
@@ -183,12 +201,13 @@ static void begin_rows(sq_kattend *r) {
   sq_lv left = LLVMBuildSub(k->b, set, r->count, "");
   clear(r, sq_kattend_at(r, r->q, mul(k, r->count, r->q_step)), mul(k, left, r->q_step));
   sq_kstream_turn(k, s, r->q, r->q_step, set, r->q_step, r->qt, set);
+  if (s->dots) sq_kstream_pairs(k, s, r->qt, r->q_step, r->q2);
   clear(r, r->ot, mul(k, r->o_step, set));
   sq_kloop_begin(k, &l, zero, set, s->w, 0, NULL);
   begin_statistics(r, l.i);
   sq_kloop_end(k, &l, NULL);
 }
-// Keys or values of the block: n from `key` on.
+// Keys or values of the block: n from `key` on. Those to be widened as they lie.
 typedef struct lines {
   const sq_kstream_lines *are;
   const sq_stream_member *of;
@@ -207,10 +226,6 @@ static sq_klines block_lines(sq_kattend *r, const lines *a, sq_lv key, sq_lv n) 
     if (r->s->lane != SQ_NO_AXIS) sq_kmembers_open(&r->m, r->s->lane, r->first);
     sq_lv step = sq_knest_read_step(a->t, a->scalar, sq_stream_axis(a->of, SQ_STREAM_KEY));
     x = (sq_klines){sq_knest_read_pointer(a->t, a->scalar), step};
-  }
-  if (a->are->how == SQ_KSTREAM_WIDENED) {
-    sq_kstream_widen(k, r->s, &x, n, a->length, &a->copy);
-    x = a->copy;
   }
   if (a->are->how == SQ_KSTREAM_PACKED) {
     sq_kloop l;

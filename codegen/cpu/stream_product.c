@@ -42,6 +42,7 @@ static sq_lv shared(sq_kern *k, const sq_kstream *s, const char *what, LLVMTypeR
 typedef struct tile {
   sq_kern *k;
   const sq_kstream *s;
+  bool dots; // elements and lanes are pairs
   uint32_t lines, nv;
   sq_lv acc[SQ_K_CARRIED];
 } tile;
@@ -56,7 +57,9 @@ static uint32_t lines_for(const sq_kstream *s, uint32_t nv) {
 // acc += element x vectors; `where`: per vector, or NULL.
 static void multiply(tile *t, uint32_t line, sq_lv element, const sq_lv *b, const sq_lv *where) {
   for (uint32_t v = 0; v < t->nv; v++) {
-    sq_lv *sum = &t->acc[line * t->nv + v], more = sq_k_fma(t->k, element, b[v], *sum);
+    sq_lv *sum = &t->acc[line * t->nv + v];
+    sq_lv more = t->dots ? sq_kstream_dot(t->k, t->s, *sum, element, b[v])
+                         : sq_k_fma(t->k, element, b[v], *sum);
     *sum = where ? LLVMBuildSelect(t->k->b, where[v], more, *sum, "") : more;
   }
 }
@@ -77,35 +80,62 @@ static void store_tile(tile *t, sq_lv base, sq_lv line) {
 enum { UNROLL = 2 };
 typedef struct args {
   sq_lv a, b, step, length, n, out, by;
+  bool dots;
 } args;
+static sq_dtype key_type(const tile *t) { return t->dots ? SQ_BF16 : t->s->type; }
+// Two neighbours of BF16 in all lanes; `single`: 0 beside it.
+static sq_lv splat_pair(tile *t, sq_lv key, sq_lv e, bool single) {
+  sq_kern *k = t->k;
+  sq_lv i = mul(k, e, sq_k_int(k, 2));
+  sq_lv v = LLVMBuildLoad2(k->b, single ? k->i16 : k->i32, sq_k_offset(k, key, i, SQ_BF16), "");
+  LLVMSetAlignment(v, 2);
+  if (single) v = LLVMBuildZExt(k->b, v, k->i32, "");
+  return sq_k_splat(k, LLVMBuildBitCast(k->b, v, sq_k_type(k, t->s->type), ""), t->s->w);
+}
+static void odd_of_width(tile *t, const args *x, const sq_lv *key) {
+  sq_kern *k = t->k;
+  uint32_t n = t->lines * t->nv;
+  sq_kif f;
+  sq_lv e = LLVMBuildLShr(k->b, x->length, sq_k_int(k, 1), ""), had[SQ_K_CARRIED], b[8];
+  memcpy(had, t->acc, n * sizeof *had);
+  sq_lv odd = LLVMBuildAnd(k->b, x->length, sq_k_int(k, 1), "");
+  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, odd, sq_k_int(k, 0), ""));
+  load_vectors(t, x->a, e, b);
+  for (uint32_t r = 0; r < t->lines; r++) multiply(t, r, splat_pair(t, key[r], e, true), b, NULL);
+  sq_kif_end(k, &f, n, t->acc, had, t->acc);
+}
 
 static void sum_width(tile *t, const args *x, const sq_lv *key) {
   sq_kern *k = t->k;
   uint32_t n = t->lines * t->nv;
-  sq_lv whole = LLVMBuildAnd(k->b, x->length, sq_k_int(k, -UNROLL), ""), b[8];
+  sq_lv length = t->dots ? LLVMBuildLShr(k->b, x->length, sq_k_int(k, 1), "") : x->length, b[8];
+  sq_lv whole = LLVMBuildAnd(k->b, length, sq_k_int(k, -UNROLL), "");
   sq_kloop l;
   for (int turn = 0; turn < 2; turn++) {
     uint32_t unroll = turn ? 1 : UNROLL;
-    sq_kloop_begin(k, &l, turn ? whole : sq_k_int(k, 0), turn ? x->length : whole, unroll, n,
-                   t->acc);
+    sq_kloop_begin(k, &l, turn ? whole : sq_k_int(k, 0), turn ? length : whole, unroll, n, t->acc);
     memcpy(t->acc, l.phi, n * sizeof *t->acc);
     for (uint32_t u = 0; u < unroll; u++) {
       sq_lv e = add(k, l.i, u);
       load_vectors(t, x->a, e, b);
-      for (uint32_t r = 0; r < t->lines; r++) multiply(t, r, splat(k, t->s, key[r], e), b, NULL);
+      for (uint32_t r = 0; r < t->lines; r++)
+        multiply(t, r, t->dots ? splat_pair(t, key[r], e, false) : splat(k, t->s, key[r], e), b,
+                 NULL);
     }
     sq_kloop_end(k, &l, t->acc);
     memcpy(t->acc, l.phi, n * sizeof *t->acc);
   }
+  if (t->dots) odd_of_width(t, x, key);
 }
 // Keys j .. j + lines - 1; `last`: those beyond it repeat it, NULL: there are none.
 static void scores_tile(sq_kern *k, const sq_kstream *s, const args *x, uint32_t nv, sq_lv j,
                         sq_lv last) {
-  tile t = {.k = k, .s = s, .nv = nv, .lines = lines_for(s, nv)};
+  tile t = {.k = k, .s = s, .dots = x->dots, .nv = nv, .lines = lines_for(s, nv)};
   sq_lv key[SQ_K_CARRIED];
   for (uint32_t r = 0; r < t.lines; r++) {
     sq_lv i = add(k, j, r);
-    key[r] = at(k, s, x->b, mul(k, last ? sq_k_min(k, i, last) : i, x->step));
+    sq_lv line = mul(k, last ? sq_k_min(k, i, last) : i, x->step);
+    key[r] = sq_k_offset(k, x->b, line, key_type(&t));
   }
   for (uint32_t i = 0; i < t.lines * nv; i++)
     t.acc[i] = LLVMConstNull(sq_k_vec(sq_k_type(k, s->type), s->w));
@@ -128,7 +158,7 @@ static void scores_body(sq_kern *k, const sq_kstream *s, const args *x, uint32_t
 // Columns c .. c + lines - 1.
 static void values_tile(sq_kern *k, const sq_kstream *s, const args *x, uint32_t nv, uint32_t lines,
                         sq_lv c, bool holes) {
-  tile t = {.k = k, .s = s, .nv = nv, .lines = lines};
+  tile t = {.k = k, .s = s, .dots = x->dots, .nv = nv, .lines = lines};
   uint32_t n = lines * nv;
   sq_lv b[8], where[8], by[8];
   sq_kloop j;
@@ -167,7 +197,7 @@ static void values_body(sq_kern *k, const sq_kstream *s, const args *x, uint32_t
 // ---- one function for each number of vectors ---------------------------------------------------
 typedef struct product {
   const char *name, *args;
-  bool values, by, holes;
+  bool values, by, holes, dots;
 } product;
 
 static sq_lv function_for(sq_kern *k, const sq_kstream *s, const product *p, uint32_t nv) {
@@ -180,7 +210,8 @@ static sq_lv function_for(sq_kern *k, const sq_kstream *s, const product *p, uin
             .step = LLVMGetParam(fn, 2),
             .length = LLVMGetParam(fn, 3),
             .n = LLVMGetParam(fn, 4),
-            .out = LLVMGetParam(fn, 5)};
+            .out = LLVMGetParam(fn, 5),
+            .dots = p->dots};
   if (p->by) x.by = LLVMGetParam(fn, 6);
   if (p->values)
     values_body(&f, s, &x, nv, p->holes);
@@ -217,6 +248,21 @@ void sq_kstream_values(sq_kern *k, const sq_kstream *s, sq_lv p, sq_lv values, s
   };
   call(k, s, &kind[2 * (by != NULL) + holes], (sq_lv[]){p, values, step, columns, n, o, by},
        vectors);
+}
+
+void sq_kstream_dot_scores(sq_kern *k, const sq_kstream *s, sq_lv q2, sq_lv keys, sq_lv step,
+                           sq_lv width, sq_lv n, sq_lv out, sq_lv vectors) {
+  static const product p = {.name = "dot.scores", .args = "ppiiip", .dots = true};
+  call(k, s, &p, (sq_lv[]){q2, keys, step, width, n, out}, vectors);
+}
+void sq_kstream_dot_values(sq_kern *k, const sq_kstream *s, sq_lv p2, sq_lv v2, sq_lv step,
+                           sq_lv columns, sq_lv n, sq_lv o, sq_lv by, sq_lv vectors) {
+  static const product kind[] = {
+      {.name = "dot.sums", .args = "ppiiip", .values = true, .dots = true},
+      {.name = "dot.values", .args = "ppiiipp", .values = true, .by = true, .dots = true},
+  };
+  sq_lv pairs = LLVMBuildLShr(k->b, add(k, n, 1), sq_k_int(k, 1), "");
+  call(k, s, &kind[by != NULL], (sq_lv[]){p2, v2, step, columns, pairs, o, by}, vectors);
 }
 
 // ---- turn --------------------------------------------------------------------------------------

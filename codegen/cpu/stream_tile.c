@@ -6,7 +6,8 @@
 //     for keys: weight = 2^(c (score - max)); sums
 //   output[column][rows] += weight[key][rows] * v   a register tile, sq_kstream_values
 //
-// Conditions are tested only in blocks that some row does not see whole.
+// Conditions are tested only in blocks that some row does not see whole. The others go by pairs of keys and of
+// the width where processors multiply bf16 so.
 #include "codegen/cpu/stream.h"
 
 static sq_lv add(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildAdd(k->b, a, b, ""); }
@@ -152,7 +153,7 @@ static void strip_of_block(const strip *x, bool sure) {
   sq_kmembers_close(&r->m, r->s->lane);
   sq_kmembers_lanes(&r->m, r->s->lane, 1, NULL);
 }
-static void finish_block(sq_kattend *r, const sq_kblock *b, bool sure) {
+static void all_strips(sq_kattend *r, const sq_kblock *b, bool sure) {
   sq_kern *k = r->k;
   const sq_kstream *s = r->s;
   sq_kloop v;
@@ -161,25 +162,63 @@ static void finish_block(sq_kattend *r, const sq_kblock *b, bool sure) {
   strip x = {r, b, v.i};
   strip_of_block(&x, sure);
   sq_kloop_end(k, &v, NULL);
-  bool holes = !sure || s->p.value.n->g->domain.n > s->p.n_common;
-  sq_lv by = NULL;
-  if (has_max(r))
-    by = sq_kattend_at(r, r->stats, sq_kattend_stat(r, sq_k_int(k, 0), SQ_KSTREAM_BY));
-  sq_kstream_values(k, s, r->p, b->values.base, b->values.step, r->columns, b->n, r->ot, by,
-                    r->vectors, holes);
+}
+// What the outputs so far are scaled by.
+static sq_lv rescale(sq_kattend *r) {
+  if (!has_max(r)) return NULL;
+  return sq_kattend_at(r, r->stats, sq_kattend_stat(r, sq_k_int(r->k, 0), SQ_KSTREAM_BY));
+}
+static bool
+has_holes(const sq_kattend *r) { // weights that are 0 by a condition of the values alone
+  return r->s->p.value.n->g->domain.n > r->s->p.n_common;
+}
+static void finish_block(sq_kattend *r, const sq_kblock *b, bool sure) {
+  all_strips(r, b, sure);
+  sq_kstream_values(r->k, r->s, r->p, b->values.base, b->values.step, r->columns, b->n, r->ot,
+                    rescale(r), r->vectors, !sure || has_holes(r));
+}
+static sq_klines wide(sq_kattend *r, const sq_kstream_lines *are, const sq_klines *x, sq_lv n,
+                      sq_lv length, sq_lv copy, sq_lv step) {
+  if (are->how != SQ_KSTREAM_WIDENED) return *x;
+  sq_klines to = {copy, step};
+  sq_kstream_widen(r->k, r->s, x, n, length, &to);
+  return to;
+}
+// Scores, in r->p, and the block as the other steps want it.
+static sq_kblock scores(sq_kattend *r, const sq_kblock *from) {
+  sq_kblock b = *from;
+  b.keys = wide(r, &r->s->keys, &b.keys, b.n, r->width, r->kbuf, r->q_step);
+  b.values = wide(r, &r->s->values, &b.values, b.n, r->columns, r->vbuf, r->o_step);
+  sq_kstream_scores(r->k, r->s, r->qt, b.keys.base, b.keys.step, r->width, b.n, r->p, r->vectors);
+  return b;
+}
+// By pairs of keys, which all rows see.
+static void block_of_dots(sq_kattend *r, const sq_kblock *b) {
+  sq_kern *k = r->k;
+  const sq_kstream *s = r->s;
+  sq_klines pairs = {r->v2, r->o_step};
+  sq_kstream_dot_scores(k, s, r->q2, b->keys.base, b->keys.step, r->width, b->n, r->p, r->vectors);
+  all_strips(r, b, true);
+  sq_kstream_pairs(k, s, r->p, b->n, r->p2);
+  sq_kstream_pair_lines(k, s, &b->values, b->n, r->columns, &pairs);
+  sq_kstream_dot_values(k, s, r->p2, r->v2, r->o_step, r->columns, b->n, r->ot, rescale(r),
+                        r->vectors);
 }
 void sq_kstream_block_tile(sq_kattend *r, const sq_kblock *b) {
   sq_kern *k = r->k;
   sq_kif f;
-  sq_kstream_scores(k, r->s, r->qt, b->keys.base, b->keys.step, r->width, b->n, r->p, r->vectors);
   const sq_stream_member *m = r->s->p.max.n ? &r->s->p.max : &r->s->p.value;
-  if (!m->n->g->domain.n) { // every row sees every key
-    finish_block(r, b, true);
-    return;
-  }
-  sq_kif_begin(k, &f, b->sure);
-  finish_block(r, b, true);
+  bool dots = r->s->dots && !has_holes(r), all = !m->n->g->domain.n; // every row sees every key
+  sq_kblock wide_block = {0};
+  if (!dots) wide_block = scores(r, b);
+  if (!all) sq_kif_begin(k, &f, b->sure);
+  if (dots)
+    block_of_dots(r, b);
+  else
+    finish_block(r, &wide_block, true);
+  if (all) return;
   sq_kif_else(k, &f);
-  finish_block(r, b, false);
+  if (dots) wide_block = scores(r, b);
+  finish_block(r, &wide_block, false);
   sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }

@@ -96,6 +96,7 @@ static const feature *table_of(const char *triple, size_t *n) {
   return arm ? arm_features : x86_features;
 }
 
+bool sq_target_has(const sq_target *t, const char *name) { return has(t->features, name); }
 const char *const *sq_target_needs(const sq_target *t, sq_arena *a, uint32_t *n) {
   size_t count;
   const feature *f = table_of(t->triple, &count);
@@ -124,6 +125,9 @@ static void derive(sq_target *t) {
   t->fma = arm || has(t->features, "fma");
   t->fp16 = arm || has(t->features, "f16c");
   t->bf16 = has(t->features, "avx512bf16");
+#ifdef SQ_WIDE
+  t->bf16 |= wide; // written out
+#endif
 }
 
 static sq_status native(sq_ctx *ctx, sq_target *t, const char **message) {

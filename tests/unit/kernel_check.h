@@ -307,6 +307,7 @@ static sq_target target_of(const char *name) {
   if (wide) t.vector_bytes = 64;
   if (many) t.vector_bytes = 16;
   if (wide || many) t.vector_registers = 32;
+  if (wide || many) t.bf16 = true; // products of pairs, written out
   return t;
 }
 static void check_on(const char *name, const char *text, const char *const *sizes, size_t n_sizes,

@@ -228,6 +228,28 @@ Test(stream, bf16) {
     run(all[k], SPECIAL);
   }
 }
+// Where the processor multiplies pairs, tiles do.
+Test(stream, pairs_in_hardware) {
+  sq_arena arena;
+  ctx = sq_ctx_new(sq_alloc_libc());
+  sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
+  attention a = {.name = "pairs", .type = "bf16", .where = "where j <= i; "};
+  const char *text = text_of(&a);
+  sq_graph *g = sq_graph_read(ctx, &arena, a.name, text, strlen(text));
+  plan(g);
+  for (int with = 0; with < 2; with++) {
+    sq_target t;
+    sq_text code = {.arena = &arena};
+    cr_assert_eq(sq_target_find(ctx, "x86-64-v4", &t, &message), SQ_OK, "%s", message);
+    if (with) t.features = sq_arena_fmt(&arena, "%s,+avx512bf16", t.features);
+    t.bf16 = with;
+    cr_assert_eq(sq_codegen_text(g, &t, NULL, true, &code, &message), SQ_OK, "%s", message);
+    cr_assert_eq(strstr(code.v, "vdpbf16ps") != NULL, with == 1);
+    cr_assert_eq(strstr(code.v, "vcvtneps2bf16") != NULL, with == 1);
+  }
+  sq_arena_free(&arena);
+  sq_ctx_free(ctx);
+}
 Test(stream, statistics) {
   slack = SLACK;
   check_many(
