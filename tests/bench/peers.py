@@ -11,6 +11,14 @@ import statistics
 import sys
 import time
 
+PATIENCE = 5  # seconds for the first three calls
+
+
+def of_row(row, *arrays):
+    """Tensors of the row's precision."""
+    import torch
+    return [torch.from_numpy(x).to(torch.bfloat16 if row.get("precision") == "bf16" else torch.float32) for x in arrays]
+
 
 def session(model, threads):
     import onnxruntime as ort
@@ -43,15 +51,15 @@ def matmul_onnxruntime(row, threads):
 def matmul_torch(row, threads):
     import torch
     torch.set_num_threads(threads)
-    a, b = (torch.from_numpy(x) for x in operands(row))
-    c = torch.empty(row["m"], row["n"])
+    a, b = of_row(row, *operands(row))
+    c = torch.empty(row["m"], row["n"], dtype=a.dtype)
     return lambda: torch.mm(a, b.T, out=c)
 
 
 def matmul_onednn(row, threads):
     import torch
     torch.set_num_threads(threads)
-    a, b = (torch.from_numpy(x) for x in operands(row))
+    a, b = of_row(row, *operands(row))
     packed = torch.ops.mkldnn._reorder_linear_weight(b, row["m"])
     return lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
 
@@ -86,6 +94,8 @@ def embedder(row, threads):
 
 def minilm_torch(row, threads):
     model, torch = embedder(row, threads)
+    if row["precision"] == "bf16":
+        model = model.bfloat16()
     ids, mask = map(torch.from_numpy, sentences(row))
 
     def call():
@@ -122,7 +132,7 @@ def minilm_openvino(row, threads):
     model = core.read_model(exported(row))
     model.reshape({"ids": [row["b"], row["n"]], "mask": [row["b"], row["n"]]})
     compiled = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
-                                                 "INFERENCE_PRECISION_HINT": "f32"})
+                                                 "INFERENCE_PRECISION_HINT": row["precision"]})
     request = compiled.create_infer_request()
     for name, x in zip(("ids", "mask"), sentences(row)):
         request.set_tensor(name, ov.Tensor(x))
@@ -143,7 +153,7 @@ def attention_torch(row, threads):
     import torch
     torch.set_num_threads(threads)
     n, causal = row["n"], bool(row["causal"])
-    q, k, v = map(torch.from_numpy, heads(row))
+    q, k, v = of_row(row, *heads(row))
     hidden = torch.ones(n, n, dtype=torch.bool).triu(1) if causal else None
 
     def softmax():
@@ -389,6 +399,8 @@ def gpt2_transformers(row, threads):
         past.crop(-1)
 
     return step
+
+
 # ---- linear attention in blocks ------------------------------------------------------------------
 def linear_attention_step(torch, size):
     """A function of queries, keys, values [head, block, turn, channel] and the state before them."""
@@ -431,7 +443,29 @@ def linear_attention_compiled(row, threads):
     return linear_attention_torch(row, threads, 16)
 
 
+# ---- a stack of blocks -----------------------------------------------------------------------------
+def ones(row):
+    import numpy as np
+    return np.ones((1, row["rows"], 512), np.float32)
+
+
+def blocks_onnxruntime(row, threads):
+    s, x = session(row["files"]["blocks"] + "/blocks.onnx", threads), ones(row)
+    return lambda: s.run(None, {"x": x})
+
+
+def blocks_openvino(row, threads):
+    import openvino as ov
+    request = ov.Core().compile_model(row["files"]["blocks"] + "/blocks.onnx", "CPU",
+                                      {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
+                                       "INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    x = ones(row)
+    request.set_input_tensor(0, ov.Tensor(x))
+    return lambda x=x: request.infer()
+
+
 BUILDERS = {
+    "blocks": {"onnxruntime": blocks_onnxruntime, "openvino": blocks_openvino},
     "linear attention": {"torch": linear_attention_torch, "torch compiled": linear_attention_compiled},
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},
@@ -443,8 +477,8 @@ BUILDERS = {
 
 
 def timed(call, seconds):
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
+    times, start = [], time.perf_counter()
+    while not times or time.perf_counter() < start + (seconds if len(times) > 2 else PATIENCE):
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)

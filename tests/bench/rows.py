@@ -9,6 +9,8 @@ To add one: append it to what a function below gives, or write a function and na
 import os
 import subprocess
 
+import first
+
 SHAPES = [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (128, 1536, 384),
           (128, 384, 1536), (8, 2048, 2048), (1, 4096, 4096)]
 
@@ -21,34 +23,57 @@ def matmul(root):
                "peers": ["onnxruntime", "torch", "onednn"]}
 
 
+def matmul_bf16(root):
+    """The same in bf16: operands and result of 16 bits, sums of 32."""
+    for m, n, k in [(512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048)]:
+        yield {"name": f"bf16 matmul {m}x{n}x{k}", "kind": "matmul", "precision": "bf16", "m": m, "n": n, "k": k,
+               "flop": 2 * m * n * k,
+               "seqm": ["tests/bench/gemm.seqm", "--entry", "matmul", "--float", "bf16", "-D", f"N={n}", "-D", f"K={k}",
+                        "--size", f"M={m}"],
+               "peers": ["torch", "onednn"]}
+
+
+def minilm_folder(root):
+    return os.environ.get("SEQM_MINILM") or subprocess.run(
+        [os.path.join(root, "scripts", "fetch_weights.sh")], capture_output=True, text=True).stdout.strip()
+
+
 def minilm(root):
     """all-MiniLM-L6-v2 with its real weights: token ids to the embedding of each sentence."""
-    folder = os.environ.get("SEQM_MINILM") or subprocess.run(
-        [os.path.join(root, "scripts", "fetch_weights.sh")], capture_output=True, text=True).stdout.strip()
+    folder = minilm_folder(root)
     if not folder:
         return
-    for b, n in [(1, 128), (1, 16), (32, 128)]:
-        flop = b * n * 6 * (2 * (4 * 384 * 384 + 2 * 384 * 1536) + 4 * n * 384)
-        yield {"name": f"minilm {b}x{n}", "kind": "minilm", "b": b, "n": n, "flop": flop, "weights": folder,
-               "seqm": ["examples/minilm.seqm", "--preset", "real", "--weights", os.path.join(folder, "model.safetensors"),
-                        "--entry", "forward", "--size", f"B={b}", "--size", f"N={n}"],
-               "peers": ["openvino", "onnxruntime", "torch"]}
+    for precision in ("f32", "bf16"):
+        for b, n in [(1, 128), (1, 16), (32, 128)]:
+            flop = b * n * 6 * (2 * (4 * 384 * 384 + 2 * 384 * 1536) + 4 * n * 384)
+            yield {"name": f"{'bf16 ' * (precision == 'bf16')}minilm {b}x{n}", "kind": "minilm", "precision": precision,
+                   "b": b, "n": n, "flop": flop, "weights": folder,
+                   "seqm": ["examples/minilm.seqm", "--preset", "real", "--weights", os.path.join(folder, "model.safetensors"),
+                            "--entry", "forward", "--float", precision, "--size", f"B={b}", "--size", f"N={n}"],
+                   "peers": ["openvino", "torch"] + ["onnxruntime"] * (precision == "f32")}
+
+
+def attention_row(kind, causal, n, precision, peers):
+    weights = ["sigmoid", "softmax"][kind]
+    name = f"{weights} attention {'causal' if causal else 'full'} {n}"
+    return {"name": name if precision == "f32" else f"{precision} {name}", "kind": "attention", "precision": precision,
+            "weights": weights, "causal": causal, "n": n, "flop": 4 * 8 * n * n * 64 // (2 if causal else 1), "peers": peers,
+            "seqm": ["examples/sigmoid_attention.seqm", "--entry", "attention", "--float", precision, "-D", f"kind={kind}",
+                     "-D", "alibi=0", "-D", f"causal={causal}", "-D", "heads=8", "-D", "d=512", "--size", f"N={n}",
+                     "--size", "dh=64", "--size", "dv=64"]}
 
 
 def attention(root):
     """8 heads of width 64, one sequence; half the operations count where it is causal."""
-    for kind, weights in enumerate(["sigmoid", "softmax"]):
+    for kind in (0, 1):
         for causal in (0, 1):
             for n in (128, 512, 2048, 8192):
                 peers = ["torch", "onnxruntime", "openvino"] if kind else ["torch"]
                 if n == 8192 and not kind:
                     peers = []  # nothing fused exists: the scores alone take 2 GiB
-                flop = 4 * 8 * n * n * 64 // (2 if causal else 1)
-                yield {"name": f"{weights} attention {'causal' if causal else 'full'} {n}", "kind": "attention",
-                       "weights": weights, "causal": causal, "n": n, "flop": flop, "peers": peers,
-                       "seqm": ["examples/sigmoid_attention.seqm", "--entry", "attention", "-D", f"kind={kind}", "-D", "alibi=0",
-                                "-D", f"causal={causal}", "-D", "heads=8", "-D", "d=512", "--size", f"N={n}",
-                                "--size", "dh=64", "--size", "dv=64"]}
+                yield attention_row(kind, causal, n, "f32", peers)
+    for causal in (0, 1):
+        yield attention_row(1, causal, 2048, "bf16", ["torch"])
 
 
 def recurrent(root):
@@ -101,7 +126,39 @@ def newton(root):
                    "seqm": command + ["newton"], "ways": {"turn by turn": command + ["turns"]}}
 
 
-ROWS = [matmul, minilm, attention, recurrent, recurrence, newton, linear_attention, gpt2]
+def minilm_start(root):
+    """From the start of a process to the first embedding: of a text, linked ahead of time; of its tokens, with
+    compiled code in the cache. The peers get the tokens."""
+    folder, tokens = minilm_folder(root), ",".join(map(str, first.TOKENS))
+    if not folder:
+        return
+    weights, ones = os.path.join(folder, "model.safetensors"), ",".join("1" for _ in first.TOKENS)
+    text = "The quick brown fox jumps over the lazy dog near the river bank."
+    peers = {p: ["{python}", "{here}/first.py", p, "{minilm}", "tokens", "{threads}"] for p in ("onnxruntime", "openvino")}
+    yield {"name": "start minilm, ahead of time", "kind": "start", "flop": 0, "weights": folder, "peers": peers,
+           "seqm": ["{build}/embed_aot", weights, os.path.join(folder, "vocab.txt"), text]}
+    yield {"name": "start minilm, code in the cache", "kind": "start", "flop": 0, "weights": folder, "peers": peers,
+           "seqm": ["{seqm}", "run", "examples/minilm.seqm", "--preset", "real", "--weights", weights, "--threads", "{threads}",
+                    "--call", "forward", "--in", f"ids={tokens}", "--in", f"mask={ones}"]}
+
+
+def depth(root):
+    """From source, no code in the cache, to the first result of 12 and 48 blocks, and a call of each after that.
+    Of the peers loading, compiling and the first call count, of seqm the whole process."""
+    for layers in (12, 48):
+        size, rows = ["-D", f"layers={layers}"], first.ROWS
+        peers = {p: ["{python}", "{here}/first.py", p, "{blocks}/blocks.onnx", str(rows), "{threads}"]
+                 for p in ("onnxruntime", "openvino")}
+        yield {"name": f"first result of {layers} blocks", "kind": "start", "cold": True, "blocks": layers, "flop": 0, "peers": peers,
+               "seqm": ["{seqm}", "run", "tests/bench/blocks.seqm", *size, "--weights", "{blocks}/blocks.safetensors",
+                        "--threads", "{threads}", "--call", "forward", "--in", "x={blocks}/ones.npy"]}
+        flop = layers * rows * (2 * 12 * 512 * 512 + 4 * rows * 512)
+        yield {"name": f"{layers} blocks", "kind": "blocks", "blocks": layers, "rows": rows, "flop": flop,
+               "peers": ["onnxruntime", "openvino"],
+               "seqm": ["tests/bench/blocks.seqm", *size, "--size", f"N={rows}"]}
+
+
+ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, gpt2, minilm_start, depth]
 
 
 def rows(root):

@@ -225,7 +225,6 @@ Test(stream, bf16) {
   for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
     all[k].type = "bf16";
     run(all[k], PLAIN);
-    run(all[k], SPECIAL);
   }
 }
 // Where the processor multiplies pairs, tiles do.
