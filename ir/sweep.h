@@ -1,4 +1,5 @@
-// `sweep`: a scan, with the elementwise work on what it emits, as one loop inside one kernel.
+// `sweep`: a scan, with the elementwise work on what it emits and the sums that read matrices of it, as
+// one loop inside one kernel.
 //
 //   %h, %y = sweep {
 //     %1, %2 = scan extent N carried 1 (%h0) { (%t, %a) ... yield %b, %o }
@@ -71,3 +72,20 @@ bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value);
 // Puts an elementwise member of one inner axis in the places where member `into` reads it; false, and
 // nothing is changed, where that cannot be.
 bool sq_sweep_inline(sq_sweep *s, uint32_t into, uint32_t member);
+
+// ---- sweep_fixed.c: what turns have in common, though rows differ in it -------------------------
+enum { SQ_SWEEP_POWERS = 8 };
+typedef struct sq_sweep_power {
+  uint32_t at;        // the scalar: 2 ^ (by * fixed)
+  uint32_t by, fixed; // of turns, not of rows; of rows, not of turns
+} sq_sweep_power;
+// Powers in f32 of such products get the base 2, in the member's own scalars; which they are: at most
+// SQ_SWEEP_POWERS.
+uint32_t sq_sweep_powers(sq_sweep *s, sq_sweep_nest *x, sq_sweep_power *power);
+// Why a power for each row and turn is none of these; NULL: there is no such power.
+const char *sq_sweep_no_power(const sq_sweep *s, const sq_sweep_nest *x);
+// Scalars of the member that are worth keeping in rows, at most SQ_SWEEP_POWERS. lanes: the class of a
+// vector's lanes.
+uint32_t sq_sweep_fixed(const sq_sweep *s, const sq_sweep_nest *x, uint32_t lanes, uint32_t *id);
+// Do the lanes differ in it?
+bool sq_sweep_keeps_lanes(const sq_sweep *s, const sq_sweep_nest *x, uint32_t lanes, uint32_t id);

@@ -12,6 +12,10 @@ typedef struct sq_kfield {
   sq_lv outside; // value in the entry: i64 or ptr
   sq_lv inside;  // the same in the kernel, loaded in its prologue
 } sq_kfield;
+typedef struct sq_kpointer {
+  const sq_value *v;
+  sq_lv inside;
+} sq_kpointer;
 typedef struct sq_kern {
   sq_cg *cg;
   sq_graph *g;
@@ -24,6 +28,7 @@ typedef struct sq_kern {
   LLVMValueRef fn, task, worker, call;
   LLVMBasicBlockRef prologue, body;
   SQ_VEC(sq_kfield) field;
+  SQ_VEC(sq_kpointer) pointer; // asked for so far: the same one, so that equal loads are seen to be
   LLVMTypeRef i1, i8, i16, i32, i64, half, f32, f64, ptr;
 } sq_kern;
 

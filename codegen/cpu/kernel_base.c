@@ -147,7 +147,11 @@ sq_lv sq_kern_dim(sq_kern *k, sq_dim d) {
   return sq_kern_pass(k, sq_cg_dim(k->cg, d));
 }
 sq_lv sq_kern_pointer(sq_kern *k, const sq_value *v) {
-  return sq_kern_pass(k, sq_cg_pointer(k->cg, v));
+  for (uint32_t i = 0; i < k->pointer.n; i++)
+    if (k->pointer.v[i].v == v) return k->pointer.v[i].inside;
+  sq_lv p = sq_kern_pass(k, sq_cg_pointer(k->cg, v));
+  if (!k->here) sq_push(k->a, &k->pointer, (sq_kpointer){v, p});
+  return p;
 }
 
 // An alloca belongs to the entry's first block, else a loop in the entry would grow the stack.

@@ -45,6 +45,40 @@ sq_lv sq_math_exp2(sq_kern *k, sq_lv x) {
   sq_lv r = LLVMBuildFMul(k->b, f, sq_math_const(x, 0.69314718055994530942), "");
   return sq_math_scale(k, one_plus(k, expm1_small(k, r)), n);
 }
+// 2^f = 1 + f q(f), near-minimax.
+static const double exp2_q32[] = {0.6931469775991603, 0.24022242085372483, 0.05550733743256614,
+                                  0.009671512639769885, 0.001326472719587593};
+sq_lv sq_math_exp2_near(sq_kern *k, sq_lv f) {
+  return sq_k_fma(k, f, sq_math_poly(k, f, exp2_q32, 5), sq_math_const(f, 1));
+}
+// What the multiple of 2 ^ -23 that `magic` begins with leaves is n = a b rounded, in its last bits; the
+// power of 2 goes into the exponent as it is.
+void sq_math_power_begin(sq_kern *k, sq_lv *c) {
+  sq_lv table = LLVMGetNamedGlobal(k->m, "sq.power"), v[SQ_MATH_POWER];
+  if (!table) {
+    v[0] = LLVMConstReal(k->f32, 0x1.8p23);
+    v[1] = LLVMConstReal(k->f32, 1);
+    for (uint32_t i = 0; i < 5; i++) v[2 + i] = LLVMConstReal(k->f32, exp2_q32[i]);
+    table = LLVMAddGlobal(k->m, LLVMArrayType2(k->f32, SQ_MATH_POWER), "sq.power");
+    LLVMSetInitializer(table, LLVMConstArray2(k->f32, v, SQ_MATH_POWER));
+    LLVMSetLinkage(table, LLVMInternalLinkage);
+    LLVMSetGlobalConstant(table, 1);
+  }
+  for (uint32_t i = 0; i < SQ_MATH_POWER; i++) {
+    c[i] = LLVMBuildLoad2(k->b, k->f32, sq_k_offset(k, table, sq_k_int(k, i), SQ_F32), "");
+    LLVMSetVolatile(c[i], 1);
+  }
+}
+sq_lv sq_math_power(sq_kern *k, sq_lv a, sq_lv b, const sq_lv *scalar) {
+  sq_lv c[SQ_MATH_POWER];
+  for (uint32_t i = 0; i < SQ_MATH_POWER; i++) c[i] = sq_k_splat(k, scalar[i], sq_k_lanes(a));
+  sq_lv t = sq_k_fma(k, a, b, c[0]);
+  sq_lv f = sq_k_fma(k, a, b, LLVMBuildFSub(k->b, c[0], t, "")), y = c[6];
+  for (uint32_t i = SQ_MATH_POWER - 1; i-- > 1;) y = sq_k_fma(k, y, f, c[i]);
+  sq_lv n = sq_math_bits(k, t);
+  n = LLVMBuildShl(k->b, n, sq_k_like(k, LLVMTypeOf(n), 23), "");
+  return sq_math_float(k, LLVMBuildAdd(k->b, sq_math_bits(k, y), n, ""), a);
+}
 // With s = 2^(n-1), which cannot overflow: 2 (p s + (s - 1/2)).
 static sq_lv expm1_clamped(sq_kern *k, sq_lv x) {
   bool d = sq_math_is_f64(x);

@@ -7,17 +7,12 @@
 #include "codegen/cpu/stream.h"
 
 // ---- 2^x ---------------------------------------------------------------------------------------
-// 2^f = 1 + f q(f) on [-1/2, 1/2], near-minimax with 0.8 ulp; exactly 1 at 0.
-static const double exp2_q32[] = {0.6931469775991603, 0.24022242085372483, 0.05550733743256614,
-                                  0.009671512639769885, 0.001326472719587593};
-
 sq_lv sq_kstream_exp2(sq_kern *k, sq_lv x) {
   if (sq_math_is_f64(x)) return sq_math_emit(k, SQ_EW_EXP2, x, NULL, false);
   sq_lv low = sq_math_const(x, -127), n;
   x = LLVMBuildSelect(k->b, LLVMBuildFCmp(k->b, LLVMRealOLT, x, low, ""), low, x, "");
   sq_lv whole = sq_math_nearest(k, x, NULL, &n);
-  sq_lv f = LLVMBuildFSub(k->b, x, whole, ""), one = sq_math_const(x, 1);
-  sq_lv y = sq_k_fma(k, f, sq_math_poly(k, f, exp2_q32, 5), one);
+  sq_lv y = sq_math_exp2_near(k, LLVMBuildFSub(k->b, x, whole, ""));
   LLVMTypeRef t = LLVMTypeOf(n);
   n = LLVMBuildShl(k->b, LLVMBuildAdd(k->b, n, sq_k_like(k, t, 127), ""), sq_k_like(k, t, 23), "");
   return LLVMBuildFMul(k->b, y, sq_math_float(k, n, x), "");

@@ -29,6 +29,16 @@
 
 enum { SQ_SWEEP_SETS = 4 };
 
+// Of a member: what is the same in all turns, by rows in the scratch (sweep_fixed.c).
+typedef struct sq_sfixed {
+  uint32_t n, id[2 * SQ_SWEEP_POWERS]; // scalars
+  bool lanes[2 * SQ_SWEEP_POWERS];     // of a vector's lanes each
+  sq_dim place[2 * SQ_SWEEP_POWERS];
+  uint32_t n_power;
+  sq_sweep_power power[SQ_SWEEP_POWERS];
+  sq_dim bound[SQ_SWEEP_POWERS]; // of the turn's factor: 1 row
+} sq_sfixed;
+
 typedef struct sq_splan {
   uint32_t va;          // class whose lanes fill a vector, or NONE
   uint32_t w;           // lanes, 1 without
@@ -47,6 +57,7 @@ typedef struct sq_splan {
   // next value is made in its place.
   sq_dim *place;
   bool *in_place;
+  sq_sfixed *fixed; // per member; NULL where turns go by vectors or in blocks
 } sq_splan;
 sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a);
 // Elements of a value's part when it is known, else 0.
@@ -126,6 +137,22 @@ void sq_srows_all(sq_semit *e, sq_lv block, void *user);
 void sq_srows_begin(sq_semit *e, sq_lv block, void *user);
 void sq_srows_turns(sq_semit *e, sq_lv block, void *user);
 void sq_srows_end(sq_semit *e, sq_lv block, void *user);
+// ---- sweep_ahead.c: a nest's memory of later turns; its turn and lanes are open ----------------
+void sq_sahead_reads(sq_semit *e, sq_selement **el, const sq_sweep_nest *x);
+void sq_sahead_writes(sq_semit *e, sq_selement **el, const sq_sweep_nest *x);
+// ---- sweep_fixed.c: what turns have in common, by rows ------------------------------------------
+sq_sfixed *sq_sfixed_powers(sq_sweep *s, sq_arena *a); // per member
+void sq_sfixed_find(const sq_sweep *s, uint32_t va, sq_sfixed *all);
+void sq_sfixed_place(const sq_sweep *s, sq_splan *p, sq_dim rows);
+// Before the turns: the rows are made.
+void sq_sfixed_begin(sq_semit *e, const sq_sfixed *f, const sq_sweep_nest *x, sq_lv rows);
+// In a turn: i1, are all exponents so small that their powers can go the short way? NULL: none.
+// el: the member's nest, per set.
+sq_lv sq_sfixed_usual(sq_semit *e, const sq_sfixed *f, sq_selement **el);
+// In a row of a set: what is kept is the nest's; powers go the short way where `power` is not NULL: what
+// sq_math_power_begin gave.
+void sq_sfixed_row(sq_semit *e, const sq_sfixed *f, sq_selement *el, sq_lv rows, sq_lv row,
+                   const sq_lv *power);
 // ---- sweep_chunk.c: turns in blocks ------------------------------------------------------------
 // Sets the plan where it can be done.
 bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *a);

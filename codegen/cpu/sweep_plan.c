@@ -68,6 +68,12 @@ static bool fits_registers(const sq_sweep *s) {
   return state <= MAX_STATE;
 }
 
+static uint32_t carried_elements(const sq_sweep *s) {
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < s->scan->n_carried; k++) n += sq_splan_elements(s, k);
+  return n;
+}
+
 // ---- the vector's lanes ------------------------------------------------------------------------
 // How a position runs along the axis: 0 not at all, 1 by one, 2 otherwise.
 static int along(const sq_sweep *s, const sq_generic *g, uint32_t pos, uint32_t axis) {
@@ -172,8 +178,7 @@ static void choose_blocks(const sq_sweep *s, sq_splan *p) {
     p->chunk /= 2;
   if (blocks < 2) p->chunk = 1;
   // Chains of operations that wait for each other: several blocks fill the time.
-  uint32_t state = 0, work = 0;
-  for (uint32_t k = 0; k < s->scan->n_carried; k++) state += sq_splan_elements(s, k);
+  uint32_t state = carried_elements(s), work = 0;
   for (uint32_t i = 0; i < s->n_member; i++)
     work += sq_selement_count(s, &s->member[i], false) * sq_selement_count(s, &s->member[i], true);
   while (2 * p->sets <= SQ_SWEEP_SETS && 2 * p->sets <= p->chunk && 2 * p->sets * state <= 8 &&
@@ -279,19 +284,28 @@ static sq_dim column_bytes(const sq_sweep *s, const sq_splan *p, uint32_t value)
   return align_up(ds, n);
 }
 
-// Blocks side by side share what they read of other memory, as long as their states are near.
-static void choose_sets(const sq_sweep *s, sq_splan *p, sq_arena *a) {
-  int64_t v, rows = 0;
-  for (uint32_t k = 0; k < s->scan->n_carried; k++) {
+// Blocks side by side share what they read of other memory, as long as their states are near, and the
+// constants of powers and what each block adds up stay in registers.
+static void choose_sets(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *a) {
+  int64_t v, rows = 0, columns = 0;
+  sq_dim height = {0};
+  for (uint32_t k = 0; k < s->n_value; k++) {
     const sq_type *part = &s->value[k].part;
-    if (part->rank) rows += sq_dim_is_const(s->g->dims, part->dim[0], &v) ? v : 64;
+    if (part->rank) height = part->dim[0];
+    columns += part->rank && k < s->scan->n_carried;
   }
+  sq_sfixed_find(s, p->va, p->fixed);
+  uint32_t powers = 0, most = SQ_SWEEP_SETS;
+  for (uint32_t i = 0; i < s->n_member; i++) columns += p->fixed[i].n;
+  for (uint32_t i = 0; i < s->n_member; i++) powers += p->fixed[i].n_power;
+  if (powers && t->vector_registers < 32) most = 2;
+  if (height.i) rows = columns * (sq_dim_is_const(s->g->dims, height, &v) ? v : 64);
   int64_t blocks = const_size(s, p->va, &v) ? v / p->w : SQ_SWEEP_SETS;
   uint32_t parts = 1;
   for (uint32_t i = 0; i < s->n_member; i++) parts += s->member[i].n->g->n_red ? SQ_K_PARTS : 0;
   p->sets = 1;
-  while (2 * p->sets <= SQ_SWEEP_SETS && 2 * p->sets <= blocks &&
-         2 * p->sets * rows * p->w * 4 <= NEAR && 2 * p->sets * parts <= SQ_K_CARRIED)
+  while (2 * p->sets <= most && 2 * p->sets <= blocks && 2 * p->sets * rows * p->w * 4 <= NEAR &&
+         2 * p->sets * parts <= SQ_K_CARRIED)
     p->sets *= 2;
   p->chunk = p->sets;
   p->place = SQ_ARRAY(a, sq_dim, s->n_value + 1);
@@ -301,6 +315,7 @@ static void choose_sets(const sq_sweep *s, sq_splan *p, sq_arena *a) {
     sq_dim all = sq_dim_mul(s->g->dims, column_bytes(s, p, k), sq_dim_const(s->g->dims, p->sets));
     p->scratch = sq_dim_add(s->g->dims, p->scratch, all);
   }
+  sq_sfixed_place(s, p, height);
 }
 
 // A place that is tested, or not an index, is left to the code for whole nests.
@@ -313,9 +328,14 @@ static bool plain_places(const sq_sweep *s) {
 sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
   if (sq_schunk_plan(s, t, &p, a)) return p;
+  if (!s->prefix && !s->newton) p.fixed = sq_sfixed_powers(s, a);
   p.registers = fits_registers(s);
   p.turns = (s->prefix || s->newton) && p.registers ? t->vector_bytes / element_bytes(s) : 0;
   choose_lanes(s, t, &p);
+  // States that leave no registers for the work on them are as well in the first-level cache.
+  if (!p.turns && p.va != SQ_SWEEP_NONE && 2 * carried_elements(s) > t->vector_registers &&
+      sq_srows_fit(s, a))
+    p.registers = false;
   p.rows = !p.registers && p.va != SQ_SWEEP_NONE && sq_srows_fit(s, a);
   if (!p.registers && !p.rows && !plain_places(s)) {
     p.va = SQ_SWEEP_NONE;
@@ -325,7 +345,7 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   if (p.registers)
     place_states(s, &p, a);
   else if (p.rows)
-    choose_sets(s, &p, a);
+    choose_sets(s, t, &p, a);
   else
     place_values(s, &p, a);
   return p;

@@ -8,6 +8,7 @@
 //     for each row: states loaded; members; sums go on; states stored        \ again, while a member
 //     members that need the sums                                             / needs rows and these
 //   ends
+#include "codegen/cpu/math.h"
 #include "codegen/cpu/sweep.h"
 
 typedef struct nest {
@@ -133,24 +134,28 @@ static sq_lv state_pointer(sq_semit *e, uint32_t k, uint32_t set, sq_lv at) {
   return LLVMBuildGEP2(kn->b, kn->i8, e->scratch, &off, 1, "");
 }
 
-static void load_state(sq_semit *e, uint32_t k, sq_lv at) {
+static void load_set(sq_semit *e, uint32_t k, uint32_t set, sq_lv at) {
   sq_dtype t = sq_semit_kept(e->s->value[k].part.dtype);
-  for (uint32_t set = 0; set < e->sets; set++) {
-    sq_lv ptr = state_pointer(e, k, set, at);
-    e->value[k][set] = sq_semit_has_vector(e, k) ? sq_k_load_row(e->k, t, ptr, e->p->w, NULL)
-                                                 : sq_k_load(e->k, t, ptr);
-  }
+  sq_lv ptr = state_pointer(e, k, set, at);
+  e->value[k][set] = sq_semit_has_vector(e, k) ? sq_k_load_row(e->k, t, ptr, e->p->w, NULL)
+                                               : sq_k_load(e->k, t, ptr);
+}
+
+static void store_set(sq_semit *e, uint32_t k, uint32_t set, sq_lv at, sq_lv v) {
+  sq_dtype t = sq_semit_kept(e->s->value[k].part.dtype);
+  sq_lv ptr = state_pointer(e, k, set, at);
+  if (sq_semit_has_vector(e, k))
+    sq_k_store_row(e->k, t, ptr, sq_k_splat(e->k, v, e->p->w), NULL);
+  else
+    sq_k_store(e->k, t, ptr, v);
+}
+
+static void load_state(sq_semit *e, uint32_t k, sq_lv at) {
+  for (uint32_t set = 0; set < e->sets; set++) load_set(e, k, set, at);
 }
 
 static void store_state(sq_semit *e, uint32_t k, sq_lv at, sq_lv *v) {
-  sq_dtype t = sq_semit_kept(e->s->value[k].part.dtype);
-  for (uint32_t set = 0; set < e->sets; set++) {
-    sq_lv ptr = state_pointer(e, k, set, at);
-    if (sq_semit_has_vector(e, k))
-      sq_k_store_row(e->k, t, ptr, sq_k_splat(e->k, v[set], e->p->w), NULL);
-    else
-      sq_k_store(e->k, t, ptr, v[set]);
-  }
+  for (uint32_t set = 0; set < e->sets; set++) store_set(e, k, set, at, v[set]);
 }
 
 // ---- nests -------------------------------------------------------------------------------------
@@ -201,11 +206,13 @@ static sq_lv finish(sq_selement *el, sq_lv v) {
   return sq_knest_value(&el->t, g->post);
 }
 
+static void compute_set(sq_semit *e, nest *n, uint32_t set) {
+  sq_selement *el = n->el[set];
+  e->value[n->x->value][set] = finish(el, sq_knest_value(&el->t, n->x->n->g->body));
+}
+
 static void compute(sq_semit *e, nest *n) {
-  for (uint32_t set = 0; set < e->sets; set++) {
-    sq_selement *el = n->el[set];
-    e->value[n->x->value][set] = finish(el, sq_knest_value(&el->t, n->x->n->g->body));
-  }
+  for (uint32_t set = 0; set < e->sets; set++) compute_set(e, n, set);
 }
 
 static void write(sq_semit *e, nest *n) {
@@ -225,51 +232,92 @@ static void write(sq_semit *e, nest *n) {
   if (only) sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }
 
+static const sq_sfixed *fixed_of(const sq_semit *e, uint32_t member) {
+  static const sq_sfixed none;
+  return e->p->fixed ? &e->p->fixed[member] : &none;
+}
+
 // ---- a turn ------------------------------------------------------------------------------------
 typedef struct turn {
   sq_semit *e;
   nest **member, **store;
   uint32_t *level, levels;
+  sq_lv rows; // how many
 } turn;
 
 static bool in_this(const turn *u, const nest *n, uint32_t level) {
   return u->level[n->x->value] == level && (n->rows || n->sums);
 }
 
-// What runs in the loop of the level: all of it once, with sums begun at `part`.
-static void one_row(turn *u, uint32_t level, sq_lv row, sq_lv *part) {
+// Is carried value k read in the loop of the level?
+static bool used_in(const turn *u, uint32_t k, uint32_t level) {
+  const sq_sweep *s = u->e->s;
+  bool used = false;
+  for (uint32_t i = 0; i < s->n_member; i++)
+    used |= in_this(u, u->member[i], level) && reads(u->member[i]->x, k);
+  for (uint32_t i = 0; i < s->n_store; i++) used |= level == 1 && u->store[i]->x->value == k;
+  return used && has_rows(s, k);
+}
+
+// A set's row from its states to their next values, so that little is held in registers at a time.
+static void one_set(turn *u, uint32_t level, uint32_t set, sq_lv row, sq_lv *part,
+                    const sq_lv *power) {
   sq_semit *e = u->e;
   const sq_sweep *s = e->s;
-  uint32_t carried = s->scan->n_carried;
-  for (uint32_t k = 0; k < carried; k++) {
-    bool used = false;
-    for (uint32_t i = 0; i < s->n_member; i++)
-      used |= in_this(u, u->member[i], level) && reads(u->member[i]->x, k);
-    for (uint32_t i = 0; i < s->n_store; i++) used |= level == 1 && u->store[i]->x->value == k;
-    if (has_rows(s, k) && used) load_state(e, k, row);
+  for (uint32_t k = 0; k < s->scan->n_carried; k++)
+    if (used_in(u, k, level)) load_set(e, k, set, row);
+  for (uint32_t i = 0; i < s->n_member; i++) {
+    nest *n = u->member[i];
+    if (!in_this(u, n, level)) continue;
+    sq_sfixed_row(e, fixed_of(e, i), n->el[set], u->rows, row, power);
+    if (!n->sums) {
+      compute_set(e, n, set);
+      continue;
+    }
+    sq_lv x = sq_knest_value(&n->el[set]->t, n->x->n->g->body);
+    sq_lv at = LLVMBuildTrunc(e->k->b, row, e->k->i32, "");
+    sq_kacc_step(e->k, &n->acc, part + set * n->acc.parts, x, at, NULL, false);
+    part += e->sets * n->acc.parts;
   }
+  for (uint32_t k = 0; k < s->scan->n_carried; k++)
+    if (has_rows(s, k) && s->next[k] != k && u->level[s->next[k]] == level)
+      store_set(e, k, set, row, e->value[s->next[k]][set]);
+}
+
+// Reads of memory that are the same in all lanes, before any state is written: so LLVM sees that the sets
+// have them in common.
+static void read_common(nest *n, uint32_t set) {
+  sq_knest *t = &n->el[set]->t;
+  for (uint32_t j = 0; j < t->g->s.n; j++) {
+    const sq_scalar *r = &t->g->s.v[j];
+    bool plain = r->kind == SQ_SC_READ && n->x->inner[r->operand] == SQ_SWEEP_NONE &&
+                 r->guard == SQ_NO_SCALAR && r->other == SQ_NO_SCALAR;
+    for (uint32_t i = 0; plain && i < r->n_pos; i++) {
+      sq_affine f = sq_scalar_affine(t->k->g, t->g, r->pos[i]);
+      plain = f.ok;
+    }
+    if (plain && t->used[j] && t->hoistable[j] && !(t->deps[j] & ~t->open) &&
+        !sq_knest_varies(t, j))
+      sq_knest_uniform(t, j);
+  }
+}
+
+// What runs in the loop of the level: all of it once, with sums begun at `part`.
+static void one_row(turn *u, uint32_t level, sq_lv row, sq_lv *part, const sq_lv *power) {
+  sq_semit *e = u->e;
+  const sq_sweep *s = e->s;
   for (uint32_t i = 0; i < s->n_member; i++) {
     nest *n = u->member[i];
     if (!in_this(u, n, level)) continue;
     open_row(e, n, row);
-    if (!n->sums) {
-      compute(e, n);
-      continue;
-    }
-    for (uint32_t set = 0; set < e->sets; set++, part += n->acc.parts) {
-      sq_lv x = sq_knest_value(&n->el[set]->t, n->x->n->g->body);
-      sq_lv at = LLVMBuildTrunc(e->k->b, row, e->k->i32, "");
-      sq_kacc_step(e->k, &n->acc, part, x, at, NULL, false);
-    }
+    for (uint32_t set = 0; set < e->sets; set++) read_common(n, set);
   }
+  for (uint32_t set = 0; set < e->sets; set++) one_set(u, level, set, row, part, power);
   for (uint32_t i = 0; i < s->n_store; i++) {
     if (!in_this(u, u->store[i], level)) continue;
     open_row(e, u->store[i], row);
     write(e, u->store[i]);
   }
-  for (uint32_t k = 0; k < carried; k++)
-    if (has_rows(s, k) && s->next[k] != k && u->level[s->next[k]] == level)
-      store_state(e, k, row, e->value[s->next[k]]);
 }
 
 static uint32_t begin_sums(turn *u, uint32_t level, sq_lv *part) {
@@ -304,28 +352,49 @@ static void end_sums(turn *u, uint32_t level, sq_lv *part, sq_lv rows) {
   }
 }
 
-static void row_loop(turn *u, uint32_t level) {
+static void row_loop(turn *u, uint32_t level, uint32_t n, sq_lv *part, const sq_lv *power) {
   sq_semit *e = u->e;
   sq_kern *k = e->k;
-  sq_lv part[SQ_K_CARRIED];
-  uint32_t n = begin_sums(u, level, part), all = e->s->n_member + e->s->n_store;
+  uint32_t all = e->s->n_member + e->s->n_store;
   uint32_t *mark = SQ_ARRAY(k->a, uint32_t, SQ_SWEEP_SETS * (all + 1));
   for (uint32_t i = 0; i < all; i++) {
     nest *x = i < e->s->n_member ? u->member[i] : u->store[i - e->s->n_member];
     for (uint32_t set = 0; set < e->sets; set++)
       mark[i * SQ_SWEEP_SETS + set] = sq_knest_enter(&x->el[set]->t);
   }
-  sq_lv rows = sq_kern_dim(k, e->s->size[row_class(e->s)]);
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), rows, 1, n, part);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), u->rows, 1, n, part);
   memcpy(part, l.phi, n * sizeof *part);
-  one_row(u, level, l.i, part);
+  one_row(u, level, l.i, part, power);
   sq_kloop_end(k, &l, part);
   for (uint32_t i = 0; i < all; i++)
     leave(e, i < e->s->n_member ? u->member[i] : u->store[i - e->s->n_member],
           mark + i * SQ_SWEEP_SETS);
   memcpy(part, l.phi, n * sizeof *part);
-  end_sums(u, level, part, rows);
+}
+
+// The rows of a level, the short way where the exponents allow it.
+static void all_rows(turn *u, uint32_t level) {
+  sq_semit *e = u->e;
+  sq_lv part[SQ_K_CARRIED], full[SQ_K_CARRIED], usual = NULL;
+  uint32_t n = begin_sums(u, level, part);
+  for (uint32_t i = 0; i < e->s->n_member; i++)
+    if (in_this(u, u->member[i], level))
+      usual = sq_k_and(e->k, usual, sq_sfixed_usual(e, fixed_of(e, i), u->member[i]->el));
+  if (!usual) {
+    row_loop(u, level, n, part, NULL);
+  } else {
+    sq_kif f;
+    sq_lv c[SQ_MATH_POWER];
+    memcpy(full, part, n * sizeof *part);
+    sq_kif_begin(e->k, &f, usual);
+    sq_math_power_begin(e->k, c);
+    row_loop(u, level, n, part, c);
+    sq_kif_else(e->k, &f);
+    row_loop(u, level, n, full, NULL);
+    sq_kif_end(e->k, &f, n, part, full, part);
+  }
+  end_sums(u, level, part, u->rows);
 }
 
 static void gap(turn *u, uint32_t level) {
@@ -344,9 +413,11 @@ static void one_turn(turn *u, sq_lv t) {
     if (!has_rows(s, k)) load_state(e, k, NULL);
   for (uint32_t i = 0; i < s->n_member; i++) open_turn(e, u->member[i], t);
   for (uint32_t i = 0; i < s->n_store; i++) open_turn(e, u->store[i], t);
+  for (uint32_t i = 0; i < s->n_member; i++) sq_sahead_reads(e, u->member[i]->el, u->member[i]->x);
+  for (uint32_t i = 0; i < s->n_store; i++) sq_sahead_writes(e, u->store[i]->el, u->store[i]->x);
   gap(u, 0);
   for (uint32_t level = 1; level <= u->levels; level++) {
-    row_loop(u, level);
+    all_rows(u, level);
     gap(u, level);
   }
   for (uint32_t i = 0; i < s->n_store; i++)
@@ -386,6 +457,9 @@ void sq_srows_begin(sq_semit *e, sq_lv block, void *user) {
   for (uint32_t v = 0; v < e->s->n_value; v++)
     e->value[v] = SQ_ARRAY(e->k->a, sq_lv, SQ_SWEEP_SETS);
   for (uint32_t i = 0; i < e->s->scan->n_carried; i++) move(e, &e->s->load[i], i, true);
+  sq_lv rows = sq_kern_dim(e->k, e->s->size[row_class(e->s)]);
+  for (uint32_t i = 0; i < e->s->n_member; i++)
+    sq_sfixed_begin(e, fixed_of(e, i), &e->s->member[i], rows);
 }
 
 void sq_srows_end(sq_semit *e, sq_lv block, void *user) {
@@ -400,7 +474,7 @@ void sq_srows_turns(sq_semit *e, sq_lv block, void *user) {
   sq_kern *k = e->k;
   const sq_sweep *s = e->s;
   const sq_sturns *r = user;
-  turn u = {.e = e};
+  turn u = {.e = e, .rows = sq_kern_dim(k, s->size[row_class(s)])};
   u.level = SQ_ARRAY(k->a, uint32_t, s->n_value + 1);
   find_levels(s, u.level);
   for (uint32_t v = 0; v < s->n_value; v++)

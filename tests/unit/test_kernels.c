@@ -1,5 +1,6 @@
 // CPU kernels, operation by operation.
 #include "tests/unit/kernel_check.h"
+#include <ctype.h>
 
 // ---- elementwise -------------------------------------------------------------------------------
 Test(kernels, elementwise) {
@@ -582,6 +583,57 @@ Test(kernels, rows_without_lanes) {
       "      yield %n, %m, %o, %h\n    } : f32[40, 40], f32[40], f32[40], f32[N, 40]\n"
       "    yield %e, %q, %r\n  } : f32[N, 40], f32[40], f32[40]\n  yield %y, %z, %w\n}\n",
       turns, 5, PLAIN);
+}
+
+// Powers in every turn and row, whose exponents' factor the rows have in common: near and far ones, and
+// what is none, by lanes that fill vectors or do not.
+static void powers(const char *rows, const char *lanes, const char *exponent, const char *at,
+                   bool near) {
+  static const char *const few[] = {"N=0", "N=1", "N=20"};
+  const char *format =
+      "graph t f32\nsym N size\n"
+      "entry @f(%%u: f32[N, L], %%g: f32[N, L], %%a: f32[L, R], %%r: f32[R], %%b: f32[N, R], %%h: "
+      "f32[L, "
+      "R]) -> (y: f32[N, L], l: f32[L, R]) {\n"
+      "  %%y, %%l = sweep {\n"
+      "    %%p, %%e = scan extent N%s carried 1 (%%h) { (%%t: i32, %%s: f32[L, R])\n"
+      "      %%n = generic (%%s, %%u, %%g, %%a, %%r, %%b, %%t) [d < L, k < R] { exp(%s) * %%s[d, "
+      "k] + "
+      "%%u[i64(%%t), d] * %%b[i64(%%t), k] } : f32[L, R]\n"
+      "      %%o = generic (%%n, %%b, %%t) [d < L] sum [k < R] { %%n[d, k] * %%b[i64(%%t), k] } : "
+      "f32[L]\n"
+      "      yield %%n, %%o\n    } : f32[L, R], f32[N, L]\n"
+      "    yield %%e, %%p\n  } : f32[N, L], f32[L, R]\n  yield %%y, %%l\n}\n";
+  char text[4096], sized[8192];
+  snprintf(text, sizeof text, format, at, exponent);
+  uint32_t n = 0;
+  for (const char *c = text; *c; c++) { // sizes in the places of their letters
+    bool alone = c > text && !isalpha((unsigned char)c[-1]) && !isalpha((unsigned char)c[1]);
+    const char *by = alone && *c == 'L' ? lanes : alone && *c == 'R' ? rows : NULL;
+    n += (uint32_t)snprintf(sized + n, sizeof sized - n, by ? "%s" : "%.1s", by ? by : c);
+  }
+  slack = 16; // sums of terms of up to 256 that cancel
+  check_many(exponent, sized, few, 3, PLAIN);
+  // powers of f32 that are 0 make NaN of what is infinite, those of f64 that are not do not
+  if (near) check_many(exponent, sized, few + 1, 2, SPECIAL);
+  slack = 1;
+}
+Test(kernels, powers) {
+  static const char *const exponent[] = {
+      "-0.3 * abs(%g[i64(%t), d]) * abs(%a[d, k])",
+      "neg(abs(%a[d, k])) * (%g[i64(%t), d] * %g[i64(%t), d])",
+      "neg(abs(%g[i64(%t), d]) * abs(%r[k]))",
+      "neg(abs(%g[i64(%t), d])) * sqrt(%a[d, k])",
+      "neg(abs(%g[i64(%t), d])) * abs(%r[k]) * abs(%a[d, k])",
+      "neg(abs(%g[i64(%t), d])) * abs(%a[d, k] + %b[i64(%t), k])",
+      "60.0 * %g[i64(%t), d] * neg(abs(%a[d, k])) * %g[i64(%t), d]",
+      "-0.9 * %g[i64(%t), d] * %g[i64(%t), d] * (%a[d, k] * %a[d, k])",
+  };
+  for (uint32_t i = 0; i < sizeof exponent / sizeof *exponent; i++) {
+    powers("16", "40", exponent[i], i & 1 ? " reversed" : "", i < 6);
+    powers("9", "13", exponent[i], "", i < 6);
+    powers("4", "24", exponent[i], "", i < 6);
+  }
 }
 
 // ---- sizes that make many tasks and several blocks ---------------------------------------------
