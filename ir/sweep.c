@@ -66,8 +66,8 @@ static bool add_member(maker *m, sq_node *n, uint32_t turn) {
 // scan emits.
 static bool find_turn(maker *m, const sq_node *n, uint32_t *turn) {
   *turn = SQ_SWEEP_NONE;
-  if (n->op != SQ_OP_GENERIC || n->g->n_red || n->g->keyed || n->g->pos)
-    return refuse(m, "what follows is not elementwise");
+  if (n->op != SQ_OP_GENERIC || n->g->keyed || n->g->pos)
+    return refuse(m, "what follows is no work on elements");
   for (uint32_t j = 0; j < n->g->s.n; j++) {
     const sq_scalar *r = &n->g->s.v[j];
     if (r->kind != SQ_SC_READ || !m->number[n->in[r->operand]->id]) continue;

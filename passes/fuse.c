@@ -14,7 +14,13 @@
 // An epilogue is the only user of the sum, element by element. A producer joins its consumer when
 // it has no other, or is cheap and joins all; never where it would be computed again for an axis
 // that it does not have unless it is cheap, and never into a matrix product, whose operands stay
-// plain.
+// plain. It joins the turns of a scan that alone reads it, each element once, where it has more axes
+// than all that it is made from:
+//
+//   %f = generic (%d, %a) [t < N, c < 8, s < 4] { exp(%d[t, c] * %a[c, s]) }
+//   scan extent N ... { (%t, %h) %n = generic (%f, %h, %t) [c < 8, s < 4] { %f[t, c, s] * %h[c, s] } ... }
+// becomes
+//   scan extent N ... { (%t, %h) %n = generic (%d, %a, %h, %t) [c < 8, s < 4] { exp(...) * %h[c, s] } ... }
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -259,6 +265,43 @@ static void ask_user(sq_node *n, void *user) {
       o->all_take = false;
 }
 
+// Does a position of the read of v by n, which is in the body of a scan, go with the turn?
+static bool reads_turn(const sq_node *n, const sq_value *v) {
+  const sq_generic *k = n->g;
+  for (uint32_t j = 0; j < k->s.n; j++) {
+    const sq_scalar *s = &k->s.v[j];
+    if (s->kind != SQ_SC_READ || n->in[s->operand] != v) continue;
+    for (uint32_t p = 0; p < s->n_pos; p++) {
+      const sq_scalar *at = &k->s.v[s->pos[p]];
+      if (at->kind == SQ_SC_CAST) at = &k->s.v[at->a[0]];
+      if (at->kind != SQ_SC_READ) continue;
+      const sq_value *t = n->in[at->operand];
+      if (!t->def && t->block == n->block && t->index == 0) return true;
+    }
+  }
+  return false;
+}
+
+// Has the producer more axes than each array that it reads?
+static bool expands(const sq_node *p) {
+  for (uint32_t j = 0; j < p->g->s.n; j++)
+    if (p->g->s.v[j].kind == SQ_SC_READ && p->g->s.v[j].n_pos >= p->g->n_par) return false;
+  return true;
+}
+
+// What a scan alone reads, each element once, and is larger than what it is made from, is made in the
+// turns that read it.
+static bool joins_turns(fuser *w, sq_node *p, sq_node *n, const sq_value *v) {
+  sq_node *scan = n->block->owner;
+  if (!scan || scan->op != SQ_OP_SCAN || scan->block != p->block || sq_node_may_fail(p))
+    return false;
+  if (!only_user(w, v, n) || count_reads(n, v) != 1 || recomputed(n, v)) return false;
+  if (!reads_turn(n, v) || !expands(p) || !sq_node_can_sink(p, scan)) return false;
+  writes inside = {p, false};
+  sq_walk(scan->region[0], find_write, &inside);
+  return !inside.found;
+}
+
 static bool wanted(void *user, const sq_scalar *read, sq_value *v) {
   (void)read;
   fuser *w = user;
@@ -268,7 +311,8 @@ static bool wanted(void *user, const sq_scalar *read, sq_value *v) {
     return false;
   uint32_t cost = sq_scalar_cost(p->g, sq_scalar_root(p->g));
   bool same_block = p->block == n->block;
-  if (!same_block || !sq_node_can_sink(p, n)) return false;
+  if (!same_block) return joins_turns(w, p, n, v);
+  if (!sq_node_can_sink(p, n)) return false;
   if (recomputed(n, v) && cost > CHEAP) return false;
   if (only_user(w, v, n)) return count_reads(n, v) == 1 || cost <= 2 * CHEAP;
   if (cost > CHEAP || array_reads(p) > 1) return false;

@@ -9,7 +9,8 @@
 //     yield %1, %3 }
 //
 // Nothing is launched per turn then, what is carried stays near the processor, and what is emitted
-// for a single elementwise use is never stored. The body must be loop nests (ir/sweep.h says which).
+// for a single elementwise use is never stored; so it is with sums over what is emitted, where that is larger
+// than all that turns read. The body must be loop nests (ir/sweep.h says which).
 // Where a turn is worth more than one core, or is a matrix product with a kernel of its own, it
 // stays as it is.
 //
@@ -157,12 +158,70 @@ static bool defined_before(const sq_value *v, const sq_node *at) {
   return false;
 }
 
+static void find_param_write(sq_node *n, void *user) {
+  if (n->op == SQ_OP_PARAM_WRITE) *(bool *)user = true;
+}
+
+// Parameters that n reads may stand before the sweep, if nothing writes to any.
+static void raise_params(sweeper *w, const sq_node *n) {
+  bool written = false;
+  sq_walk(w->f->body, find_param_write, &written);
+  for (uint32_t k = 0; k < n->n_in && !written; k++) {
+    sq_node *def = n->in[k]->def;
+    if (!def || def->op != SQ_OP_PARAM || def->n_in || def->block != w->sweep->block) continue;
+    if (defined_before(n->in[k], w->sweep)) continue;
+    sq_node_remove(def);
+    sq_node_insert_before(w->sweep, def);
+  }
+}
+
 static bool from_sweep(const sweeper *w, const sq_value *v) { return v->def == w->sweep; }
+
+static bool is_turn_read(const sq_sweep_nest *x, const sq_scalar *r) {
+  for (uint32_t i = 0; i < r->n_pos; i++) {
+    const sq_scalar *p = &x->n->g->s.v[r->pos[i]];
+    if (p->kind == SQ_SC_INDEX && p->axis == x->time) return true;
+  }
+  return false;
+}
+
+// Is what the scan emits larger than all that its turns read, as an outer product is? `rank`: its axes,
+// the turn one of them.
+static bool expands(const sweeper *w, uint32_t rank) {
+  const sq_sweep *s = sq_sweep_make(w->g, w->sweep);
+  for (uint32_t k = 0; k < s->n_member; k++) {
+    const sq_sweep_nest *x = &s->member[k];
+    for (uint32_t j = 0; j < x->n->g->s.n; j++) {
+      const sq_scalar *r = &x->n->g->s.v[j];
+      if (r->kind == SQ_SC_READ && x->inner[r->operand] == SQ_SWEEP_NONE && r->n_pos >= rank &&
+          is_turn_read(x, r))
+        return false;
+    }
+  }
+  return !s->why;
+}
+
+// Sums over an axis of what the scan emits: they need not be stored, only summed, if that is smaller.
+static bool is_read_out(const sweeper *w, const sq_node *n) {
+  if (n->op != SQ_OP_GENERIC || !n->g->n_red || n->g->keyed || n->g->pos) return false;
+  const sq_generic *k = n->g;
+  for (uint32_t j = 0; j < k->s.n; j++) {
+    const sq_scalar *r = &k->s.v[j];
+    if (r->kind != SQ_SC_READ || !from_sweep(w, n->in[r->operand])) continue;
+    uint32_t axes = 0;
+    for (uint32_t i = 0; i < r->n_pos; i++)
+      if (k->s.v[r->pos[i]].kind == SQ_SC_INDEX) axes |= 1u << k->s.v[r->pos[i]].axis;
+    if (axes != (1u << (k->n_par + k->n_red)) - 1 || !expands(w, r->n_pos)) return false;
+  }
+  return true;
+}
 
 // May n, which stands below the sweep in its block, stand in it?
 static bool may_follow(sweeper *w, const sq_node *n) {
   const sq_block *b = w->sweep->block;
-  if (n->block != b || !sq_node_is_elementwise(n) || sq_node_may_fail(n)) return false;
+  if (n->block != b || sq_node_may_fail(n)) return false;
+  if (!sq_node_is_elementwise(n) && !is_read_out(w, n)) return false;
+  raise_params(w, n);
   for (uint32_t k = 0; k < n->n_in; k++)
     if (!from_sweep(w, n->in[k]) && !defined_before(n->in[k], w->sweep)) return false;
   bool between = false;
@@ -202,6 +261,7 @@ static bool take(sweeper *w, sq_node *n) {
   n->in = in;
   move_inside(w, n);
   const sq_sweep *s = sq_sweep_make(w->g, w->sweep);
+  if (n->g->n_red && lanes) lanes = 1; // less is written
   if (s->why || count_lanes(s) < lanes) {
     sq_node_remove(n);
     sq_node_insert_before(next, n);
@@ -340,6 +400,26 @@ static const char *choose_newton(sweeper *w, const sq_node *scan) {
                       known && !better ? ": slower, as `parallel` asks" : "");
 }
 
+// ---- powers ------------------------------------------------------------------------------------
+// Powers of which turns share a factor of the exponent; says why others are not.
+static const char *find_powers(sweeper *w, const sq_node *scan) {
+  sq_graph *g = w->g;
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  sq_sweep_power power[SQ_SWEEP_POWERS];
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < s->n_member; k++) {
+    const char *why = sq_sweep_no_power(s, &s->member[k]);
+    if (why)
+      sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
+                    "a power for each row in each turn, in full: %s", why);
+    n += sq_sweep_powers(s, &s->member[k], power);
+  }
+  return n ? sq_arena_fmt(g->arena,
+                          ", the base of %u power%s 2: a factor of the exponent is made once", n,
+                          n == 1 ? "" : "s")
+           : "";
+}
+
 // ---- the pass ----------------------------------------------------------------------------------
 static void do_scan(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
@@ -367,10 +447,11 @@ static void do_scan(sweeper *w, sq_node *scan) {
   bool linear;
   const char *maps = choose_prefix(w, scan, &linear), *blocks = choose_chunk(w, scan);
   if (!linear && !w->sweep->extent.i && parallel_asked(w, scan)) maps = choose_newton(w, scan);
+  const char *powers = w->sweep->flag || w->sweep->extent.i ? "" : find_powers(w, scan);
   const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep));
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
-                "all turns in one kernel%s%s%s%s", taken ? ", with the work on what it emits" : "",
-                lanes, maps, blocks);
+                "all turns in one kernel%s%s%s%s%s",
+                taken ? ", with the work on what it emits" : "", lanes, maps, blocks, powers);
 }
 
 static void do_block(sweeper *w, sq_block *b) {
