@@ -68,6 +68,19 @@ static uint32_t full_width(const sq_knest *t) {
 static bool const_extent(const sq_knest *t, uint32_t axis, int64_t *v) {
   return sq_dim_is_const(t->k->g->dims, t->g->axis[axis].extent, v);
 }
+// Elements that a result is reduced from; an unknown length is taken to be long.
+static double reduced_length(const sq_knest *t) {
+  int64_t length = 1, e;
+  for (uint32_t a = t->g->n_par; a < t->n_axes; a++)
+    length *= const_extent(t, a, &e) && e < 4096 ? (e > 0 ? e : 1) : 64;
+  return (double)length;
+}
+// What is done with a result, for each vector of what it is reduced from: by lanes, or, where these are
+// reduced, one by one.
+static double post_cost(const sq_knest *t, const sq_scalar *x) {
+  bool alone = t->w > 1 && t->va >= t->g->n_par;
+  return function_cost(x->ew) * (alone ? t->w : 1) / reduced_length(t);
+}
 static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
   const sq_generic *g = t->g;
   int64_t extent = INT64_MAX;
@@ -90,6 +103,8 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
               : kind == SQ_K_UNIT  ? 1
                                    : w * (kind == SQ_K_GATHER ? 1 : 0.75) * factor;
       if (varies && (x->guard != SQ_NO_SCALAR || x->other != SQ_NO_SCALAR)) cost += 2;
+    } else if (t->deps[s] & SQ_K_ACC && g->n_red && x->kind == SQ_SC_EWISE) {
+      cost += sq_is_float(x->dtype) ? post_cost(t, x) : 0;
     } else if (varies && x->kind == SQ_SC_EWISE) {
       cost += sq_is_float(x->dtype) ? function_cost(x->ew) : 0.5;
     }
@@ -111,11 +126,7 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
       bool unit = sq_knest_linear(t, g->pos[g->n_pos - 1], va, &c) && c == 1;
       store = unit ? 1 : w;
     }
-    // A reduction of unknown length is taken to be long.
-    int64_t length = 1, e;
-    for (uint32_t a = g->n_par; a < t->n_axes; a++)
-      length *= const_extent(t, a, &e) && e < 4096 ? (e > 0 ? e : 1) : 64;
-    cost += store / (double)length;
+    cost += store / reduced_length(t);
   }
   if (w > 1 && va >= g->n_par) {
     double length = extent == INT64_MAX ? 256 : (double)extent;
