@@ -255,16 +255,21 @@ def factors(row):
     return rng.uniform(0.9, 0.999, shape).astype(np.float32), rng.standard_normal(shape, dtype=np.float32), np.empty(shape, np.float32)
 
 
-def recurrence_by_hand(row, threads):
+def by_hand(name):
+    """The function of that name in the C file of that name, compiled for this machine."""
     import ctypes
     import subprocess
     import tempfile
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recurrence.c")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".c")
     with tempfile.TemporaryDirectory() as folder:
-        made = os.path.join(folder, "recurrence.so")
+        made = os.path.join(folder, name + ".so")
         subprocess.run([os.environ.get("CC", "cc"), "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", made, source], check=True)
-        code = ctypes.CDLL(made).recurrence
-    data = factors(row)
+        return getattr(ctypes.CDLL(made), name)
+
+
+def recurrence_by_hand(row, threads):
+    import ctypes
+    code, data = by_hand("recurrence"), factors(row)
     pointers = [ctypes.c_void_p(x.ctypes.data) for x in data]
     return lambda data=data: code(ctypes.c_long(row["n"]), ctypes.c_long(row["c"]), *pointers, threads)
 
@@ -287,6 +292,44 @@ def recurrence_numba(row, threads):
     a, b, h = factors(row)
     width = max(16, (row["c"] + threads - 1) // threads)
     return lambda: run(a, b, h, width)
+
+
+# ---- selective scan ------------------------------------------------------------------------------
+def selective_by_hand(row, threads):
+    import ctypes
+    import numpy as np
+    n, d, s = row["n"], 1536, 16
+    rng = np.random.default_rng(0)
+    make = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
+    dt = np.log1p(np.exp(make(n, d) - 3))
+    a = -np.exp(make(s, d) * 0.5 + np.log(np.arange(1, s + 1, dtype=np.float32))[:, None]).astype(np.float32)
+    data = [make(n, d), dt, a, make(n, s), make(n, s), make(d), np.empty((n, d), np.float32)]
+    pointers, code = [ctypes.c_void_p(x.ctypes.data) for x in data], by_hand("selective")
+    return lambda data=data: code(ctypes.c_long(n), ctypes.c_long(d), *pointers, threads)
+
+
+# ---- Mamba of 130M: transformers -----------------------------------------------------------------
+def mamba_transformers(row, threads):
+    import torch
+    from transformers import MambaConfig, MambaForCausalLM
+    torch.set_num_threads(threads)
+    config = MambaConfig(vocab_size=50280, hidden_size=768, state_size=16, num_hidden_layers=24, expand=2)
+    model = MambaForCausalLM(config).eval()
+    if row["precision"] == "bf16":
+        model = model.to(torch.bfloat16)
+    prompt = torch.randint(0, 50000, (1, row["context"]))
+    with torch.inference_mode():
+        cache = model(prompt[:, :16], use_cache=True).cache_params
+    at = torch.tensor([16])
+
+    def call():
+        with torch.inference_mode():
+            if row["part"] == "prefill":
+                model(prompt, use_cache=True, logits_to_keep=1)
+            else:
+                model(prompt[:, :1], cache_params=cache, use_cache=True, cache_position=at)
+
+    return call
 
 
 # ---- GPT-2 small -----------------------------------------------------------------------------------
@@ -472,6 +515,8 @@ BUILDERS = {
     "recurrent": {"torch": recurrent_torch, "onnxruntime": recurrent_onnxruntime, "openvino": recurrent_openvino},
     "attention": {"torch": attention_torch, "onnxruntime": attention_onnxruntime, "openvino": attention_openvino},
     "recurrence": {"by hand": recurrence_by_hand, "numba": recurrence_numba},
+    "selective": {"by hand": selective_by_hand},
+    "mamba": {"transformers": mamba_transformers},
     "gpt2": {"llama.cpp": gpt2_llama, "transformers": gpt2_transformers},
 }
 

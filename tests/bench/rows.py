@@ -158,7 +158,31 @@ def depth(root):
                "seqm": ["tests/bench/blocks.seqm", *size, "--size", f"N={rows}"]}
 
 
-ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, gpt2, minilm_start, depth]
+def selective(root):
+    """Mamba's selective scan alone: n tokens, 1536 channels of 16 states. An exponential counts as 12 operations."""
+    for n in (512, 2048, 8192, 65536):
+        yield {"name": f"selective scan {n}", "kind": "selective", "n": n, "flop": n * 1536 * (16 * (12 + 6) + 3),
+               "seqm": ["tests/bench/scans/selective.seqm", "--random-weights", "1", "--size", f"N={n}"], "peers": ["by hand"]}
+
+
+def mamba(root):
+    """Mamba of 130 million weights, random ones: 512 tokens at once, and one more behind them."""
+    wide, inner, states, rank, layers, vocabulary, context = 768, 1536, 16, 48, 24, 50280, 512
+    weights = layers * (3 * wide * inner + inner * (2 * rank + 2 * states))
+    scan, head = layers * inner * states * 18, 2 * wide * vocabulary
+    base = ["examples/mamba.seqm", "--preset", "mamba_130m", "--size", f"P={context}"]
+    prompt = ["--call", "generate", "--in", "max_new=1"]
+    for precision, options in [("f32", []), ("bf16", ["--float", "bf16"])]:
+        for part, calls, tokens in [("decode", prompt + ["--call", "step"], 1), ("prefill", prompt, context)]:
+            if (precision, part) == ("bf16", "prefill"):
+                continue
+            yield {"name": f"mamba {part} {precision}" if part == "decode" else f"mamba prefill {context}", "kind": "mamba",
+                   "part": part, "precision": precision, "context": context, "flop": tokens * (2 * weights + scan) + head,
+                   "seqm": base + options + calls, "peers": ["transformers"]}
+
+
+ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, selective, gpt2, mamba,
+        minilm_start, depth]
 
 
 def rows(root):
