@@ -630,9 +630,9 @@ Test(kernels, powers) {
       "-0.9 * %g[i64(%t), d] * %g[i64(%t), d] * (%a[d, k] * %a[d, k])",
   };
   for (uint32_t i = 0; i < sizeof exponent / sizeof *exponent; i++) {
-    if (i % 3 == 0) powers("16", "40", exponent[i], i & 1 ? " reversed" : "", i < 6);
-    if (i % 3 == 1 || !i) powers("9", "13", exponent[i], "", i < 6);
-    if (i % 3 == 2 || !i) powers(i > 6 ? "16" : "4", "24", exponent[i], "", i < 6);
+    if (i % 3 == 0) powers("16", "40", exponent[i], i & 1 ? " reversed" : "", i < 4);
+    if (i % 3 == 1) powers("9", "13", exponent[i], "", i < 4);
+    if (i % 3 == 2) powers(i > 6 ? "16" : "4", "24", exponent[i], "", i < 4);
   }
 }
 
