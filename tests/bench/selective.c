@@ -49,9 +49,8 @@ typedef struct group {
   vec h[STATES][VECTORS], a[STATES][VECTORS], limit[VECTORS];
 } group;
 
-static inline __attribute__((always_inline)) void turn(group *g, const vec *dt, const vec *x,
-                                                       const float *b, const float *c, vec *sum,
-                                                       int near) {
+static inline __attribute__((always_inline)) void
+turn(group *g, const vec *dt, const vec *x, const float *b, const float *c, vec *sum, int near) {
 #pragma GCC unroll 1
   for (int s = 0; s < STATES; s++) {
     vec bs = all(b[s]), cs = all(c[s]);
@@ -88,8 +87,8 @@ static void begin(group *g, long d, const float *a) {
 }
 
 // n turns of GROUP of the d channels; dt > 0, a < 0, which is [STATES][d].
-static void channels(long n, long d, const float *u, const float *dt, const float *a, const float *b,
-                     const float *c, const float *skip, float *y) {
+static void channels(long n, long d, const float *u, const float *dt, const float *a,
+                     const float *b, const float *c, const float *skip, float *y) {
   group g;
   begin(&g, d, a);
   for (long t = 0; t < n; t++, u += d, dt += d, y += d, b += STATES, c += STATES) {
@@ -117,6 +116,5 @@ static void channels(long n, long d, const float *u, const float *dt, const floa
 void selective(long n, long d, const float *u, const float *dt, const float *a, const float *b,
                const float *c, const float *skip, float *y, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (long k = 0; k < d; k += GROUP)
-    channels(n, d, u + k, dt + k, a + k, b, c, skip + k, y + k);
+  for (long k = 0; k < d; k += GROUP) channels(n, d, u + k, dt + k, a + k, b, c, skip + k, y + k);
 }
