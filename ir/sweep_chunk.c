@@ -2,31 +2,25 @@
 // vectors that it is given, for each sum over a state what it is weighed by; or what stands in the way.
 //
 //   %s1 = generic (%s, %k, %v) [i < 64, j < 64] { a * %s[i, j] + b[t] * (%k[t, i] * %v[t, j]) }
-// is   by = a,   key[i] = k[t, i],   column[j] = b[t] * v[t, j]
-#include "ir/sweep_chunk.h"
+// is   by = a,   key[i] = k[t, i],   column[j] = b[t] * v[t, j]     (sweep_chunk_added.c)
+#include "ir/sweep_chunk_inner.h"
 
-enum { MAX_CLASSES = 60, MAX_FACTORS = 64, MAX_TERMS = 4, MAX_PAIRS = 8, MAX_DEPTH = 100 };
+enum { MAX_TERMS = 4, MAX_PAIRS = 8 };
 enum { MAX_ROWS = 1024, MAX_COLUMNS = 8192, MAX_ELEMENTS = 1 << 18, MAX_LENGTH = 64 };
-#define TURN (1ull << MAX_CLASSES)           // among classes: the turn
-#define OF_STATE (1ull << (MAX_CLASSES + 1)) // a value that depends on what is carried
-#define SUM_OF (1ull << (MAX_CLASSES + 2))   // of which a sum over rows
+#define TURN SQ_CHUNK_TURN
+#define OF_STATE SQ_CHUNK_OF_STATE
+#define SUM_OF SQ_CHUNK_SUM_OF
 
-typedef struct finder {
-  sq_sweep *s;
-  sq_graph *g;
-  sq_chunk c;
-  uint64_t *on;             // per value: OF_STATE, SUM_OF
-  uint64_t by, keys, reads; // classes on which decays, keys and factors depend
-} finder;
+typedef sq_chunk_finder finder;
 
-static bool refuse(finder *w, const char *why, sq_span where) {
+bool sq_chunk_refuse(finder *w, const char *why, sq_span where) {
   if (w->c.why) return false;
   w->c.why = why;
   w->c.where = where;
   return false;
 }
 
-static const char *name_of(const finder *w, uint32_t state) {
+const char *sq_chunk_name(const finder *w, uint32_t state) {
   const sq_value *v = w->s->value[state].v;
   return v->name ? sq_arena_fmt(w->g->arena, "`%s`", v->name) : "the state";
 }
@@ -41,7 +35,7 @@ static uint64_t value_classes(const sq_sweep *s, uint32_t value) {
 
 static void need(uint32_t id, void *user) { ((bool *)user)[id] = true; }
 
-static uint64_t depends(const finder *w, const sq_sweep_nest *x, uint32_t id) {
+uint64_t sq_chunk_depends(const finder *w, const sq_sweep_nest *x, uint32_t id) {
   const sq_generic *k = x->n->g;
   uint64_t all = 0;
   if (id == SQ_NO_SCALAR) return 0;
@@ -59,98 +53,27 @@ static uint64_t depends(const finder *w, const sq_sweep_nest *x, uint32_t id) {
   return all;
 }
 
-// ---- factors -----------------------------------------------------------------------------------
-typedef struct factors {
-  finder *w;
-  sq_generic *k;
-  uint32_t n, id[MAX_FACTORS];
-  bool divides[MAX_FACTORS];
-} factors;
-
-static bool add_factor(factors *f, uint32_t id, bool divides) {
-  if (f->n == MAX_FACTORS) return false;
-  f->id[f->n] = id;
-  f->divides[f->n++] = divides;
-  return true;
-}
-
-static bool is_zero(const sq_generic *k, uint32_t id) {
-  return k->s.v[id].kind == SQ_SC_FLOAT && k->s.v[id].f == 0;
-}
-
-// where(c, x, 0) is x times where(c, 1, 0)
-static bool split_choice(factors *f, const sq_scalar *x, bool divides, int depth);
-
-static bool split(factors *f, uint32_t id, bool divides, int depth) {
-  const sq_scalar x = f->k->s.v[id];
-  if (depth > MAX_DEPTH) return false;
-  if (x.kind == SQ_SC_SELECT && !divides && (is_zero(f->k, x.a[1]) || is_zero(f->k, x.a[2])))
-    return split_choice(f, &x, divides, depth);
-  if (x.kind != SQ_SC_EWISE) return add_factor(f, id, divides);
-  if (x.ew == SQ_EW_MUL || x.ew == SQ_EW_DIV)
-    return split(f, x.a[0], divides, depth + 1) &&
-           split(f, x.a[1], x.ew == SQ_EW_DIV ? !divides : divides, depth + 1);
-  if (x.ew == SQ_EW_NEG) {
-    uint32_t minus = sq_sc_float(f->w->g, f->k, x.dtype, -1);
-    return add_factor(f, minus, false) && split(f, x.a[0], divides, depth + 1);
-  }
-  return add_factor(f, id, divides);
-}
-
-static bool split_choice(factors *f, const sq_scalar *x, bool divides, int depth) {
-  sq_graph *g = f->w->g;
-  bool second = is_zero(f->k, x->a[1]);
-  uint32_t one = sq_sc_float(g, f->k, x->dtype, 1), zero = sq_sc_float(g, f->k, x->dtype, 0);
-  uint32_t mask = sq_sc_select(g, f->k, x->a[0], second ? zero : one, second ? one : zero);
-  return add_factor(f, mask, divides) && split(f, x->a[second ? 2 : 1], divides, depth + 1);
-}
-
 static uint32_t times(finder *w, sq_generic *k, uint32_t a, uint32_t b) {
   if (a == SQ_NO_SCALAR || b == SQ_NO_SCALAR) return a == SQ_NO_SCALAR ? b : a;
   return sq_sc_ewise(w->g, k, SQ_EW_MUL, a, b);
 }
 
-static uint32_t times_factor(finder *w, sq_generic *k, uint32_t a, const factors *f, uint32_t i) {
-  if (!f->divides[i]) return times(w, k, a, f->id[i]);
-  if (a == SQ_NO_SCALAR) a = sq_sc_float(w->g, k, k->s.v[f->id[i]].dtype, 1);
-  return sq_sc_ewise(w->g, k, SQ_EW_DIV, a, f->id[i]);
-}
-
 // ---- states ------------------------------------------------------------------------------------
 static bool has_rows(const sq_sweep *s, uint32_t value) { return s->value[value].part.rank > 0; }
 
-// What is added by lanes alone and made of a sum over the state: the delta rule. With rows it is a layer
-// of a network that is no matrix at all.
-static bool depends_on_state(finder *w, uint32_t state, uint64_t on, const sq_sweep_nest *x) {
-  sq_span where = x->n->span;
-  for (uint32_t j = 0; j < x->n->n_in && on & SUM_OF; j++) {
-    uint32_t v = x->inner[j];
-    if (v != SQ_SWEEP_NONE && w->on[v] & SUM_OF && has_rows(w->s, v)) w->c.matrix = false;
-  }
-  if (on & SUM_OF) return refuse(w, "delta rule: not in block form", where);
-  const char *why = sq_arena_fmt(w->g->arena, "what is added to %s depends on what is carried",
-                                 name_of(w, state));
-  return !(on & OF_STATE) || refuse(w, why, where);
+static bool is_next(const sq_sweep *s, uint32_t value) {
+  for (uint32_t k = 0; k < s->scan->n_carried; k++)
+    if (s->next[k] == value) return true;
+  return false;
 }
 
-// The classes that parts with the row depend on are shared by all columns.
-static bool split_added(finder *w, uint32_t state, uint32_t other) {
-  sq_chunk_state *t = &w->c.state[state];
-  const sq_sweep_nest *x = &w->s->member[t->member];
-  factors f = {.w = w, .k = x->n->g};
-  if (other == SQ_NO_SCALAR) // nothing is added
-    other = sq_sc_float(w->g, f.k, w->c.type, 0);
-  if (!depends_on_state(w, state, depends(w, x, other), x)) return false;
-  if (!split(&f, other, false, 0)) return refuse(w, "more factors than are looked at", x->n->span);
-  t->key = t->column = SQ_NO_SCALAR;
-  for (uint32_t i = 0; i < f.n; i++) {
-    uint64_t on = depends(w, x, f.id[i]);
-    bool row = on >> w->c.row & 1;
-    if (row) w->keys |= on;
-    uint32_t *to = row ? &t->key : &t->column;
-    *to = times_factor(w, f.k, *to, &f, i);
+// Vectors of rows that come of sums over states: layers of a network, which is no matrix at all.
+static void look_for_layers(finder *w, const sq_sweep_nest *x) {
+  for (uint32_t j = 0; j < x->n->n_in; j++) {
+    uint32_t v = x->inner[j];
+    if (v != SQ_SWEEP_NONE && w->on[v] & SUM_OF && has_rows(w->s, v) && !is_next(w->s, v))
+      w->c.matrix = false;
   }
-  return true;
 }
 
 static bool find_state(finder *w, uint32_t state) {
@@ -159,38 +82,46 @@ static bool find_state(finder *w, uint32_t state) {
   uint32_t next = s->next[state];
   const sq_type *part = &s->value[state].part;
   if (next < s->scan->n_carried)
-    return refuse(w, "it carries what another value was", s->scan->span);
+    return sq_chunk_refuse(w, "it carries what another value was", s->scan->span);
   t->member = next - s->scan->n_carried;
   const sq_sweep_nest *x = &s->member[t->member];
   if (part->rank != 1 || s->value[next].part.rank != 1)
-    return refuse(w, sq_arena_fmt(w->g->arena, "%s is no matrix of rows", name_of(w, state)),
-                  x->n->span);
+    return sq_chunk_refuse(
+        w, sq_arena_fmt(w->g->arena, "%s is no matrix of rows", sq_chunk_name(w, state)),
+        x->n->span);
   if (part->dtype != w->c.type || s->value[next].part.dtype != w->c.type)
-    return refuse(w, "what it carries is of several types", x->n->span);
+    return sq_chunk_refuse(w, "what it carries is of several types", x->n->span);
   const char *why;
+  look_for_layers(w, x);
   sq_prefix_map m = sq_prefix_map_of(s, t->member, state, &why);
-  if (why) return refuse(w, why, x->n->span);
+  if (why) return sq_chunk_refuse(w, why, x->n->span);
   if (m.how == SQ_PREFIX_MAX || m.how == SQ_PREFIX_MIN)
-    return refuse(w, sq_arena_fmt(w->g->arena, "a maximum or minimum of %s", name_of(w, state)),
-                  x->n->span);
+    return sq_chunk_refuse(
+        w, sq_arena_fmt(w->g->arena, "a maximum or minimum of %s", sq_chunk_name(w, state)),
+        x->n->span);
   if (m.how == SQ_PREFIX_NONE) {
     if (w->on[next] & OF_STATE) {
       w->c.matrix = false;
-      return refuse(
-          w, sq_arena_fmt(w->g->arena, "the next %s is made of sums over it", name_of(w, state)),
+      return sq_chunk_refuse(
+          w,
+          sq_arena_fmt(w->g->arena, "the next %s is made of sums over it", sq_chunk_name(w, state)),
           x->n->span);
     }
     m.by = sq_sc_float(w->g, x->n->g, w->c.type, 0);
     m.other = x->n->g->body;
   }
-  uint64_t on = depends(w, x, m.by);
-  if (!depends_on_state(w, state, on, x)) return false;
+  uint64_t on = sq_chunk_depends(w, x, m.by);
+  if (on & OF_STATE)
+    return sq_chunk_refuse(w,
+                           sq_arena_fmt(w->g->arena, "what decays %s depends on what is carried",
+                                        sq_chunk_name(w, state)),
+                           x->n->span);
   t->by = m.by;
   t->by_rows = on >> w->c.row & 1;
   t->by_turns = on & TURN;
   w->by |= on;
   w->c.role[t->member] = SQ_CHUNK_STATE;
-  return split_added(w, state, m.other);
+  return sq_chunk_split_added(w, state, m.other);
 }
 
 static bool find_states(finder *w) {
@@ -198,7 +129,7 @@ static bool find_states(finder *w) {
   for (uint32_t k = 0; k < s->scan->n_carried; k++) {
     for (uint32_t j = 0; j < k; j++)
       if (s->next[j] == s->next[k])
-        return refuse(w, "one value is the next one of two states", s->scan->span);
+        return sq_chunk_refuse(w, "one value is the next one of two states", s->scan->span);
     if (!find_state(w, k)) return false;
   }
   return true;
@@ -223,9 +154,9 @@ static bool state_value(const finder *w, uint32_t value, uint32_t *state, bool *
 
 static bool add_term(reader *r, uint32_t state, bool before, uint32_t factor) {
   sq_chunk_read *to = r->r;
-  if (to->n_term == MAX_TERMS) return refuse(r->w, "a sum of many states", r->x->n->span);
-  uint64_t on = depends(r->w, r->x, factor);
-  if (on & OF_STATE) return refuse(r->w, "a product of two states", r->x->n->span);
+  if (to->n_term == MAX_TERMS) return sq_chunk_refuse(r->w, "a sum of many states", r->x->n->span);
+  uint64_t on = sq_chunk_depends(r->w, r->x, factor);
+  if (on & OF_STATE) return sq_chunk_refuse(r->w, "a product of two states", r->x->n->span);
   r->w->reads |= on;
   to->term[to->n_term++] = (sq_chunk_term){state, before, factor};
   return true;
@@ -247,17 +178,18 @@ static bool read_ewise(reader *r, const sq_scalar *x, uint32_t factor, int depth
     return read_terms(r, a, factor, depth + 1) && read_terms(r, b, minus, depth + 1);
   }
   case SQ_EW_MUL:
-    if (!(depends(w, r->x, a) & OF_STATE))
+    if (!(sq_chunk_depends(w, r->x, a) & OF_STATE))
       return read_terms(r, b, times(w, k, factor, a), depth + 1);
-    if (!(depends(w, r->x, b) & OF_STATE))
+    if (!(sq_chunk_depends(w, r->x, b) & OF_STATE))
       return read_terms(r, a, times(w, k, factor, b), depth + 1);
-    return refuse(w, "a product of two states", r->x->n->span);
+    return sq_chunk_refuse(w, "a product of two states", r->x->n->span);
   case SQ_EW_DIV:
-    if (depends(w, r->x, b) & OF_STATE) return refuse(w, "a division by a state", r->x->n->span);
+    if (sq_chunk_depends(w, r->x, b) & OF_STATE)
+      return sq_chunk_refuse(w, "a division by a state", r->x->n->span);
     if (factor == SQ_NO_SCALAR) factor = sq_sc_float(w->g, k, x->dtype, 1);
     return read_terms(r, a, sq_sc_ewise(w->g, k, SQ_EW_DIV, factor, b), depth + 1);
   default:
-    return refuse(
+    return sq_chunk_refuse(
         w, sq_arena_fmt(w->g->arena, "`%s` around what is summed", sq_ewise_table[x->ew].name),
         r->x->n->span);
   }
@@ -267,8 +199,8 @@ static bool read_terms(reader *r, uint32_t id, uint32_t factor, int depth) {
   const sq_scalar x = r->x->n->g->s.v[id];
   uint32_t state, red = r->x->n->g->n_par;
   bool before;
-  if (depth > MAX_DEPTH || !(depends(r->w, r->x, id) & OF_STATE))
-    return refuse(r->w, "a sum of the state and of other things", r->x->n->span);
+  if (depth > SQ_CHUNK_DEPTH || !(sq_chunk_depends(r->w, r->x, id) & OF_STATE))
+    return sq_chunk_refuse(r->w, "a sum of the state and of other things", r->x->n->span);
   if (x.kind == SQ_SC_EWISE) return read_ewise(r, &x, factor, depth);
   if (x.kind == SQ_SC_READ && state_value(r->w, r->x->inner[x.operand], &state, &before)) {
     const sq_scalar *p = x.n_pos == 1 ? &r->x->n->g->s.v[x.pos[0]] : NULL;
@@ -276,8 +208,8 @@ static bool read_terms(reader *r, uint32_t id, uint32_t factor, int depth) {
     if (plain && p && p->kind == SQ_SC_INDEX && p->axis == red)
       return add_term(r, state, before, factor);
   }
-  return refuse(r->w, "the state is read in another way than by a sum over its rows",
-                r->x->n->span);
+  return sq_chunk_refuse(r->w, "the state is read in another way than by a sum over its rows",
+                         r->x->n->span);
 }
 
 static bool find_read(finder *w, uint32_t i) {
@@ -287,24 +219,19 @@ static bool find_read(finder *w, uint32_t i) {
   *to = (sq_chunk_read){.member = i};
   to->term = SQ_ARRAY(w->g->arena, sq_chunk_term, MAX_TERMS);
   if (k->monoid != SQ_SUM || k->n_red != 1 || k->domain.n || x->cls[k->n_par] != w->c.row)
-    return refuse(w, "the state is read in another way than by a sum over its rows", x->n->span);
+    return sq_chunk_refuse(w, "the state is read in another way than by a sum over its rows",
+                           x->n->span);
   reader r = {w, x, to};
   w->c.role[i] = SQ_CHUNK_READ;
   if (!read_terms(&r, k->body, SQ_NO_SCALAR, 0)) return false;
   w->c.n_pairs += to->n_term;
-  return w->c.n_pairs <= MAX_PAIRS || refuse(w, "many sums over states", x->n->span);
+  return w->c.n_pairs <= MAX_PAIRS || sq_chunk_refuse(w, "many sums over states", x->n->span);
 }
 
 // ---- members -----------------------------------------------------------------------------------
 static bool reads(const sq_sweep_nest *x, uint32_t value) {
   for (uint32_t j = 0; j < x->n->n_in; j++)
     if (x->inner[j] == value) return true;
-  return false;
-}
-
-static bool is_next(const sq_sweep *s, uint32_t value) {
-  for (uint32_t k = 0; k < s->scan->n_carried; k++)
-    if (s->next[k] == value) return true;
   return false;
 }
 
@@ -344,7 +271,7 @@ static bool places_plain(finder *w, const sq_sweep_nest *x) {
   for (uint32_t j = 0; j < k->s.n; j++) {
     const sq_scalar *r = &k->s.v[j];
     if (r->kind != SQ_SC_READ) continue;
-    if (r->site != SQ_NO_SITE) return refuse(w, "a place that is tested", x->n->span);
+    if (r->site != SQ_NO_SITE) return sq_chunk_refuse(w, "a place that is tested", x->n->span);
   }
   return true;
 }
@@ -364,15 +291,15 @@ static bool find_member(finder *w, uint32_t i) {
     }
     if (state_here) return find_read(w, i);
   }
-  if (x->n->g->n_red) return refuse(w, "a sum of its own in a turn", x->n->span);
+  if (x->n->g->n_red) return sq_chunk_refuse(w, "a sum of its own in a turn", x->n->span);
   if (has_rows(s, x->value))
-    return refuse(w,
-                  of_state ? "the state is read in another way than by a sum over its rows"
-                           : "a vector of rows that is made in a turn",
-                  x->n->span);
+    return sq_chunk_refuse(w,
+                           of_state ? "the state is read in another way than by a sum over its rows"
+                                    : "a vector of rows that is made in a turn",
+                           x->n->span);
   for (uint32_t j = 0; j < x->n->n_in; j++)
     if (x->inner[j] != SQ_SWEEP_NONE && has_rows(s, x->inner[j]))
-      return refuse(w, "an element of the state at a place of its own", x->n->span);
+      return sq_chunk_refuse(w, "an element of the state at a place of its own", x->n->span);
   w->c.role[i] = of_state ? SQ_CHUNK_AFTER : SQ_CHUNK_FREE;
   return true;
 }
@@ -384,14 +311,14 @@ static bool all_read(finder *w) {
     for (uint32_t i = 0; i < w->c.n_read; i++)
       for (uint32_t j = 0; j < w->c.read[i].n_term; j++) read |= w->c.read[i].term[j].state == k;
     if (!read)
-      return refuse(w, sq_arena_fmt(w->g->arena, "no turn reads %s", name_of(w, k)),
-                    w->s->scan->span);
+      return sq_chunk_refuse(w, sq_arena_fmt(w->g->arena, "no turn reads %s", sq_chunk_name(w, k)),
+                             w->s->scan->span);
   }
   for (uint32_t i = 0; i < w->c.n_read; i++)
     for (uint32_t j = 1; j < w->c.read[i].n_term; j++)
       if (w->c.state[w->c.read[i].term[j].state].has_columns !=
           w->c.state[w->c.read[i].term[0].state].has_columns)
-        return refuse(w, "a sum of states with columns and without", w->s->scan->span);
+        return sq_chunk_refuse(w, "a sum of states with columns and without", w->s->scan->span);
   return true;
 }
 
@@ -401,7 +328,53 @@ static bool find_members(finder *w) {
     if (!find_member(w, i)) return false;
   for (uint32_t i = 0; i < s->n_store; i++)
     if (has_rows(s, s->store[i].value))
-      return refuse(w, "the state of every turn is kept", s->scan->span);
+      return sq_chunk_refuse(w, "the state of every turn is kept", s->scan->span);
+  return true;
+}
+
+// ---- what columns get of sums over states ------------------------------------------------------
+// Marks members that the value is made of; sums take their rows elsewhere.
+static bool solve(finder *w, uint32_t value) {
+  sq_sweep *s = w->s;
+  uint32_t n = s->scan->n_carried, i = value - n;
+  if (value < n || has_rows(s, value)) // other than by a sum
+    return sq_chunk_refuse(w, "an element of the state at a place of its own", s->scan->span);
+  if (w->c.solve[i]) return true;
+  w->c.solve[i] = true;
+  const sq_sweep_nest *x = &s->member[i];
+  for (uint32_t j = 0; j < x->n->n_in; j++) {
+    uint32_t v = x->inner[j];
+    if (v == SQ_SWEEP_NONE || (w->c.role[i] == SQ_CHUNK_READ && has_rows(s, v))) continue;
+    if (!solve(w, v)) return false;
+  }
+  return true;
+}
+
+static bool find_solved(finder *w) {
+  sq_sweep *s = w->s;
+  for (uint32_t k = 0; k < s->scan->n_carried; k++) {
+    const sq_chunk_state *t = &w->c.state[k];
+    const sq_sweep_nest *x = &s->member[t->member];
+    if (!t->solved) continue;
+    w->c.n_solved++;
+    if (!t->has_columns)
+      return sq_chunk_refuse(
+          w,
+          sq_arena_fmt(w->g->arena,
+                       "what is added to %s, which has no columns, depends on what is carried",
+                       sq_chunk_name(w, k)),
+          x->n->span);
+    bool *used = SQ_ARRAY(w->g->arena, bool, t->column + 1);
+    used[t->column] = true;
+    for (uint32_t j = t->column + 1; j-- > 0;) {
+      const sq_scalar *r = &x->n->g->s.v[j];
+      if (!used[j]) continue;
+      sq_scalar_refs(r, need, used);
+      if (r->kind == SQ_SC_READ && x->inner[r->operand] != SQ_SWEEP_NONE &&
+          !solve(w, x->inner[r->operand]))
+        return false;
+    }
+  }
   return true;
 }
 
@@ -410,23 +383,24 @@ static bool find_rows(finder *w) {
   sq_sweep *s = w->s;
   int64_t n;
   w->c.row = SQ_SWEEP_NONE;
-  if (!s->scan->n_carried) return refuse(w, "nothing is carried", s->scan->span);
-  if (s->n_class > MAX_CLASSES) return refuse(w, "many axes", s->scan->span);
+  if (!s->scan->n_carried) return sq_chunk_refuse(w, "nothing is carried", s->scan->span);
+  if (s->n_class > SQ_CHUNK_CLASSES) return sq_chunk_refuse(w, "many axes", s->scan->span);
   w->c.type = s->value[0].part.dtype;
   if (w->c.type != SQ_F32 && w->c.type != SQ_F64)
-    return refuse(w, "what it carries is rounded in every turn", s->scan->span);
+    return sq_chunk_refuse(w, "what it carries is rounded in every turn", s->scan->span);
   for (uint32_t k = 0; k < s->scan->n_carried; k++)
     for (uint32_t a = 0; a < s->value[k].rank; a++) {
       uint32_t c = s->value[k].cls[a];
       if (s->lane[c] || c == w->c.row) continue;
       if (w->c.row != SQ_SWEEP_NONE)
-        return refuse(w, "more than one axis of the state is summed over", s->scan->span);
+        return sq_chunk_refuse(w, "more than one axis of the state is summed over", s->scan->span);
       w->c.row = c;
     }
-  if (w->c.row == SQ_SWEEP_NONE) return refuse(w, "the state is not summed over", s->scan->span);
+  if (w->c.row == SQ_SWEEP_NONE)
+    return sq_chunk_refuse(w, "the state is not summed over", s->scan->span);
   if (!sq_dim_is_const(w->g->dims, s->size[w->c.row], &n))
-    return refuse(w, "it is not known how many rows the state has", s->scan->span);
-  if (n < 1 || n > MAX_ROWS) return refuse(w, "the number of rows", s->scan->span);
+    return sq_chunk_refuse(w, "it is not known how many rows the state has", s->scan->span);
+  if (n < 1 || n > MAX_ROWS) return sq_chunk_refuse(w, "the number of rows", s->scan->span);
   w->c.rows = (uint32_t)n;
   return true;
 }
@@ -462,7 +436,7 @@ static bool find_columns(finder *w) {
     w->c.columns = n;
     w->c.column = c;
   }
-  if (w->c.column == SQ_SWEEP_NONE) return refuse(w, no_columns(w), s->scan->span);
+  if (w->c.column == SQ_SWEEP_NONE) return sq_chunk_refuse(w, no_columns(w), s->scan->span);
   for (uint32_t k = 0; k < s->scan->n_carried; k++)
     w->c.state[k].has_columns = value_classes(s, k) >> w->c.column & 1;
   return true;
@@ -484,13 +458,14 @@ sq_chunk sq_chunk_make(sq_sweep *s) {
   w.on = SQ_ARRAY(a, uint64_t, s->n_value + 1);
   w.c.state = SQ_ARRAY(a, sq_chunk_state, s->scan->n_carried + 1);
   w.c.read = SQ_ARRAY(a, sq_chunk_read, s->n_member + 1);
+  w.c.solve = SQ_ARRAY(a, bool, s->n_member + 1);
   w.c.role = SQ_ARRAY(a, sq_chunk_role, s->n_member + 1);
   find_matrix(&w);
   if (!find_rows(&w)) return w.c;
   inline_members(&w);
   find_dependence(&w);
   if (!find_states(&w) || !find_members(&w)) return w.c;
-  if (find_columns(&w)) all_read(&w);
+  if (find_columns(&w) && find_solved(&w)) all_read(&w);
   return w.c;
 }
 
@@ -511,7 +486,8 @@ sq_chunk_cost sq_chunk_costs(const sq_chunk *c, uint32_t n_state, uint32_t vecto
     by_rows += c->state[k].by_rows;
     wide += c->state[k].has_columns;
   }
-  best.turns = (2 * wide + pairs) * vectors * d * (d <= 32 && vectors == 1 ? 0.6 : 1);
+  double work = 2 * wide + pairs + 0.5 * c->n_solved; // these in a second loop over the rows
+  best.turns = work * vectors * d * (d <= 32 && vectors == 1 ? 0.6 : 1);
   for (uint32_t n = 16; n <= MAX_LENGTH; n *= 2) {
     double products = 0.55 * (wide + pairs) * vectors * d;
     double scores = 0.75 * (n / 2.0 + w / 2) * (c->n_pairs * rows + pairs * vectors) +

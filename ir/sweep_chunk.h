@@ -10,6 +10,14 @@
 //   O = P V + (Q * decay since the block's begin) S
 //   S = decay of the block * S + (K * decay to the block's end)^T V
 //
+// What a column gets may be made of such sums over states: v[j] - sum_i k[i] S[i, j] is the delta rule. The
+// sums of a block are then unknowns of a unit lower triangular system,
+//
+//   W = K' S + L V,   V[t] = f(W[t])         K': k times the decay since the begin, L: P of k and k, s < t
+//
+// solved by substitution, turn after turn for all columns, whatever f is. Nothing is inverted: a block's
+// numbers are those that turn by turn has.
+//
 // Rows are the axis summed over, columns a lane on which neither a nor k nor q depend; a state without
 // columns (the normaliser z' = a z + k) is one column of ones. Factors are read off the scalars of
 // the members, and added to them as scalars of their own. Nothing divides.
@@ -22,6 +30,7 @@ typedef struct sq_chunk_state {
   bool by_rows;             // `by` depends on the row
   bool by_turns;            // `by` differs from turn to turn
   bool has_columns;
+  bool solved; // `column` depends on sums over states
 } sq_chunk_state;
 
 typedef struct sq_chunk_term { // factor[i] * the state, summed over i
@@ -56,6 +65,8 @@ typedef struct sq_chunk {
   uint32_t n_read;
   sq_chunk_read *read;
   sq_chunk_role *role; // per member
+  bool *solve;         // per member: what columns get is made of it
+  uint32_t n_solved;   // states
   uint32_t n_pairs;    // terms of all reads
 } sq_chunk;
 

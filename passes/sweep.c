@@ -361,8 +361,9 @@ static const char *choose_chunk(sweeper *w, sq_node *scan) {
     return "";
   }
   w->sweep->extent = sq_dim_const(g->dims, cost.length);
-  return sq_arena_fmt(g->arena, ", in blocks of %u turns (%.0f cycles a turn, not %.0f)",
-                      cost.length, cost.blocks, cost.turns);
+  return sq_arena_fmt(g->arena, ", in blocks of %u turns%s (%.0f cycles a turn, not %.0f)",
+                      cost.length, c.n_solved ? ", solved for what they add" : "", cost.blocks,
+                      cost.turns);
 }
 
 // ---- turns as unknowns -------------------------------------------------------------------------

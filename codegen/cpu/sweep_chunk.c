@@ -144,7 +144,8 @@ static void with_rows(sq_schunk_emit *x, sq_lv lo, sq_lv hi, sq_sblock fn, sq_st
 // A whole block; gives whether it may be used.
 static sq_lv products(sq_schunk_emit *x, sq_lv lo, sq_lv hi) {
   sq_kern *k = x->k;
-  x->e->first = lo;
+  x->e->first = x->lo = lo;
+  x->hi = hi;
   sq_schunk_keys(x);
   sq_schunk_vectors(x, lo, hi);
   sq_schunk_scores(x);

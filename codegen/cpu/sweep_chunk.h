@@ -10,6 +10,8 @@
 //   factors    per pair of a sum and a state: [C][rows], times the decay from the block's begin
 //   scores     per pair: [C][C]
 //   sums       per sum: [panel][C][w], or [C] without columns
+//
+// Vectors that are made of sums (the delta rule) are solved for where the sums are.
 #pragma once
 #include "codegen/cpu/sweep.h"
 #include "ir/sweep_chunk.h"
@@ -59,6 +61,7 @@ typedef struct sq_schunk_emit {
   sq_lv base;     // the scratch
   sq_lv from, to; // states before the block and after it: bytes from the scratch
   sq_lv first;    // the block's first turn
+  sq_lv lo, hi;   // columns of the unit
   sq_lv bad;      // where sums are NaN if something was not finite
   uint32_t n_stream;
   sq_schunk_stream stream[SQ_SCHUNK_STREAMS];
@@ -67,13 +70,46 @@ typedef struct sq_schunk_emit {
 sq_lv sq_schunk_at(const sq_schunk_emit *x, uint32_t place, sq_lv element); // pointer
 bool sq_schunk_read_columns(const sq_schunk *p, uint32_t read);
 
+// Is the sum, one with columns, what vectors are made of?
+static inline bool sq_schunk_read_solved(const sq_schunk *p, uint32_t read) {
+  return p->c.solve[p->c.read[read].member] && sq_schunk_read_columns(p, read);
+}
+
 // ---- sweep_chunk_fill.c: between memory and the arrays of a block ------------------------------
 void sq_schunk_decays(sq_schunk_emit *x); // those that are the same in every turn
 void sq_schunk_keys(sq_schunk_emit *x);   // keys, factors, decays, vectors without columns
 void sq_schunk_vectors(sq_schunk_emit *x, sq_lv lo, sq_lv hi);
 void sq_schunk_after(sq_schunk_emit *x, sq_lv lo, sq_lv hi); // what follows the sums; stores
+typedef struct sq_schunk_nest {
+  const sq_sweep_nest *x;
+  sq_selement *el[SQ_SWEEP_SETS];
+} sq_schunk_nest;
+sq_schunk_nest sq_schunk_open(sq_schunk_emit *x, const sq_sweep_nest *from, uint32_t sets);
+// At a turn that is open, of a set: the body (sum: NULL), or the sum; then what `post` makes of it.
+sq_lv sq_schunk_value(const sq_schunk_nest *n, uint32_t set, sq_lv sum);
+// A scalar of a member as an operation of its own, which runs over the rows if it has them.
+sq_sweep_nest *sq_schunk_part(sq_schunk_emit *x, uint32_t member, uint32_t scalar);
 
 // ---- sweep_chunk_product.c ---------------------------------------------------------------------
+// acc += sum over c < n of a[r][c] b[c][v] for a tile: element (r, c) of a at a0 + r * a_row + c, vector v
+// of line c of b at b0[v] + c * b_line.
+enum { SQ_SCHUNK_SUMS = 32 };
+typedef struct sq_schunk_tile {
+  uint32_t rows, nv;
+  sq_lv a, a0, b, b0[8];
+  uint32_t a_row, b_line;
+  sq_lv acc[SQ_SCHUNK_SUMS];
+} sq_schunk_tile;
 void sq_schunk_ranges(sq_schunk_emit *x, uint32_t state);
 void sq_schunk_scores(sq_schunk_emit *x); // and the decays that keys and factors get
 void sq_schunk_products(sq_schunk_emit *x);
+// Of a sum at the turns t ..: what the states before the block and the turns before `end` give.
+sq_schunk_tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t,
+                             sq_lv end);
+void sq_schunk_watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n);
+// Some lines of what the next block reads at the turns t ..: every groups-th of each stream.
+void sq_schunk_fetch(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t);
+
+// ---- sweep_chunk_solve.c -----------------------------------------------------------------------
+// Of nv panels from `panel` on: sums that vectors are made of, and these. `last`: some lanes are no columns.
+void sq_schunk_solve(sq_schunk_emit *x, sq_lv panel, uint32_t nv, bool last);

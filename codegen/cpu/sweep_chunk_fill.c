@@ -29,8 +29,7 @@ static sq_selement *open_element(sq_schunk_emit *x, const sq_sweep_nest *n, uint
   return el;
 }
 
-// A scalar of a member as an operation of its own, which runs over the rows if it has them.
-static sq_sweep_nest *part_of(sq_schunk_emit *x, uint32_t member, uint32_t scalar) {
+sq_sweep_nest *sq_schunk_part(sq_schunk_emit *x, uint32_t member, uint32_t scalar) {
   sq_arena *a = x->k->a;
   const sq_sweep_nest *from = &x->s->member[member];
   sq_sweep_nest *n = SQ_NEW(a, sq_sweep_nest);
@@ -59,7 +58,7 @@ typedef struct row_part {
 } row_part;
 
 static row_part open_rows(sq_schunk_emit *x, uint32_t member, uint32_t scalar, bool rows) {
-  sq_sweep_nest *n = part_of(x, member, scalar);
+  sq_sweep_nest *n = sq_schunk_part(x, member, scalar);
   sq_generic *g = n->n->g;
   row_part r = {.rows = rows};
   uint32_t *pos = SQ_ARRAY(x->k->a, uint32_t, 1);
@@ -159,16 +158,13 @@ static void add_streams(sq_schunk_emit *x, sq_selement *el, uint32_t cls, uint32
 }
 
 // ---- members that are free of the states -------------------------------------------------------
-typedef struct nest {
-  const sq_sweep_nest *x;
-  sq_selement *el[SQ_SWEEP_SETS];
-} nest;
+typedef sq_schunk_nest nest;
 
 static bool has_columns(const sq_schunk_emit *x, uint32_t value) {
   return sq_semit_has_vector(x->e, value);
 }
 
-static nest open_nest(sq_schunk_emit *x, const sq_sweep_nest *from, uint32_t sets) {
+nest sq_schunk_open(sq_schunk_emit *x, const sq_sweep_nest *from, uint32_t sets) {
   nest n = {.x = from};
   for (uint32_t set = 0; set < sets; set++) {
     n.el[set] = open_element(x, from, set);
@@ -177,18 +173,19 @@ static nest open_nest(sq_schunk_emit *x, const sq_sweep_nest *from, uint32_t set
   return n;
 }
 
+sq_lv sq_schunk_value(const nest *n, uint32_t set, sq_lv sum) {
+  sq_knest *e = &n->el[set]->t;
+  sq_lv v = sum ? sum : sq_knest_value(e, e->g->body);
+  if (e->g->post == SQ_NO_SCALAR) return v;
+  e->acc = v;
+  e->acc_varies = sq_k_is_vec(v);
+  return sq_knest_value(e, e->g->post);
+}
+
 static void compute(sq_schunk_emit *x, nest *n, sq_lv t, uint32_t sets) {
-  const sq_generic *g = n->x->n->g;
   for (uint32_t set = 0; set < sets; set++) {
-    sq_knest *e = &n->el[set]->t;
     sq_selement_turn(n->el[set], t);
-    sq_lv v = sq_knest_value(e, g->body);
-    if (g->post != SQ_NO_SCALAR) {
-      e->acc = v;
-      e->acc_varies = sq_k_is_vec(v);
-      v = sq_knest_value(e, g->post);
-    }
-    x->e->value[n->x->value][set] = v;
+    x->e->value[n->x->value][set] = sq_schunk_value(n, set, NULL);
   }
 }
 
@@ -198,7 +195,7 @@ static uint32_t open_members(sq_schunk_emit *x, sq_chunk_role role, bool all, ne
   for (uint32_t i = 0; i < x->s->n_member; i++) {
     const sq_sweep_nest *m = &x->s->member[i];
     if (x->p->c.role[i] != role || (!all && has_columns(x, m->value))) continue;
-    out[n++] = open_nest(x, m, x->e->sets);
+    out[n++] = sq_schunk_open(x, m, x->e->sets);
   }
   return n;
 }
@@ -284,7 +281,7 @@ static void find_streams(sq_schunk_emit *x, const row_part *key, const row_part 
     add_streams(x, key[st].el, p->c.row, p->rows);
     if (c->by_turns) add_streams(x, by[st].el, p->c.row, p->rows);
     if (!c->has_columns) continue;
-    sq_selement *el = open_element(x, part_of(x, c->member, c->column), 0);
+    sq_selement *el = open_element(x, sq_schunk_part(x, c->member, c->column), 0);
     add_streams(x, el, p->c.column, p->panels * x->w);
   }
   for (uint32_t q = 0; q < p->n_pair; q++) add_streams(x, factor[q].el, p->c.row, p->rows);
@@ -348,14 +345,15 @@ static void panel_vectors(sq_semit *e, sq_lv block, void *user) {
   nest *column = SQ_ARRAY(k->a, nest, p->n_state + 1);
   uint32_t n_free = open_members(x, SQ_CHUNK_FREE, true, free);
   for (uint32_t st = 0; st < p->n_state; st++)
-    if (p->c.state[st].has_columns)
-      column[st] = open_nest(x, part_of(x, p->c.state[st].member, p->c.state[st].column), e->sets);
+    if (p->c.state[st].has_columns && !p->c.state[st].solved)
+      column[st] = sq_schunk_open(
+          x, sq_schunk_part(x, p->c.state[st].member, p->c.state[st].column), e->sets);
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), 1, 0, NULL);
   sq_lv t = sq_semit_turn(e, plus(k, x->first, l.i));
   for (uint32_t i = 0; i < n_free; i++) compute(x, &free[i], t, e->sets);
   for (uint32_t st = 0; st < p->n_state; st++) {
-    if (!p->c.state[st].has_columns) continue;
+    if (!p->c.state[st].has_columns || p->c.state[st].solved) continue;
     for (uint32_t set = 0; set < e->sets; set++) {
       sq_knest *n = &column[st].el[set]->t;
       sq_selement_turn(column[st].el[set], t);
@@ -393,19 +391,12 @@ static void write(sq_schunk_emit *x, nest *n, sq_lv t) {
 static void take_sum(sq_schunk_emit *x, uint32_t read, nest *n, sq_lv block, sq_lv at, sq_lv t) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
-  const sq_generic *g = n->x->n->g;
+  bool wide = sq_schunk_read_columns(p, read);
   for (uint32_t set = 0; set < x->e->sets; set++) {
-    sq_knest *e = &n->el[set]->t;
     sq_selement_turn(n->el[set], t);
-    bool wide = sq_schunk_read_columns(p, read);
     sq_lv from = sq_schunk_at(x, p->sums[read], wide ? panel_turn(x, block, set, at) : at);
     sq_lv v = wide ? sq_k_load_row(k, p->c.type, from, x->w, NULL) : sq_k_load(k, p->c.type, from);
-    if (g->post != SQ_NO_SCALAR) {
-      e->acc = v;
-      e->acc_varies = wide;
-      v = sq_knest_value(e, g->post);
-    }
-    x->e->value[n->x->value][set] = v;
+    x->e->value[n->x->value][set] = sq_schunk_value(n, set, v);
   }
 }
 
@@ -417,8 +408,8 @@ static void panel_after(sq_semit *e, sq_lv block, void *user) {
   nest *store = SQ_ARRAY(k->a, nest, s->n_store + 1);
   for (uint32_t i = 0; i < s->n_member; i++)
     if (x->p->c.role[i] != SQ_CHUNK_STATE && x->p->c.role[i] != SQ_CHUNK_INLINE)
-      member[i] = open_nest(x, &s->member[i], e->sets);
-  for (uint32_t i = 0; i < s->n_store; i++) store[i] = open_nest(x, &s->store[i], e->sets);
+      member[i] = sq_schunk_open(x, &s->member[i], e->sets);
+  for (uint32_t i = 0; i < s->n_store; i++) store[i] = sq_schunk_open(x, &s->store[i], e->sets);
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 0, NULL);
   sq_lv t = sq_semit_turn(e, plus(k, x->first, l.i));

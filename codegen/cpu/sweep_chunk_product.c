@@ -4,11 +4,12 @@
 //   scores    P[t][s] = (sum_i q[t][i] k[i][s]) R[1 + t][s]        `before` the turn: R[t]
 //             by rows, for all t in order:  k[i][s] *= a[t][i] where s < t, between the sums of t
 //   factors   q[t][i] *= begin;   keys  k[i][s] *= R[C][s]
+//   solved    sums that vectors are made of, and these (sweep_chunk_solve.c)
 //   sums      o[t][j] = sum_i q[t][i] S[i][j] + sum_{s <= t} P[t][s] v[s][j]
 //   states    S'[i][j] = begin[C] S[i][j] + sum_s k[i][s] v[s][j]
 #include "codegen/cpu/sweep_chunk.h"
 
-enum { UNROLL = 4, MAX_TILE = 32 };
+enum { UNROLL = 4 };
 
 // ---- parts -------------------------------------------------------------------------------------
 static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
@@ -39,7 +40,7 @@ static sq_lv place(sq_schunk_emit *x, uint32_t at) {
 static uint32_t unroll_of(uint32_t n) { return n % UNROLL == 0 ? UNROLL : n % 2 == 0 ? 2 : 1; }
 
 // What is wrong with v: NaN where it is not finite, else 0.
-static void watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n) {
+void sq_schunk_watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n) {
   sq_kern *k = x->k;
   sq_lv bad = LLVMBuildLoad2(k->b, vector(x), x->bad, ""), zero = LLVMConstNull(vector(x));
   for (uint32_t i = 0; i < n; i += 2) { // two chains
@@ -61,14 +62,7 @@ static sq_lv across(sq_schunk_emit *x, sq_lv v) {
   return LLVMBuildExtractElement(k->b, v, LLVMConstInt(k->i32, 0, 0), "");
 }
 
-// acc += sum over c < n of a[r][c] b[c][v] for a tile: element (r, c) of a at a0 + r * a_row + c, vector v
-// of line c of b at b0[v] + c * b_line.
-typedef struct tile {
-  uint32_t rows, nv;
-  sq_lv a, a0, b, b0[8];
-  uint32_t a_row, b_line;
-  sq_lv acc[MAX_TILE];
-} tile;
+typedef sq_schunk_tile tile;
 
 static void multiply(sq_schunk_emit *x, tile *t, sq_lv n, uint32_t unroll) {
   sq_kern *k = x->k;
@@ -213,7 +207,7 @@ static void score_rows_tile(sq_schunk_emit *x, uint32_t state, sq_lv t, sq_lv s,
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   const sq_schunk_state *st = &p->state[state];
-  sq_lv acc[MAX_TILE * 2], keys = place(x, st->keys), decays = place(x, st->decays);
+  sq_lv acc[SQ_SCHUNK_SUMS * 2], keys = place(x, st->keys), decays = place(x, st->decays);
   sq_lv one = sq_k_splat(k, sq_k_const(k, p->c.type, 1, 0), x->w), earlier[SQ_SCHUNK_TILE];
   uint32_t n = 0;
   for (uint32_t q = 0; q < p->n_pair; q++)
@@ -298,7 +292,7 @@ static sq_lv panel_of(sq_schunk_emit *x, uint32_t st, sq_lv half, sq_lv panel) {
   return LLVMBuildGEP2(k->b, k->i8, x->base, &off, 1, "");
 }
 
-static void sum_tile(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t) {
+tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t, sq_lv end) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   tile c = {.rows = p->tile, .nv = nv, .b_line = x->w};
@@ -315,15 +309,22 @@ static void sum_tile(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv,
     c.a0 = mul(k, t, c.a_row = p->length);
     c.b = sq_schunk_at(x, p->state[q->state].vectors, mul(k, panel, (int64_t)p->length * x->w));
     for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
-    multiply(x, &c, add(k, t, p->tile), p->tile);
+    multiply(x, &c, end, p->tile);
   }
+  return c;
+}
+
+static void sum_tile(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t) {
+  sq_kern *k = x->k;
+  const sq_schunk *p = x->p;
+  tile c = sq_schunk_sum(x, read, panel, nv, t, add(k, t, p->tile));
   sq_lv out = sq_schunk_at(x, p->sums[read], mul(k, panel, (int64_t)p->length * x->w));
   for (uint32_t r = 0; r < c.rows; r++)
     for (uint32_t v = 0; v < nv; v++) {
       sq_lv at = mul(k, add(k, t, (int64_t)r + (int64_t)v * p->length), x->w);
       store(x, out, at, c.acc[r * nv + v]);
     }
-  watch(x, c.acc, c.rows * nv);
+  sq_schunk_watch(x, c.acc, c.rows * nv);
 }
 
 static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv, sq_lv row,
@@ -352,11 +353,10 @@ static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv,
       sq_lv at = add(k, first, ((int64_t)r + (int64_t)v * p->rows) * x->w);
       store(x, to, at, c.acc[r * nv + v]);
     }
-  watch(x, c.acc, rows * nv);
+  sq_schunk_watch(x, c.acc, rows * nv);
 }
 
-// Some lines of the turns t .. : every groups-th of each stream.
-static void fetch_ahead(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t) {
+void sq_schunk_fetch(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t) {
   sq_kern *k = x->k;
   for (uint32_t i = 0; i < x->n_stream; i++) {
     const sq_schunk_stream *s = &x->stream[i];
@@ -375,15 +375,18 @@ static void fetch_ahead(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t
   }
 }
 
-static void some_panels(sq_schunk_emit *x, sq_lv panel, uint32_t nv) {
+static void some_panels(sq_schunk_emit *x, sq_lv panel, uint32_t nv, bool last) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   sq_kloop l;
+  bool fetch = nv == p->nv && !p->c.n_solved;
+  if (p->c.n_solved) sq_schunk_solve(x, panel, nv, last);
   for (uint32_t read = 0; read < p->c.n_read; read++) {
-    if (!sq_schunk_read_columns(p, read)) continue;
+    if (!sq_schunk_read_columns(p, read) || sq_schunk_read_solved(p, read)) continue;
     sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
-    if (!read && nv == p->nv)
-      fetch_ahead(x, LLVMBuildUDiv(k->b, panel, sq_k_int(k, nv), ""), p->panels / nv, l.i);
+    if (fetch)
+      sq_schunk_fetch(x, LLVMBuildUDiv(k->b, panel, sq_k_int(k, nv), ""), p->panels / nv, l.i);
+    fetch = false;
     sum_tile(x, read, panel, nv, l.i);
     sq_kloop_end(k, &l, NULL);
   }
@@ -441,7 +444,7 @@ static void plain_sums(sq_schunk_emit *x, uint32_t read) {
   sum = across(x, sum);
   sq_k_store(k, p->c.type, pointer(x, place(x, p->sums[read]), l.i), sum);
   sum = sq_k_splat(k, sum, x->w);
-  watch(x, &sum, 1);
+  sq_schunk_watch(x, &sum, 1);
   sq_kloop_end(k, &l, NULL);
 }
 
@@ -459,7 +462,7 @@ static void plain_state(sq_schunk_emit *x, uint32_t st) {
   sq_lv by = sq_k_load(k, type, pointer(x, place(x, t->begin), at));
   sum = sq_k_fma(k, by, sq_k_load(k, type, pointer(x, place(x, t->plain), l.i)), sum);
   sq_lv all = sq_k_splat(k, sum, x->w);
-  watch(x, &all, 1);
+  sq_schunk_watch(x, &all, 1);
   for (uint32_t v = 0; v < p->panels; v++) {
     sq_lv to = panel_of(x, st, x->to, sq_k_int(k, v));
     sq_k_store(k, type, pointer(x, to, mul(k, l.i, x->w)), sum);
@@ -477,13 +480,17 @@ void sq_schunk_products(sq_schunk_emit *x) {
     if (!sq_schunk_read_columns(p, read)) plain_sums(x, read);
   for (uint32_t st = 0; st < p->n_state; st++)
     if (!p->c.state[st].has_columns) plain_state(x, st);
-  for (uint32_t nv = p->nv, at = 0; at < p->panels; nv--) {
-    uint32_t end = at + (p->panels - at) / nv * nv;
+  // Where vectors are solved for, the panel whose lanes are not all columns goes alone.
+  bool last = p->c.n_solved && p->c.columns % x->w;
+  uint32_t all = p->panels - last;
+  for (uint32_t nv = p->nv, at = 0; at < all; nv--) {
+    uint32_t end = at + (all - at) / nv * nv;
     sq_kloop l;
     if (end == at) continue;
     sq_kloop_begin(k, &l, sq_k_int(k, at), sq_k_int(k, end), nv, 0, NULL);
-    some_panels(x, l.i, nv);
+    some_panels(x, l.i, nv, false);
     sq_kloop_end(k, &l, NULL);
     at = end;
   }
+  if (last) some_panels(x, sq_k_int(k, all), 1, true);
 }

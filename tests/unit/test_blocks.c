@@ -162,3 +162,87 @@ Test(blocks, several, .init = wider) {
              "    yield %e, %f\n  } : f32[N, 40], f32[N, 40]\n  yield %y, %x\n}\n",
              turns, COUNT(turns), PLAIN);
 }
+
+// ---- the delta rule ----------------------------------------------------------------------------
+typedef struct rule {
+  const char *type, *how;
+  int rows, columns, length;
+  const char *by;    // of the state, at %a[b, t0, i]
+  const char *error; // that the key is given, of t1, what is wanted, and t2, what it reads
+  const char *read;
+} rule;
+
+// Keys have a length of at most 1, for numbers of at most 4.
+static void delta(const char *name, rule x, const char *const *sizes, size_t n, inputs kind) {
+  char text[4000], state[64], row[32], key[64];
+  bool f64 = !strcmp(x.type, "f64");
+  snprintf(state, sizeof state, "%s[2, %d, %d]", x.type, x.rows, x.columns);
+  snprintf(row, sizeof row, "%s[2, N, %d]", x.type, x.rows);
+  snprintf(key, sizeof key, "%.6f%s * %%k[b, i64(%%t), i]", 0.25 / sqrt(x.rows), f64 ? "_f64" : "");
+  snprintf(
+      text, sizeof text,
+      "graph t %s\nsym N size\n"
+      "entry @f(%%q: %s, %%k: %s, %%a: %s, %%v: %s[2, N, %d], %%h: %s) -> (y: %s[2, N, %d], "
+      "l: %s) {\n"
+      "  %%y, %%l = sweep chunk %d {\n"
+      "    %%p, %%e = scan extent N %s carried 1 (%%h) { (%%t: i32, %%s: %s)\n"
+      "      %%w = generic (%%s, %%k, %%t) [b < 2, j < %d] sum [i < %d] { %s * %%s[b, i, j] } : "
+      "%s[2, %d]\n"
+      "      %%n = generic (%%s, %%a, %%k, %%v, %%t, %%w) [b < 2, i < %d, j < %d] { t0 = i64(%%t); "
+      "t1 = %%v[b, t0, j]; t2 = %%w[b, j]; %s * %%s[b, i, j] + %s * (%s) } : %s\n"
+      "      %%o = generic (%s, %%q, %%t) [b < 2, j < %d] sum [i < %d] { %s * %%q[b, "
+      "i64(%%t), i] * %s[b, "
+      "i, j] } : %s[2, %d]\n"
+      "      yield %%n, %%o\n    } : %s, %s[N, 2, %d]\n"
+      "    %%f = generic (%%e) [b < 2, t < N, j < %d] { %%e[t, b, j] } : %s[2, N, %d]\n"
+      "    yield %%f, %%p\n  } : %s[2, N, %d], %s\n  yield %%y, %%l\n}\n",
+      x.type, row, row, row, x.type, x.columns, state, x.type, x.columns, state, x.length, x.how,
+      state, x.columns, x.rows, key, x.type, x.columns, x.rows, x.columns, x.by, key, x.error,
+      state, x.read, x.columns, x.rows, f64 ? "0.02_f64" : "0.02", x.read, x.type, x.columns, state,
+      x.type, x.columns, x.columns, x.type, x.columns, x.type, x.columns, state);
+  check_many(name, text, sizes, n, kind);
+}
+static void delta_edges(const char *name, rule x) { delta(name, x, turns, COUNT(turns), PLAIN); }
+
+// The products of a turn have norms of at most 1 where b |k|^2 <= 2, so what 53 turns add, at most 8 each,
+// bounds a column, and each turn's 100 roundings of it: the widest states read 0.02 x 4 x 8 of that.
+static void solving(void) { slack = 60; }
+#define ONCE "t1 - t2"
+Test(blocks, delta_sizes, .init = solving) {
+  delta_edges("square", (rule){"f32", "", 65, 65, 16, HEADWISE, ONCE, "%n"});
+  delta_edges("one row", (rule){"f32", "", 1, 8, 16, HEADWISE, ONCE, "%n"});
+  delta_edges("one column", (rule){"f32", "reversed", 3, 1, 16, HEADWISE, ONCE, "%n"});
+  delta_edges("before the turn", (rule){"f32", "", 8, 3, 16, HEADWISE, ONCE, "%s"});
+  delta_edges("by rows", (rule){"f32", "reversed", 65, 65, 16, ROWWISE, ONCE, "%n"});
+  delta_edges("by rows, before", (rule){"f32", "", 8, 3, 16, ROWWISE, ONCE, "%s"});
+  delta_edges("f64", (rule){"f64", "", 9, 33, 16, HEADWISE, ONCE, "%n"});
+}
+Test(blocks, delta_longer, .init = solving) {
+  delta("32", (rule){"f32", "", 24, 20, 32, HEADWISE, ONCE, "%n"}, long_turns, COUNT(long_turns),
+        PLAIN);
+  delta("64", (rule){"f32", "", 24, 20, 64, ROWWISE, ONCE, "%n"}, long_turns, COUNT(long_turns),
+        PLAIN);
+}
+Test(blocks, delta_steps, .init = solving) {
+  delta_edges("no step", (rule){"f32", "", 8, 24, 16, "1.0", "0.0 * (t1 - t2)", "%n"});
+  delta_edges("a whole step", (rule){"f32", "", 8, 24, 16, "1.0", ONCE, "%n"});
+  delta_edges("to the other side", (rule){"f32", "", 8, 24, 16, "1.0", "2.0 * (t1 - t2)", "%n"});
+  delta_edges("nothing is kept", (rule){"f32", "", 8, 24, 16, "0.0", "0.5 * t1 - 0.0 * t2", "%n"});
+  delta_edges("a step for each column",
+              (rule){"f32", "", 8, 24, 16, HEADWISE, "sigmoid(t1) * (t1 - t2)", "%n"});
+  delta_edges("no line", (rule){"f32", "", 8, 24, 16, HEADWISE, "tanh(t1 - t2)", "%n"});
+}
+Test(blocks, delta_not_finite, .init = solving) {
+  delta("a head", (rule){"f32", "", 8, 24, 16, HEADWISE, ONCE, "%n"}, turns, COUNT(turns), SPECIAL);
+  delta("rows", (rule){"f32", "", 8, 20, 16, ROWWISE, "tanh(t1 - t2)", "%n"}, turns, COUNT(turns),
+        SPECIAL);
+}
+
+// Of 100,003 turns: the products of a turn have norms of at most 0.9, what is added is at most 0.05 x 4 long,
+// so a column is at most 2 long. A turn gives it the roundings of a sum of 8 rows and 16 turns, of its own 16
+// products and 10 more: 50 u of 2, of which 0.9 is handed on: 1000 u. A sum of 8 rows of weights up to 0.08
+// makes at most 0.23 of that, and 42 roundings of 0.46: 250 u = 1.5e-5.
+Test(blocks, delta_of_many_turns, .init = longer) {
+  delta("long", (rule){"f32", "", 8, 8, 16, "0.9", "0.05 * t1 - t2", "%n"},
+        (const char *[]){"N=100003"}, 1, PLAIN);
+}
