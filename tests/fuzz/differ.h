@@ -22,6 +22,7 @@ typedef struct fz_how {
   const char *target; // "native", "x86-64-v2", ...
   bool cuda;          // kernels in CUDA C under emulation
   bool attention;     // graphs that are attention for the most part
+  bool scans;         // scans of many kinds
   const char *only;   // the one stage to check (and what it needs), NULL: all
 } fz_how;
 

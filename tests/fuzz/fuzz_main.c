@@ -1,6 +1,6 @@
 // The command line of the generators of random tests:
 //   random_graphs [--seed N] [--count N] [--seconds N] [--trials N] [--no-cpu] [--no-shrink]
-//   [--print] random_graphs FILE.sir...      the same checks on graphs that are there
+//   [--attention] [--scans] [--print] random_graphs FILE.sir...      the same checks on graphs that are there
 #include "tests/fuzz/differ.h"
 #include <stdlib.h>
 #include <time.h>
@@ -109,6 +109,8 @@ int fz_main(int argc, char **argv, fz_make *make) {
       o.how.cuda = true;
     else if (!strcmp(w, "--attention"))
       o.how.attention = true;
+    else if (!strcmp(w, "--scans"))
+      o.how.scans = true;
     else if (!strcmp(w, "--no-shrink"))
       o.shrink = false;
     else if (!strcmp(w, "--print"))

@@ -1106,6 +1106,7 @@ static void peek(gn *r) {
 const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const char **source) {
   gn r = {.g = sq_graph_new(ctx, a, "random"), .a = a, .rng = fz_mix(seed)};
   (void)source;
+  if (how->scans) return gn_scans(a, seed, how);
   how->exact = r.exact = !gn_one_in(&r, 3) && !how->attention;
   r.attention = how->attention;
   r.may_fail = gn_one_in(&r, 5);

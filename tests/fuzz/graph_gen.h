@@ -66,5 +66,8 @@ double gn_count(gn *r, sq_type t); // elements at the sizes of `nominal`
 void gn_rows(gn *r);
 void gn_attention(gn *r);
 
+// graph_scans.c: scans of a matrix, and by maps, as text.
+const char *gn_scans(sq_arena *a, uint64_t seed, fz_how *how);
+
 // graph_gen.c
 const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const char **source);
