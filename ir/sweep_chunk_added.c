@@ -105,10 +105,19 @@ static bool apart(const splitter *f, uint32_t id, bool inside) {
          (on & OF_STATE || f->apart == EVERY || (f->apart == OUTSIDE && !inside));
 }
 
+// A conversion to a wider float changes nothing: numbers of 16 bits are rounded where they are stored.
+static bool widens(const splitter *f, const sq_scalar *x) {
+  if (x->kind != SQ_SC_CAST) return false;
+  sq_dtype from = f->k->s.v[x->a[0]].dtype;
+  return sq_is_float(from) && sq_is_float(x->dtype) &&
+         sq_dtype_table[from].bytes < sq_dtype_table[x->dtype].bytes;
+}
+
 static sum sum_of(splitter *f, uint32_t id, bool inside, bool divides, int depth) {
   const sq_scalar x = f->k->s.v[id];
   uint32_t a = x.a[0], b = x.a[1];
   if (depth > SQ_CHUNK_DEPTH) return nothing(f);
+  if (widens(f, &x)) return sum_of(f, x.a[0], inside, divides, depth + 1);
   bool zero = x.kind == SQ_SC_SELECT && (is_zero(f->k, x.a[1]) || is_zero(f->k, x.a[2]));
   if (x.kind == SQ_SC_SELECT && !divides && (zero || apart(f, id, inside)))
     return chosen(f, x, inside, depth);
@@ -171,10 +180,10 @@ static uint32_t product_of(splitter *f, const factor *of, uint32_t n) {
   sq_graph *g = f->w->g;
   uint32_t p = SQ_NO_SCALAR;
   for (uint32_t i = 0; i < n; i++) {
+    uint32_t one = sq_sc_cast(g, f->k, of[i].id, f->w->c.type);
     if (p == SQ_NO_SCALAR && of[i].divides) p = sq_sc_float(g, f->k, f->w->c.type, 1);
-    p = p == SQ_NO_SCALAR
-            ? of[i].id
-            : sq_sc_ewise(g, f->k, of[i].divides ? SQ_EW_DIV : SQ_EW_MUL, p, of[i].id);
+    p = p == SQ_NO_SCALAR ? one
+                          : sq_sc_ewise(g, f->k, of[i].divides ? SQ_EW_DIV : SQ_EW_MUL, p, one);
   }
   return p;
 }

@@ -163,6 +163,38 @@ Test(blocks, several, .init = wider) {
              turns, COUNT(turns), PLAIN);
 }
 
+// ---- inputs of 16 bits, a state and sums of 32 -------------------------------------------------
+// Products of two are exact, and only what leaves is rounded.
+static void narrow(const char *name, const char *step, const char *type) {
+  char text[3000];
+  snprintf(
+      text, sizeof text,
+      "graph t f32\nsym N size\n"
+      "entry @f(%%q: %s[N, 24], %%k: %s[N, 24], %%v: %s[N, 37], %%a: %s[N]) -> (y: %s[N, 37], l: "
+      "f32[24, 37]) {\n"
+      "  %%h = generic () [i < 24, j < 37] { 0.0 } : f32[24, 37]\n"
+      "  %%y, %%l = sweep chunk 16 {\n"
+      "    %%p, %%e = scan extent N carried 1 (%%h) { (%%t: i32, %%s: f32[24, 37])\n"
+      "      %%w = generic (%%s, %%k, %%t) [j < 37] sum [i < 24] { f32(%%k[i64(%%t), i]) * 0.05 * "
+      "%%s[i, j] } : f32[37]\n"
+      "      %%n = generic (%%s, %%k, %%v, %%a, %%t, %%w) [i < 24, j < 37] { t0 = i64(%%t); "
+      "f32(sigmoid(%%a[t0])) * %%s[i, j] + %s } : f32[24, 37]\n"
+      "      %%o = generic (%%n, %%q, %%t, %%w) [j < 37] sum [i < 24] { f32(%%q[i64(%%t), i]) * "
+      "0.02 "
+      "* %%n[i, j]; post acc - 0.05 * %%w[j] } : f32[37]\n"
+      "      yield %%n, %%o\n    } : f32[24, 37], f32[N, 37]\n"
+      "    %%f = generic (%%e) [t < N, j < 37] { %s(%%e[t, j]) } : %s[N, 37]\n"
+      "    yield %%f, %%p\n  } : %s[N, 37], f32[24, 37]\n  yield %%y, %%l\n}\n",
+      type, type, type, type, type, step, type, type, type);
+  check_many(name, text, turns, COUNT(turns), PLAIN);
+}
+Test(blocks, sixteen_bits, .init = wider) {
+  narrow("bf16", "0.05 * f32(%k[t0, i] * %v[t0, j])", "bf16");
+  narrow("bf16, apart", "0.05 * f32(%k[t0, i]) * f32(%v[t0, j])", "bf16");
+  narrow("bf16, delta", "0.05 * f32(%k[t0, i]) * (f32(%v[t0, j]) - %w[j])", "bf16");
+  narrow("f16, delta", "0.05 * (f32(%k[t0, i] * %v[t0, j]) - f32(%k[t0, i]) * %w[j])", "f16");
+}
+
 // ---- the delta rule ----------------------------------------------------------------------------
 typedef struct rule {
   const char *type, *how;
