@@ -7,12 +7,14 @@
 // The sum then is a contraction, and the factor is applied once. This changes rounding; an empty
 // sum is 0 before and after unless a factor is not finite. A factor that reads at a place not
 // proved inside by itself stays: the domain of the sum may be its proof.
+#include "passes/factor.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
 typedef struct factorer {
   sq_graph *g;
-  const sq_func *f;
+  sq_func *f;
+  SQ_VEC(sq_node *) all;
   bool changed;
 } factorer;
 
@@ -206,11 +208,19 @@ static void mask_factors(sq_node *n, void *user) {
   w->changed = true;
 }
 
+static void list(sq_node *n, void *user) {
+  factorer *w = user;
+  sq_push(w->g->arena, &w->all, n);
+}
+
 bool sq_pass_factor(sq_graph *g, const sq_pass_options *o) {
   (void)o;
   factorer w = {.g = g};
   for (uint32_t k = 0; k < g->func.n; k++) {
     w.f = g->func.v[k];
+    w.all.n = 0;
+    sq_walk(w.f->body, list, &w);
+    for (uint32_t j = 0; j < w.all.n; j++) w.changed |= sq_factor_matrix(g, w.f, w.all.v[j]);
     sq_walk(g->func.v[k]->body, do_node, &w);
     sq_walk(g->func.v[k]->body, mask_factors, &w);
   }

@@ -94,7 +94,7 @@ static const char *decay(gs *w) {
   }
   return PICK(w, "1.0", "0.9", "0.0", "1e-30", "sigmoid(@g)", "exp(neg(exp(@g)))", "sigmoid(@a)",
               "sigmoid(@g) * sigmoid(@a)", "select(@g < 0.0, 0.0, 1.0)", "neg(sigmoid(@g))",
-              "select(@a < -1.9, 0.0, 0.99)", "1.0 - sigmoid(@g)", "(1.0 / (1.0 + exp(@a)))");
+              "select(@a < -1.9, 0.0, 0.99)", "(1.0 - sigmoid(@g))", "(1.0 / (1.0 + exp(@a)))");
 }
 
 static const char *key(gs *w) {
@@ -138,6 +138,18 @@ static const char *short_key(gs *w) {
   return one_in(w, 2) ? FMT("%.4f * @k", by) : FMT("@k * (%.4f)", by);
 }
 
+// The state times a matrix of a diagonal and a product of the key with itself.
+static const char *matrix_step(gs *w, const char *d, const char *b, const char *k, const char *c) {
+  sq_text other = {.arena = w->a};
+  for (const char *s = piece(w, k); *s; s++)
+    sq_text_put(&other, s[0] == 'i' && s[1] == ']' ? "l" : s, 1);
+  const char *step = piece(w, FMT("(select(i == l, %s, 0.0) - (%s) * (%s) * (%s)) * %%s[%sl, j]; "
+                                  "post acc + (%s) * (%s) * (%s)",
+                                  d, b, k, other.v, w->heads ? "b, " : "", b, k, c));
+  w->strict = false;
+  return node(w, "n", axes(w, true, true), FMT("l < %d", w->rows), step, shape(w, "", true, true));
+}
+
 // Lines of the body that make %n of %s; %w is what the key reads of the state.
 static const char *delta_step(gs *w) {
   sq_text t = {.arena = w->a};
@@ -146,7 +158,8 @@ static const char *delta_step(gs *w) {
   const char *k = short_key(w), *c = column(w), *red = FMT("i < %d", w->rows), *step;
   const char *matrix = shape(w, "", true, true), *vector = shape(w, "", false, true);
   const char *par = axes(w, false, true), *all = axes(w, true, true);
-  uint32_t how = below(w, 8);
+  uint32_t how = below(w, 9);
+  if (how == 8) return matrix_step(w, d, b, k, c);
   bool first = how == 1 || how == 4; // decays before it reads
   if (first) sq_text_add(&t, "%s", node(w, "m", all, NULL, piece(w, FMT("(%s) * @s", d)), matrix));
   const char *read = first ? FMT("(%s) * @m", k) : FMT("@s * (%s)", k);
