@@ -62,6 +62,17 @@ sq_value *gn_of_type(gn *r, sq_type t);
 sq_dim gn_size(gn *r);             // one in scope
 double gn_count(gn *r, sq_type t); // elements at the sizes of `nominal`
 
+sq_value *gn_nest_result(gn *r, sq_node *n, sq_dtype t);
+void gn_finish(gn *r, gn_nest w, sq_dtype acc); // `post` of a reduction
+sq_value *gn_int_const(gn *r, int64_t x);
+sq_value *gn_small_int(gn *r, uint32_t below);
+bool gn_may_grow(gn *r);
+void gn_block(gn *r, uint32_t n); // n operations
+
+// graph_regions.c
+void gn_nested(gn *r); // an operation with regions
+void gn_call(gn *r);
+
 // graph_rows.c
 void gn_rows(gn *r);
 void gn_attention(gn *r);
