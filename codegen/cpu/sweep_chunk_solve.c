@@ -4,9 +4,11 @@
 //   W[t + r] = (K' S)[t + r] + sum_{s < t} L[t + r][s] v[s]              a tile of sums, as all others
 //   W[t + r] += sum_{s < r} L[t + r][t + s] v[t + s],  v[t + r] = f(W[t + r])      for r in order
 //
-// That is the triangular system of the block, solved by substitution along all columns. What a block's sums
-// lose by rounding is what its own numbers weigh: for v = b (u - W) and |b k.k| <= 2 the factors between
-// turns are no larger than 1, as they are turn by turn, and so is what becomes of an error.
+// That is the triangular system (1 - L) of the block, solved by substitution along all columns: its inverse,
+// whose numbers can grow, is never formed, and what is found solves a system that differs by roundings of L's
+// own numbers. For v = b (u - W) the inverse has -b_t k_t' M k_s below its diagonal, M the product of the
+// turns between, a (1 - b k k'): where a <= 1 and 0 <= b |k|^2 <= 2 that is at most b |k_t| |k_s|, and what
+// one turn's sum loses comes to a later one as it does turn by turn.
 #include "codegen/cpu/sweep_chunk.h"
 
 typedef sq_lv tile_vectors[SQ_SCHUNK_TILE][SQ_SWEEP_SETS];

@@ -507,8 +507,43 @@ def blocks_openvino(row, threads):
     return lambda x=x: request.infer()
 
 
+# ---- the gated delta rule in blocks --------------------------------------------------------------
+def delta_rule_torch(row, threads, size=64):
+    """Blocks of turns: the triangular system of each solved for values and for keys, then products."""
+    import torch
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    n = row["n"]
+    q, k, v = [torch.randn(8, n, 64) for _ in range(3)]
+    b, a = [torch.randn(8, n, 1) for _ in range(2)]
+    at = torch.arange(size)
+    earlier, one = at[:, None] >= at, torch.eye(size)
+
+    def call():
+        with torch.inference_mode():
+            rate, keep = torch.sigmoid(b), torch.log(torch.sigmoid(a))
+            unit = k * torch.rsqrt((k * k).sum(-1, keepdim=True) + 1e-6)
+            Q, K, V, R, G = [x.view(8, n // size, size, -1) for x in (q, unit, v, rate, keep)]
+            G = G.cumsum(2)
+            decay = torch.exp((G - G.transpose(-1, -2)).masked_fill(~earlier, -torch.inf))
+            lower = (K * R) @ K.transpose(-1, -2) * decay * (at[:, None] > at)
+            both = torch.cat([V * R, K * R * torch.exp(G)], -1)
+            new, old = torch.linalg.solve_triangular(lower + one, both, upper=False, unitriangular=True).split(64, -1)
+            score, read = Q @ K.transpose(-1, -2) * decay, Q * torch.exp(G)
+            write, whole = (K * torch.exp(G[:, :, -1:] - G)).transpose(-1, -2), torch.exp(G[:, :, -1:])
+            state, out = torch.zeros(8, 64, 64), []
+            for t in range(n // size):
+                value = new[:, t] - old[:, t] @ state
+                out.append(read[:, t] @ state + score[:, t] @ value)
+                state = whole[:, t] * state + write[:, t] @ value
+            return torch.stack(out, 1).view(8, n, 64)
+    call.inputs = q, k, v, b, a
+    return call
+
+
 BUILDERS = {
     "blocks": {"onnxruntime": blocks_onnxruntime, "openvino": blocks_openvino},
+    "delta rule": {"torch": delta_rule_torch},
     "linear attention": {"torch": linear_attention_torch, "torch compiled": linear_attention_compiled},
     "matmul": {"onnxruntime": matmul_onnxruntime, "torch": matmul_torch, "onednn": matmul_onednn},
     "minilm": {"openvino": minilm_openvino, "onnxruntime": minilm_onnxruntime, "torch": minilm_torch},

@@ -117,6 +117,13 @@ def linear_attention(root):
                "seqm": ["tests/bench/scans/linear_attention.seqm", "--size", f"N={n}"], "peers": ["torch", "torch compiled"]}
 
 
+def delta_rule(root):
+    """The gated delta rule of 8 heads of 64, n tokens; products of the recurrent form."""
+    for n in (4096, 65536):
+        yield {"name": f"delta rule {n}", "kind": "delta rule", "n": n, "flop": 6 * 8 * n * 64 * 64,
+               "seqm": ["tests/bench/scans/delta.seqm", "--size", f"N={n}"], "peers": ["torch"]}
+
+
 def newton(root):
     """A GRU without sums between its d channels, n turns: by Newton's method, beside the same turn by turn."""
     for n in 4096, 65536:
@@ -181,8 +188,8 @@ def mamba(root):
                    "seqm": base + options + calls, "peers": ["transformers"]}
 
 
-ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, selective, gpt2, mamba,
-        minilm_start, depth]
+ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, delta_rule, selective, gpt2,
+        mamba, minilm_start, depth]
 
 
 def rows(root):
