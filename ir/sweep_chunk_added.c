@@ -116,7 +116,7 @@ static bool widens(const splitter *f, const sq_scalar *x) {
 static sum sum_of(splitter *f, uint32_t id, bool inside, bool divides, int depth) {
   const sq_scalar x = f->k->s.v[id];
   uint32_t a = x.a[0], b = x.a[1];
-  if (depth > SQ_CHUNK_DEPTH) return nothing(f);
+  if (f->many || depth > SQ_CHUNK_DEPTH) return nothing(f);
   if (widens(f, &x)) return sum_of(f, x.a[0], inside, divides, depth + 1);
   bool zero = x.kind == SQ_SC_SELECT && (is_zero(f->k, x.a[1]) || is_zero(f->k, x.a[2]));
   if (x.kind == SQ_SC_SELECT && !divides && (zero || apart(f, id, inside)))

@@ -8,7 +8,8 @@
 // whose numbers can grow, is never formed, and what is found solves a system that differs by roundings of L's
 // own numbers. For v = b (u - W) the inverse has -b_t k_t' M k_s below its diagonal, M the product of the
 // turns between, a (1 - b k k'): where a <= 1 and 0 <= b |k|^2 <= 2 that is at most b |k_t| |k_s|, and what
-// one turn's sum loses comes to a later one as it does turn by turn.
+// one turn's sum loses comes to a later one as it does turn by turn. It is measured by the largest state of
+// the block, though, not by that of the turn.
 #include "codegen/cpu/sweep_chunk.h"
 
 typedef sq_lv tile_vectors[SQ_SCHUNK_TILE][SQ_SWEEP_SETS];
