@@ -27,7 +27,7 @@ static bool do_block(sq_func *f, sq_block *b) {
   bool changed = false;
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    if (n->op == SQ_OP_SWEEP || n->op == SQ_OP_STREAM) {
+    if (n->op == SQ_OP_SWEEP) {
       dissolve(f, n);
       changed = true;
       k--; // what came in its place
@@ -42,13 +42,9 @@ static bool do_block(sq_func *f, sq_block *b) {
 static void tell(sq_graph *g, sq_func *f, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    sq_attention a;
     if (n->op == SQ_OP_SCAN)
       sq_pass_missed(g, f, "unwrap", n, NULL, NULL,
                      "runs turn by turn: the target has no kernel for all turns");
-    else if (n->op == SQ_OP_GENERIC && (sq_attention_find(&a, g, f, n) || a.site))
-      sq_attention_remark(f, &a, "unwrap", false,
-                          "attention stays in parts: the target has no kernel for it");
     for (uint32_t r = 0; r < n->n_region; r++) tell(g, f, n->region[r]);
   }
 }

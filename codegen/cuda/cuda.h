@@ -96,6 +96,7 @@ typedef struct sq_cu_nest {
   const char **value;            // per scalar: a name or a number, NULL: not emitted
   SQ_VEC(uint32_t) trail;
   const char *acc;
+  bool safe; // positions may be outside where the domain fails: such reads give 0
   sq_cu_place *place; // per input; base NULL until asked
 } sq_cu_nest;
 void sq_cu_nest_begin(sq_cu_nest *t, sq_cu *k, sq_node *n, sq_node *group);
@@ -107,8 +108,12 @@ const char *sq_cu_nest_place(sq_cu_nest *t, uint32_t s);
 sq_cu_place sq_cu_place_of(sq_cu *k, sq_node *group, const sq_value *v);
 // Names for the indices of `n` axes from `first` on, from the flat index `flat`.
 void sq_cu_nest_unflatten(sq_cu_nest *t, const uint32_t *axis, uint32_t n, const char *flat);
-// Opens a brace for each condition of the domain; closed by as many sq_cu_close as it returns.
+// The condition under which the positions of a read are inside; NULL: they are.
+const char *sq_cu_nest_inside(sq_cu_nest *t, uint32_t s);
+// Opens a brace for each condition of the domain, or for those from `first` to before `end`; closed by
+// as many sq_cu_close as it returns.
 uint32_t sq_cu_nest_domain(sq_cu_nest *t);
+uint32_t sq_cu_nest_where(sq_cu_nest *t, uint32_t first, uint32_t end);
 // The element goes to g->pos, or to the parallel axes where that is NULL.
 void sq_cu_nest_store(sq_cu_nest *t, const sq_cu_place *to, const char *v);
 // The flat place of g->pos in `to`, in *flat; opens braces where it is tested, and returns how many.

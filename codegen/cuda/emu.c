@@ -55,6 +55,10 @@ static const void *posted(sq_emu_thread *t, int lane) {
   if (lane < 0 || lane > 31 || other >= t->threads) sq_emu_stop(f, "lane %d is not there", lane);
   return f->m->fiber[other].slot[(f->turn - 1) & 1];
 }
+static void copy(sq_emu_thread *t, const char *name, void *to, const void *from) {
+  sq_emu_copy_begins(fiber(t), name, to, from);
+}
+static void copied(sq_emu_thread *t) { sq_emu_copies_end(fiber(t)); }
 static void failed(sq_emu_thread *t, unsigned site, long long value, long long limit) {
   sq_emu_module *m = fiber(t)->m;
   uint64_t mine = (uint64_t)site + 1;
@@ -65,8 +69,8 @@ static void failed(sq_emu_thread *t, unsigned site, long long value, long long l
 }
 static int has_failed(sq_emu_thread *t) { return fiber(t)->m->error != 0; }
 
-const sq_emu_calls sq_emu_functions = {sync,     touch,  outside, shared,    touch_shared,
-                                       exchange, posted, failed,  has_failed};
+const sq_emu_calls sq_emu_functions = {sync,   touch, outside, shared, touch_shared, exchange,
+                                       posted, copy,  copied,  failed, has_failed};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

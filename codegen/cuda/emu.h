@@ -35,6 +35,10 @@ typedef struct sq_emu_array { // in shared memory
 
 enum { SQ_EMU_THREADS = 1024, SQ_EMU_ARRAYS = 512, SQ_EMU_WIDTH = 64, SQ_EMU_STACK = 128 << 10 };
 typedef enum sq_emu_state { SQ_EMU_READY, SQ_EMU_BARRIER, SQ_EMU_WARP, SQ_EMU_DONE } sq_emu_state;
+typedef struct sq_emu_copy { // under way to shared memory
+  const char *name;
+  unsigned *to, word[4];
+} sq_emu_copy;
 typedef struct sq_emu_fiber {
   sq_emu_thread t; // first
   struct sq_emu_module *m;
@@ -42,6 +46,8 @@ typedef struct sq_emu_fiber {
   void *stack;
   unsigned turn; // exchanges so far
   char slot[2][SQ_EMU_WIDTH];
+  sq_emu_copy *copy;
+  uint32_t n_copy, room;
 } sq_emu_fiber;
 struct sq_emu_module {
   void *library;
@@ -73,6 +79,8 @@ extern const sq_emu_calls sq_emu_functions;
 void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind);
 void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes);
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind);
+void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void *from);
+void sq_emu_copies_end(sq_emu_fiber *f);
 void sq_emu_block_begins(sq_emu_module *m); // shared memory is undefined again
 void sq_emu_memory_free(sq_emu_module *m);
 // emu_fiber.c: threads that wait for one another

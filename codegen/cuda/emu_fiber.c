@@ -46,6 +46,7 @@ static _Thread_local sq_emu_fiber *starting;
 static void fiber_main(void) {
   sq_emu_fiber *f = starting;
   f->m->now->run(f->m->args, &f->t);
+  if (f->n_copy) sq_emu_stop(f, "ends with copies under way");
   sq_emu_leave(f);
 }
 void sq_emu_wait(sq_emu_fiber *f, sq_emu_state for_what) {
@@ -72,11 +73,13 @@ static bool make_stacks(sq_emu_module *m) {
     m->fiber[t].stack = top;
     m->fiber[t].state = SQ_EMU_READY;
     m->fiber[t].turn = 0;
+    m->fiber[t].n_copy = 0;
   }
   return true;
 }
 void sq_emu_fibers_free(sq_emu_module *m) {
   if (m->stacks) munmap(m->stacks, (size_t)SQ_EMU_THREADS * SQ_EMU_STACK);
+  for (int t = 0; m->fiber && t < SQ_EMU_THREADS; t++) free(m->fiber[t].copy);
   free(m->fiber);
 }
 

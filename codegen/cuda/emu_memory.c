@@ -113,3 +113,28 @@ void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int 
   }
   sq_emu_stop(f, "%s is not shared memory", name);
 }
+
+// ---- copies under way --------------------------------------------------------------------------
+// Until its thread has waited for it a copy has not arrived: who reads too early reads what was there.
+void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void *from) {
+  if (f->n_copy == f->room) {
+    uint32_t room = f->room ? 2 * f->room : 64;
+    sq_emu_copy *v = realloc(f->copy, room * sizeof *v);
+    if (!v) sq_emu_stop(f, "out of memory");
+    f->copy = v;
+    f->room = room;
+  }
+  sq_emu_copy *c = &f->copy[f->n_copy++];
+  c->name = name;
+  c->to = to;
+  memcpy(c->word, from, sizeof c->word);
+}
+void sq_emu_copies_end(sq_emu_fiber *f) {
+  for (uint32_t i = 0; i < f->n_copy; i++)
+    for (int k = 0; k < 4; k++) {
+      unsigned *to = f->copy[i].to + k;
+      sq_emu_touch_shared(f, f->copy[i].name, to, sizeof *to, 1);
+      *to = f->copy[i].word[k];
+    }
+  f->n_copy = 0;
+}

@@ -181,12 +181,18 @@ const char *sq_cu_nest_place(sq_cu_nest *t, uint32_t s) {
   return element(t->k, p, sq_cu_flat(t->k, p, name, x->n_pos));
 }
 
+const char *sq_cu_nest_inside(sq_cu_nest *t, uint32_t s) {
+  const sq_scalar *x = &t->g->s.v[s];
+  const char **name = SQ_ARRAY(t->k->a, const char *, x->n_pos + 1);
+  return positions(t, x->n_pos, x->pos, &t->n->in[x->operand]->type, name);
+}
+
 static const char *read(sq_cu_nest *t, uint32_t s) {
   sq_cu *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
   const sq_cu_place *p = place_of(t, x->operand);
   const char **name = SQ_ARRAY(k->a, const char *, x->n_pos + 1);
-  bool checked = x->site != SQ_NO_SITE || x->other != SQ_NO_SCALAR;
+  bool checked = x->site != SQ_NO_SITE || x->other != SQ_NO_SCALAR || t->safe;
   const char *guard = x->guard == SQ_NO_SCALAR ? NULL : sq_cu_nest_value(t, x->guard);
   const char *other = x->other == SQ_NO_SCALAR ? NULL : sq_cu_nest_value(t, x->other);
   const char *inside = positions(t, x->n_pos, x->pos, &p->type, name);
@@ -203,7 +209,7 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
     sq_cu_line(k, "if (%s) %s = SQ_LD(%s);", inside, v, at);
     if (other) {
       sq_cu_line(k, "else %s = %s;", v, other);
-    } else {
+    } else if (x->site != SQ_NO_SITE) {
       sq_cu_open(k, "else {");
       fail(t, x->n_pos, x->pos, &p->type, name, x->site);
       sq_cu_close(k);
@@ -288,12 +294,13 @@ static bool *which_read(sq_cu_nest *t) {
   return reads;
 }
 // Conditions that read nothing come first: what the others read need not be read where one fails.
-uint32_t sq_cu_nest_domain(sq_cu_nest *t) {
+uint32_t sq_cu_nest_domain(sq_cu_nest *t) { return sq_cu_nest_where(t, 0, t->g->domain.n); }
+uint32_t sq_cu_nest_where(sq_cu_nest *t, uint32_t first, uint32_t end) {
   uint32_t opened = 0;
-  if (!t->g->domain.n) return 0;
+  if (first >= end) return 0;
   const bool *reads = which_read(t);
   for (int turn = 0; turn < 2; turn++)
-    for (uint32_t i = 0; i < t->g->domain.n; i++) {
+    for (uint32_t i = first; i < end; i++) {
       uint32_t s = t->g->domain.v[i];
       if (reads[s] != (turn == 1)) continue;
       sq_cu_open(t->k, "if (%s) {", sq_cu_nest_value(t, s));

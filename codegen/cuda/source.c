@@ -4,6 +4,7 @@
 //   types.cuh | emu_thread.h emu.cuh | gpu.cuh | common.cuh | the kernels | a table of them
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/cuda.h"
+#include "codegen/cuda/stream.h"
 
 sq_cuda *sq_cuda_new(sq_arena *a) {
   sq_cuda *c = SQ_NEW(a, sq_cuda);
@@ -67,6 +68,7 @@ static sq_dim elements(sq_graph *g, const sq_type *t) {
 }
 // The accumulators of a keyed reduction, at most two words of 8 bytes each.
 sq_kernel_scratch sq_cuda_need(sq_graph *g, const sq_node *n) {
+  if (n->op == SQ_OP_STREAM) return sq_cuda_stream_need(g, n);
   if (n->op != SQ_OP_GENERIC || !n->g->keyed) return (sq_kernel_scratch){0};
   return (sq_kernel_scratch){
       .shared = sq_dim_mul(g->dims, elements(g, &n->out[0]->type), sq_dim_const(g->dims, 16))};
@@ -79,6 +81,7 @@ static const maker makers[SQ_OP_COUNT] = {
     [SQ_OP_CUMULATE] = sq_cuda_cumulate, [SQ_OP_SORT] = sq_cuda_sort,
     [SQ_OP_ARGSORT] = sq_cuda_sort,      [SQ_OP_TOPK] = sq_cuda_topk,
     [SQ_OP_RANDOM] = sq_cuda_random,     [SQ_OP_GROUP] = sq_cuda_group,
+    [SQ_OP_STREAM] = sq_cuda_stream,
 };
 void sq_cuda_kernel(sq_cg *cg, sq_node *n) {
   SQ_ASSERT(makers[n->op], "no kernel for operation %s", sq_op_table[n->op].name);

@@ -392,3 +392,32 @@ template <class H> SQ_FN void sq_mma(SQ_CTX float *c, const sq_u32 *a, const sq_
   sq_mma_lanes<H>(SQ_ME c, a, b);
 #endif
 }
+// Operands from shared memory, whose rows of pairs are `pitch` words apart, by one step for four 8 x 8
+// squares. sq_fetch: rows are columns of b, two operands b: w[0], w[1] of rows 0 to 7, w[2], w[3] of
+// rows 8 to 15, 16 elements of each. sq_fetch_turned: rows are rows of b, 16 of them: w[0], w[1] of
+// elements 0 to 7, w[2], w[3] of elements 8 to 15.
+//
+// A product that leaves out where a is 0: then what b holds does not matter. `a`: the warp's weights
+// as c of a product has them, `tiles` of 8 rows of b; o: `across` of 8 columns.
+template <class H, class S>
+SQ_FN_APART void sq_add_holes(SQ_CTX const float *a, int tiles, float *o, int across, const S &s, int pitch) {
+  const int lane = (int)(SQ_TID % 32), q = lane % 4;
+  for (int e = 0; e < tiles * 4; e++)
+    for (int m = 0; m < 4; m++) {
+      const float p = sq_shuffle_xor(SQ_ME a[e], m);
+      const int row = e / 4 * 8 + 2 * (q ^ m) + e % 2;
+      if (p == 0) continue;
+      for (int c = 0; c < across * 2; c++) {
+        const sq_u32 w = SQ_SLD(s, row * pitch + c / 2 * 4 + q) >> c % 2 * 16 & 0xffff;
+        float *to = &o[c / 2 * 4 + e % 4 / 2 * 2 + c % 2];
+        *to = SQ_FMAF(p, sq_half_of((const H *)0, w), *to);
+      }
+    }
+}
+// Is one of the pair of numbers none, or infinite?
+SQ_FN bool sq_is_odd(const sq_bf16 *, sq_u32 w) {
+  return (w & 0x7f80) == 0x7f80 || (w & 0x7f800000u) == 0x7f800000u;
+}
+SQ_FN bool sq_is_odd(const sq_f16 *, sq_u32 w) {
+  return (w & 0x7c00) == 0x7c00 || (w & 0x7c000000u) == 0x7c000000u;
+}

@@ -1,6 +1,7 @@
 // The words of kernels for the emulation: each access of memory is tested, threads meet in the
 // emulator.
 #define SQ_FN static inline
+#define SQ_FN_APART static
 #define SQ_METHOD inline
 #define SQ_CTX sq_emu_thread *sq_me,
 #define SQ_CTX_ALONE sq_emu_thread *sq_me
@@ -62,6 +63,23 @@ template <class T> SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<T> &p, const char
 #define SQ_SST_VEC(s, i, v)                                                                        \
   for (int sq_k = 0; sq_k < 4; sq_k++) SQ_SST(s, (i) + sq_k, (v).w[sq_k])
 
+template <class T>
+SQ_FN sq_u32 sq_pair_at(SQ_CTX const sq_ptr<T> &p, const char *name, sq_i64 i) {
+  if (i % 2) sq_me->call->outside(sq_me, "a pair that is not aligned", i, 2);
+  const sq_u32 low = sq_at(sq_me, p, name, i, 0)->bits;
+  return low | (sq_u32)sq_at(sq_me, p, name, i + 1, 0)->bits << 16;
+}
+template <class T>
+SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq_i64 to,
+                   const sq_ptr<T> &p, const char *from, sq_i64 at, bool ok) {
+  sq_vec8 v = {{0, 0, 0, 0}};
+  if (ok) v = sq_vec_at(sq_me, p, from, at);
+  if (to < 0 || to + 4 > s.count || to % 4) sq_me->call->outside(sq_me, name, to, s.count);
+  sq_me->call->copy(sq_me, name, s.p + to, &v);
+}
+#define SQ_LD_PAIR(p, i) sq_pair_at(sq_me, p, #p, i)
+#define SQ_COPY(s, i, p, at, ok) sq_copy(sq_me, s, #s, i, p, #p, at, ok)
+#define SQ_COPIED() sq_me->call->copied(sq_me)
 #define SQ_TID ((sq_i64)sq_me->thread)
 #define SQ_THREADS ((sq_i64)sq_me->threads)
 #define SQ_BLOCK sq_me->block
@@ -94,6 +112,25 @@ template <class A> SQ_FN A sq_shuffle_xor(SQ_CTX const A &mine, int mask) {
 #define SQ_POST(words) sq_me->call->exchange(sq_me, words, sizeof words, 0)
 #define SQ_POSTED(words, k, lane) (((const sq_u32 *)sq_me->call->posted(sq_me, lane))[k])
 
+// The words of the lanes for an operand from shared memory.
+SQ_FN void sq_fetch(SQ_CTX const sq_shared_array<sq_u32> &s, int at, int pitch, sq_u32 *w) {
+  const int lane = (int)(SQ_TID % 32), g = lane / 4, q = lane % 4;
+  for (int m = 0; m < 4; m++) w[m] = SQ_SLD(s, at + (m / 2 * 8 + g) * pitch + m % 2 * 4 + q);
+}
+SQ_FN void sq_fetch_turned(SQ_CTX const sq_shared_array<sq_u32> &s, int at, int pitch, sq_u32 *w) {
+  const int lane = (int)(SQ_TID % 32), g = lane / 4, q = lane % 4;
+  for (int m = 0; m < 4; m++) {
+    const int column = m / 2 * 8 + g, row = m % 2 * 8 + 2 * q;
+    const sq_u32 a = SQ_SLD(s, at + row * pitch + column / 2);
+    const sq_u32 b = SQ_SLD(s, at + (row + 1) * pitch + column / 2);
+    const int shift = column % 2 * 16;
+    w[m] = (a >> shift & 0xffff) | (b >> shift & 0xffff) << 16;
+  }
+}
+template <class T> SQ_FN T sq_top(T a, T b) { return a != a || a > b ? a : b; }
+SQ_FN float sq_power(float x) { return x < -126 ? 0 : __builtin_exp2f(x); }
+SQ_FN double sq_power(double x) { return __builtin_exp2(x); }
+
 // ---- bits and functions
 SQ_FN sq_u32 sq_bits(float f) {
   sq_u32 u;
@@ -122,6 +159,16 @@ SQ_FN unsigned short sq_float_to_half(float f) {
   else
     h = (a + 0xfff - 0x38000000u + (a >> 13 & 1)) >> 13;
   return (unsigned short)(h | sign);
+}
+SQ_FN sq_u32 sq_pack(const sq_f16 *, float a, float b) {
+  return (sq_u32)sq_float_to_half(a) | (sq_u32)sq_float_to_half(b) << 16;
+}
+SQ_FN sq_u32 sq_round_to_bf16(float f) {
+  const sq_u32 x = sq_bits(f);
+  return f != f ? x >> 16 | 0x40 : (x + 0x7fff + (x >> 16 & 1)) >> 16;
+}
+SQ_FN sq_u32 sq_pack(const sq_bf16 *, float a, float b) {
+  return sq_round_to_bf16(a) | sq_round_to_bf16(b) << 16;
 }
 #define SQ_FMA(a, b, c) __builtin_fma(a, b, c)
 #define SQ_FMAF(a, b, c) __builtin_fmaf(a, b, c)

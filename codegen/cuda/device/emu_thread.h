@@ -17,6 +17,9 @@ typedef struct sq_emu_calls {
   const void *(*exchange)(sq_emu_thread *t, const void *mine, int bytes, int mask);
   // What lane `lane` of the warp gave to its last exchange.
   const void *(*posted)(sq_emu_thread *t, int lane);
+  // 16 bytes for shared memory, there when the thread has called `copied`.
+  void (*copy)(sq_emu_thread *t, const char *name, void *to, const void *from);
+  void (*copied)(sq_emu_thread *t);
   void (*failed)(sq_emu_thread *t, unsigned site, long long value, long long limit);
   int (*has_failed)(sq_emu_thread *t);
 } sq_emu_calls;

@@ -1,5 +1,6 @@
 // The words of kernels for a graphics processor, compiled by NVRTC without any header of the toolkit.
 #define SQ_FN static __device__ __forceinline__
+#define SQ_FN_APART static __device__ __noinline__
 #define SQ_METHOD __device__ __forceinline__
 #define SQ_CTX
 #define SQ_CTX_ALONE
@@ -27,6 +28,11 @@ typedef sq_u64 *sq_err;
 #define SQ_LD_BITS(q, i) ((q).p[i].bits)
 #define SQ_LD_VEC(q, i) (*(const sq_vec8 *)((q).p + (i)))
 #define SQ_SST_VEC(s, i, v) (*(sq_vec8 *)&(s)[i] = (v))
+// 16 bytes from memory to shared words s[i ..] while the thread goes on, zeros where not ok; they are
+// there for it after SQ_COPIED(), for others behind a barrier after that.
+#define SQ_COPY(s, i, q, at, ok) sq_copy(&(s)[i], (q).p + ((ok) ? (at) : 0), ok)
+#define SQ_COPIED() sq_copied()
+#define SQ_LD_PAIR(q, i) (*(const sq_u32 *)((q).p + (i)))
 #define SQ_TID ((sq_i64)threadIdx.x)
 #define SQ_THREADS ((sq_i64)blockDim.x)
 #define SQ_BLOCK ((sq_i64)blockIdx.x)
@@ -78,6 +84,54 @@ SQ_MMA_CORE(sq_bf16, "bf16")
 SQ_MMA_CORE(sq_f16, "f16")
 #endif
 
+// The words of the lanes for an operand from shared memory: see sq_fetch and sq_fetch_turned.
+SQ_FN sq_u32 sq_shared_address(const void *p) {
+  return (sq_u32)__cvta_generic_to_shared(p);
+}
+SQ_FN void sq_fetch(const sq_u32 *s, int at, int pitch, sq_u32 *w) {
+  const int lane = (int)(threadIdx.x % 32);
+  const sq_u32 p = sq_shared_address(s + at + (lane % 8 + lane / 16 * 8) * pitch + lane / 8 % 2 * 4);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+               : "r"(p)
+               : "memory");
+}
+SQ_FN void sq_fetch_turned(const sq_u32 *s, int at, int pitch, sq_u32 *w) {
+  const int lane = (int)(threadIdx.x % 32);
+  const sq_u32 p = sq_shared_address(s + at + lane % 16 * pitch + lane / 16 * 4);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+               : "r"(p)
+               : "memory");
+}
+#if __CUDA_ARCH__ >= 800
+SQ_FN void sq_copy(void *to, const void *from, bool ok) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(sq_shared_address(to)),
+               "l"(from), "r"(ok ? 16 : 0)
+               : "memory");
+}
+SQ_FN void sq_copied() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+SQ_FN float sq_top(float a, float b) {
+  float c;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+}
+#else
+SQ_FN void sq_copy(void *to, const void *from, bool ok) {
+  *(uint4 *)to = ok ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
+}
+SQ_FN void sq_copied() {}
+SQ_FN float sq_top(float a, float b) { return a != a || a > b ? a : b; }
+#endif
+SQ_FN double sq_top(double a, double b) { return a != a || a > b ? a : b; }
+// 2^x, 0 below the normal range.
+SQ_FN float sq_power(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+SQ_FN double sq_power(double x) { return exp2(x); }
+
 // ---- bits and functions
 SQ_FN sq_u32 sq_bits(float f) { return __float_as_uint(f); }
 SQ_FN float sq_of_bits(sq_u32 u) { return __uint_as_float(u); }
@@ -90,6 +144,20 @@ SQ_FN unsigned short sq_float_to_half(float f) {
   unsigned short h;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
   return h;
+}
+// Two numbers of 16 bits in a word, the first in the lower half.
+SQ_FN sq_u32 sq_pack(const sq_f16 *, float a, float b) {
+  return (sq_u32)sq_float_to_half(a) | (sq_u32)sq_float_to_half(b) << 16;
+}
+SQ_FN sq_u32 sq_pack(const sq_bf16 *, float a, float b) {
+  sq_u32 w;
+#if __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(b), "f"(a));
+#else
+  w = sq_bits(a) + 0x7fff + (sq_bits(a) >> 16 & 1);
+  w = w >> 16 | ((sq_bits(b) + 0x7fff + (sq_bits(b) >> 16 & 1)) & 0xffff0000u);
+#endif
+  return w;
 }
 #define SQ_FMA(a, b, c) fma(a, b, c)
 #define SQ_FMAF(a, b, c) fmaf(a, b, c)

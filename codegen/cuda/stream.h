@@ -1,0 +1,84 @@
+// Attention in one pass (ir/stream.h) as a kernel: how it is cut, and what its files share.
+//
+//   stream.c         rows of a tile, shapes; the kernel: tiles of rows, blocks of keys; launches
+//   stream_range.c   conditions -> the first and last key of a tile, and where none needs a test
+//   stream_row.c     scores of a block become weights; maxima, sums; the end of a row
+//   stream_fma.c     products in multiply-adds
+//   stream_mma.c     products on tensor cores
+//
+// A block of threads has a tile of rows, which share keys; each warp 16 of them, or twice 16. Scores of a
+// tile and a block of keys, and results, are in registers; both engines say which row, key and column
+// a thread's element is, all else is the same for both.
+#pragma once
+#include "codegen/cuda/cuda.h"
+#include "ir/stream.h"
+
+typedef struct sq_cu_stream {
+  sq_graph *g;
+  sq_stream p;
+  sq_dtype half;                      // on tensor cores, of this type; SQ_DTYPE_COUNT: not
+  const char *type;                   // of scores and sums
+  uint32_t n_tile, tile[SQ_MAX_RANK]; // rows that are taken together; the last runs fastest
+  int64_t share;                      // so many indices of the last share keys; 0: all
+  uint32_t n_batch,
+      batch[SQ_MAX_RANK]; // the other rows, and the last of the tile's where share is set
+  int64_t width;          // to whole steps; 0: not known
+  int64_t columns;        // of a block, to whole steps
+  bool chunks;            // several blocks of columns
+} sq_cu_stream;
+
+typedef struct sq_cu_attend { // a kernel under construction
+  const sq_cu_stream *s;
+  sq_cu *k;
+  sq_cu_nest score, max, value, sum[SQ_STREAM_SUMS];
+  int warps, tall;                                    // rows of 16 that each warp has
+  int rows, keys;                                     // of a tile
+  int rt, kt, ct;                                     // rows, keys, columns of a thread
+  int team;                                           // lanes, neighbours, that have the same rows
+  bool split;                                         // keys may be split among blocks
+  const char *row, *key, *column;                     // in the tile: of r, of j, of j
+  const char *at_s, *at_o;                            // element (r, j) of scores and results
+  const char *n_rows, *n_tiles;                       // of one set of rows that share keys
+  const char *n_splits, *part;                        // part: memory for what splits leave
+  LLVMValueRef entry_rows, entry_tiles, entry_splits; // in the entry; splits NULL: 1
+} sq_cu_attend;
+
+// ---- stream.c
+sq_kernel_scratch sq_cuda_stream_need(sq_graph *g, const sq_node *n);
+void sq_cuda_stream(sq_cg *cg, sq_node *n);
+typedef struct sq_cu_mark {
+  uint32_t at[3 + SQ_STREAM_SUMS];
+} sq_cu_mark;
+sq_cu_mark sq_cu_members_enter(sq_cu_attend *x);
+void sq_cu_members_leave(sq_cu_attend *x, sq_cu_mark m);
+// What the member is, for those that read it, until its scope is left.
+void sq_cu_members_let(sq_cu_attend *x, const sq_stream_member *of, const char *name);
+void sq_cu_rows_index(sq_cu_attend *x, const char *row); // indices of the tile's axes from `row`
+// Opens the rows of this thread, r; `row` is one that there is.
+void sq_cu_rows_open(sq_cu_attend *x);
+bool sq_cu_stream_has_max(const sq_cu_attend *x);
+// Does memory run along the axis, by `n` elements at a time?
+bool sq_cu_stream_runs(const sq_cu_stream *s, const sq_stream_member *m, uint32_t read,
+                       uint32_t axis, int64_t n);
+uint32_t sq_cu_stream_read(const sq_stream_member *m, uint32_t factor); // behind casts
+
+// ---- stream_range.c: names lo, hi, sure_lo, sure_hi
+void sq_cu_stream_range(sq_cu_attend *x);
+
+// ---- stream_row.c
+void sq_cu_rows_begin(sq_cu_attend *x);       // statistics and results of no key
+void sq_cu_rows_weigh(sq_cu_attend *x);       // scores in s become weights
+void sq_cu_rows_end(sq_cu_attend *x);         // results stored, or what a split has
+void sq_cu_rows_combine(sq_cu_attend *x);     // by one thread, for element (row, c)
+int sq_cu_stream_part(const sq_cu_attend *x); // numbers of a row that a split leaves
+
+// ---- the engines
+typedef struct sq_cu_engine {
+  // What a tile is, and where in it the elements of a thread are.
+  void (*shape)(sq_cu_attend *x, bool few);
+  void (*begin)(sq_cu_attend *x);   // shared memory, the place of the thread
+  void (*queries)(sq_cu_attend *x); // of a tile, and what comes before its first block of keys
+  void (*scores)(sq_cu_attend *x);  // of the block of keys at k0, into s
+  void (*values)(sq_cu_attend *x);  // o += s times values; `holes`: but where s is 0
+} sq_cu_engine;
+extern const sq_cu_engine sq_cu_stream_fma, sq_cu_stream_mma;
