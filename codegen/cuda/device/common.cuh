@@ -402,11 +402,14 @@ template <class H> SQ_FN void sq_mma(SQ_CTX float *c, const sq_u32 *a, const sq_
 template <class H, class S>
 SQ_FN_APART void sq_add_holes(SQ_CTX const float *a, int tiles, float *o, int across, const S &s, int pitch) {
   const int lane = (int)(SQ_TID % 32), q = lane % 4;
+#pragma unroll 1
   for (int e = 0; e < tiles * 4; e++)
+#pragma unroll 1
     for (int m = 0; m < 4; m++) {
       const float p = sq_shuffle_xor(SQ_ME a[e], m);
       const int row = e / 4 * 8 + 2 * (q ^ m) + e % 2;
       if (p == 0) continue;
+#pragma unroll 1
       for (int c = 0; c < across * 2; c++) {
         const sq_u32 w = SQ_SLD(s, row * pitch + c / 2 * 4 + q) >> c % 2 * 16 & 0xffff;
         float *to = &o[c / 2 * 4 + e % 4 / 2 * 2 + c % 2];
