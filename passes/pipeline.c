@@ -15,7 +15,7 @@ const char *const sq_pipeline_cpu =
     "factor,simplify,cse,contract,fuse,sweep,stream,group,pack,plan";
 const char *const sq_pipeline_device =
     "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
-    "factor,simplify,cse,contract,fuse,stream,unwrap,group,plan";
+    "factor,simplify,cse,contract,fuse,sweep,stream,unwrap,group,plan";
 
 const sq_pass_info *sq_pass_find(const char *name) {
   for (unsigned k = 0; k < sq_pass_count; k++)

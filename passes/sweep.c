@@ -23,6 +23,7 @@
 #include "ir/sweep_chunk.h"
 #include "ir/sweep_newton.h"
 #include "ir/sweep_prefix.h"
+#include "ir/sweep_team.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -422,6 +423,20 @@ static const char *find_powers(sweeper *w, const sq_node *scan) {
 }
 
 // ---- the pass ----------------------------------------------------------------------------------
+// A team of threads takes turns one by one, and all of a lane; unwrap undoes what does not fit it.
+static void end_on_device(sweeper *w, sq_node *scan, uint32_t taken) {
+  sq_graph *g = w->g;
+  const sq_sweep *s = sq_sweep_make(g, w->sweep);
+  sq_sweep_team t = sq_sweep_team_make(s);
+  if (parallel_asked(w, scan) && scan->flag & 2)
+    no_newton(w, scan, scan->span, "the target takes turns one by one");
+  if (t.why) return;
+  const char *team = t.threads == 1 ? "a thread" : sq_arena_fmt(g->arena, "%u threads", t.threads);
+  sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
+                "all turns in one kernel%s%s, %s each",
+                taken ? ", with the work on what it emits" : "", say_lanes(g, s), team);
+}
+
 static void do_scan(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
   const sq_node *end = sq_block_end(scan->region[0]);
@@ -446,6 +461,10 @@ static void do_scan(sweeper *w, sq_node *scan) {
   while (take_followers(w)) taken++;
   w->changed = true;
   bool linear;
+  if (w->o->device) {
+    end_on_device(w, scan, taken);
+    return;
+  }
   const char *maps = choose_prefix(w, scan, &linear), *blocks = choose_chunk(w, scan);
   if (!linear && !w->sweep->extent.i && parallel_asked(w, scan)) maps = choose_newton(w, scan);
   const char *powers = w->sweep->flag || w->sweep->extent.i ? "" : find_powers(w, scan);

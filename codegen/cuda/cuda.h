@@ -86,6 +86,7 @@ typedef struct sq_cu_place {
   const char *base;
   sq_type type;
   uint32_t skip;
+  bool local; // an array of the thread
 } sq_cu_place;
 typedef struct sq_cu_nest {
   sq_cu *k;
@@ -93,10 +94,11 @@ typedef struct sq_cu_nest {
   sq_generic *g;
   uint32_t n_axes;
   const char *index[SQ_CU_AXES]; // names of the axes' indices
+  const char *local[SQ_CU_AXES]; // those in arrays of the thread, where they are others
   const char **value;            // per scalar: a name or a number, NULL: not emitted
   SQ_VEC(uint32_t) trail;
   const char *acc;
-  bool safe; // positions may be outside where the domain fails: such reads give 0
+  bool safe;          // positions may be outside where the domain fails: such reads give 0
   sq_cu_place *place; // per input; base NULL until asked
 } sq_cu_nest;
 void sq_cu_nest_begin(sq_cu_nest *t, sq_cu *k, sq_node *n, sq_node *group);
@@ -137,3 +139,4 @@ void sq_cuda_cumulate(sq_cg *cg, sq_node *n);
 void sq_cuda_sort(sq_cg *cg, sq_node *n);
 void sq_cuda_topk(sq_cg *cg, sq_node *n);
 void sq_cuda_random(sq_cg *cg, sq_node *n);
+void sq_cuda_sweep(sq_cg *cg, sq_node *n);

@@ -73,6 +73,7 @@ const char *sq_cu_flat(sq_cu *k, const sq_cu_place *p, const char *const *pos, u
 }
 // The arguments of SQ_LD and SQ_ST for an element.
 static const char *element(sq_cu *k, const sq_cu_place *p, const char *flat) {
+  if (p->local) return sq_arena_fmt(k->a, "%s[%s]", p->base, flat);
   bool part = strchr(p->base, ',') != NULL;
   return sq_arena_fmt(k->a, part ? "%s%s" : "%s, %s", p->base, flat);
 }
@@ -148,6 +149,11 @@ static bool is_inside(sq_cu_nest *t, uint32_t s, sq_dim dim) {
   return x->kind == SQ_SC_INT && sq_dim_is_const(t->k->g->dims, dim, &n) && x->i >= 0 && x->i < n;
 }
 // Positions as names, and a condition for those that may be outside (NULL: none).
+// The index of an axis in arrays of the thread, where that is another.
+static const char *local_index(sq_cu_nest *t, uint32_t pos) {
+  const sq_scalar *x = &t->g->s.v[pos];
+  return x->kind == SQ_SC_INDEX ? t->local[x->axis] : NULL;
+}
 static const char *positions(sq_cu_nest *t, uint32_t n, const uint32_t *pos, const sq_type *type,
                              const char **name) {
   sq_cu *k = t->k;
@@ -197,16 +203,19 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
   const char *other = x->other == SQ_NO_SCALAR ? NULL : sq_cu_nest_value(t, x->other);
   const char *inside = positions(t, x->n_pos, x->pos, &p->type, name);
   if (!checked) inside = NULL;
+  for (uint32_t i = 0; p->local && i < x->n_pos; i++)
+    if (local_index(t, x->pos[i])) name[i] = local_index(t, x->pos[i]);
   const char *type = sq_cu_type(x->dtype), *v = sq_cu_temp(k, "v");
   const char *at = element(k, p, sq_cu_flat(k, p, name, x->n_pos));
+  if (!p->local) at = sq_arena_fmt(k->a, "SQ_LD(%s)", at);
   if (!guard && !inside) {
-    sq_cu_line(k, "const %s %s = SQ_LD(%s);", type, v, at);
+    sq_cu_line(k, "const %s %s = %s;", type, v, at);
     return v;
   }
   sq_cu_line(k, "%s %s = 0;", type, v);
   if (guard) sq_cu_open(k, "if (%s) {", guard);
   if (inside) {
-    sq_cu_line(k, "if (%s) %s = SQ_LD(%s);", inside, v, at);
+    sq_cu_line(k, "if (%s) %s = %s;", inside, v, at);
     if (other) {
       sq_cu_line(k, "else %s = %s;", v, other);
     } else if (x->site != SQ_NO_SITE) {
@@ -215,7 +224,7 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
       sq_cu_close(k);
     }
   } else {
-    sq_cu_line(k, "%s = SQ_LD(%s);", v, at);
+    sq_cu_line(k, "%s = %s;", v, at);
   }
   if (guard) sq_cu_close(k);
   return v;

@@ -81,7 +81,7 @@ static const maker makers[SQ_OP_COUNT] = {
     [SQ_OP_CUMULATE] = sq_cuda_cumulate, [SQ_OP_SORT] = sq_cuda_sort,
     [SQ_OP_ARGSORT] = sq_cuda_sort,      [SQ_OP_TOPK] = sq_cuda_topk,
     [SQ_OP_RANDOM] = sq_cuda_random,     [SQ_OP_GROUP] = sq_cuda_group,
-    [SQ_OP_STREAM] = sq_cuda_stream,
+    [SQ_OP_STREAM] = sq_cuda_stream,     [SQ_OP_SWEEP] = sq_cuda_sweep,
 };
 void sq_cuda_kernel(sq_cg *cg, sq_node *n) {
   SQ_ASSERT(makers[n->op], "no kernel for operation %s", sq_op_table[n->op].name);

@@ -1,0 +1,238 @@
+// Scans as kernels: all turns in one launch, what is carried in registers.
+//
+//   a team of threads for each index of the lanes (ir/sweep_team.h)
+//     states from where the scan begins
+//     for each turn: every operation, at the elements that the thread has; results of the turn
+//     states to where they end
+//
+// Each value of a turn is an array of the thread, of so many elements that the loops over them are
+// unrolled and it lies in registers. Teams of neighbours have neighbouring indices of the last lane,
+// so that they read and write side by side; in a team neighbours have neighbouring indices of what is
+// shared out. A sum over that goes through the team in a tree, the same for all sizes.
+#include "codegen/cpu/driver.h"
+#include "codegen/cuda/cuda.h"
+#include "ir/sweep_team.h"
+
+enum { THREADS = 128, TURNS = 4 };
+
+typedef struct sweep {
+  sq_cu *k;
+  const sq_sweep *s;
+  sq_sweep_team team;
+  sq_cu_place *value; // per value of the sweep: its array
+} sweep;
+
+// ---- arrays ------------------------------------------------------------------------------------
+static sq_cu_place array_of(sweep *w, uint32_t i, const char *prefix) {
+  const sq_sweep_value *v = &w->s->value[i];
+  sq_graph *g = w->k->g;
+  sq_dim *dim = SQ_ARRAY(w->k->a, sq_dim, v->rank + 1);
+  uint32_t rank = 0;
+  for (uint32_t a = 0; a < v->rank; a++) {
+    int64_t n = 0;
+    if (w->s->lane[v->cls[a]]) continue;
+    sq_dim_is_const(g->dims, w->s->size[v->cls[a]], &n);
+    dim[rank++] = sq_dim_const(g->dims, v->cls[a] == w->team.split ? n / w->team.threads : n);
+  }
+  sq_cu_place p = {
+      .base = sq_arena_fmt(w->k->a, "%s%u", prefix, i), .type = v->part, .local = true};
+  p.type.rank = rank;
+  p.type.dim = dim;
+  return p;
+}
+static void declare(sweep *w, uint32_t i, const char *name) {
+  sq_cu_line(w->k, "%s %s[%u];", sq_cu_type(w->s->value[i].part.dtype), name,
+             sq_sweep_team_share(w->s, &w->team, i));
+}
+
+// ---- nests at elements -------------------------------------------------------------------------
+static void begin(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
+  sq_cu_nest_begin(t, w->k, x->n, NULL);
+  for (uint32_t i = 0; i < x->n->n_in; i++)
+    if (x->inner[i] != SQ_SWEEP_NONE) t->place[i] = w->value[x->inner[i]];
+  for (uint32_t a = 0; a < t->n_axes; a++) {
+    if (x->cls[a] == SQ_SWEEP_NONE)
+      t->index[a] = "turn";
+    else if (w->s->lane[x->cls[a]])
+      t->index[a] = sq_arena_fmt(w->k->a, "l%u", x->cls[a]);
+  }
+}
+static bool is_inner(const sweep *w, const sq_sweep_nest *x, uint32_t axis) {
+  return x->cls[axis] != SQ_SWEEP_NONE && !w->s->lane[x->cls[axis]];
+}
+// Opens the loops over inner axes from `first` to before `end` that this thread has.
+static uint32_t open_axes(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x, uint32_t first,
+                          uint32_t end) {
+  sq_cu *k = w->k;
+  uint32_t n = 0;
+  for (uint32_t a = first; a < end; a++) {
+    if (!is_inner(w, x, a)) continue;
+    int64_t size = 0;
+    sq_dim_is_const(k->g->dims, w->s->size[x->cls[a]], &size);
+    bool split = x->cls[a] == w->team.split;
+    const char *i = split ? sq_cu_temp(k, "j") : t->index[a];
+    sq_cu_line(k, "#pragma unroll");
+    sq_cu_open(k, "for (int %s = 0; %s < %lld; %s++) {", i, i,
+               (long long)(split ? size / w->team.threads : size), i);
+    n++;
+    t->local[a] = i;
+    if (split) sq_cu_line(k, "const sq_i64 %s = %s * %u + mate;", t->index[a], i, w->team.threads);
+  }
+  return n;
+}
+// What the sums run over is lanes too, turns never.
+static const char *reduced(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
+  sq_cu *k = w->k;
+  const sq_generic *g = t->g;
+  const char *acc = sq_cu_temp(k, "acc"), *flat = "0";
+  bool team = false;
+  sq_cu_line(k, "%s %s;", sq_cu_acc(k, g), acc);
+  sq_cu_line(k, "%s.begin();", acc);
+  uint32_t opened = open_axes(w, t, x, g->n_par, t->n_axes), mark = sq_cu_nest_enter(t);
+  for (uint32_t a = g->n_par; a < t->n_axes; a++) {
+    team |= x->cls[a] == w->team.split && w->team.threads > 1;
+    flat = sq_arena_fmt(k->a, "(%s * %s + %s)", flat, sq_cu_dim(k, g->axis[a].extent), t->index[a]);
+  }
+  uint32_t tests = sq_cu_nest_domain(t);
+  sq_cu_line(k, "%s.step(%s, %s);", acc, sq_cu_nest_value(t, g->body), flat);
+  while (tests--) sq_cu_close(k);
+  sq_cu_nest_leave(t, mark);
+  while (opened--) sq_cu_close(k);
+  if (team) {
+    sq_cu_line(k, "#pragma unroll");
+    sq_cu_line(k, "for (int m = 1; m < %u; m *= 2) %s.merge(sq_shuffle_xor(SQ_ME %s, m));",
+               w->team.threads, acc, acc);
+  }
+  return sq_arena_fmt(k->a, "%s.result()", acc);
+}
+static const char *element(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
+  const sq_generic *g = t->g;
+  if (!g->n_red) return sq_cu_nest_value(t, g->post != SQ_NO_SCALAR ? g->post : g->body);
+  const char *sum = reduced(w, t, x), *v = sq_cu_temp(w->k, "v");
+  sq_dtype d = sq_monoid_result(g->monoid, g->s.v[g->body].dtype);
+  sq_cu_line(w->k, "const %s %s = %s;", sq_cu_type(d), v, sum);
+  t->acc = v;
+  return g->post != SQ_NO_SCALAR ? sq_cu_nest_value(t, g->post) : v;
+}
+// Where this thread has the element, in the array of a value.
+static const char *own_place(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x,
+                             const sq_cu_place *to) {
+  const char *pos[SQ_CU_AXES];
+  uint32_t n = 0;
+  for (uint32_t a = 0; a < t->g->n_par; a++)
+    if (is_inner(w, x, a)) pos[n++] = t->local[a];
+  return sq_cu_flat(w->k, to, pos, n);
+}
+// The nest at all its elements into the array `to`.
+static void emit(sweep *w, const sq_sweep_nest *x, const sq_cu_place *to) {
+  sq_cu_nest t;
+  begin(w, &t, x);
+  sq_cu_open(w->k, "{");
+  uint32_t opened = open_axes(w, &t, x, 0, t.g->n_par);
+  const char *v = element(w, &t, x);
+  sq_cu_line(w->k, "%s[%s] = %s;", to->base, own_place(w, &t, x, to), v);
+  while (opened--) sq_cu_close(w->k);
+  sq_cu_close(w->k);
+}
+// Which threads write what lacks lanes, or what is not shared out: the first of them.
+static const char *writers(sweep *w, const sq_sweep_nest *x) {
+  sq_text t = {.arena = w->k->a};
+  bool split = w->team.threads == 1;
+  sq_text_add(&t, "live");
+  for (uint32_t c = 0; c < w->s->n_class; c++) {
+    bool has = false;
+    for (uint32_t a = 0; a < x->n->g->n_par; a++) has |= x->cls[a] == c;
+    if (w->s->lane[c] && !has) sq_text_add(&t, " && l%u == 0", c);
+    split |= has && c == w->team.split;
+  }
+  if (!split) sq_text_add(&t, " && mate == 0");
+  return t.v;
+}
+static void write(sweep *w, const sq_sweep_nest *x) {
+  sq_cu_nest t;
+  sq_cu_place to = sq_cu_place_of(w->k, NULL, x->n->out[0]);
+  begin(w, &t, x);
+  sq_cu_open(w->k, "if (%s) {", writers(w, x));
+  uint32_t opened = open_axes(w, &t, x, 0, t.g->n_par);
+  sq_cu_nest_store(&t, &to, element(w, &t, x));
+  while (opened--) sq_cu_close(w->k);
+  sq_cu_close(w->k);
+}
+
+// ---- turns -------------------------------------------------------------------------------------
+static void turns(sweep *w) {
+  sq_cu *k = w->k;
+  const sq_sweep *s = w->s;
+  const char *n = sq_cu_dim(k, s->extent);
+  sq_cu_line(k, "#pragma unroll %d", TURNS);
+  sq_cu_open(k, "for (sq_i64 i = 0; i < %s; i++) {", n);
+  sq_cu_line(k, "const sq_i64 turn = %s%s;", s->reversed ? sq_arena_fmt(k->a, "%s - 1 - ", n) : "",
+             "i");
+  for (uint32_t i = 0; i < s->n_member; i++) {
+    declare(w, s->member[i].value, w->value[s->member[i].value].base);
+    emit(w, &s->member[i], &w->value[s->member[i].value]);
+  }
+  for (uint32_t i = 0; i < s->n_store; i++) write(w, &s->store[i]);
+  for (uint32_t c = 0; c < s->scan->n_carried; c++) { // all at once: one may become another
+    const char *next = sq_arena_fmt(k->a, "next%u", c);
+    declare(w, c, next);
+    sq_cu_line(k, "#pragma unroll");
+    sq_cu_line(k, "for (int j = 0; j < %u; j++) %s[j] = %s[j];",
+               sq_sweep_team_share(s, &w->team, c), next, w->value[s->next[c]].base);
+  }
+  for (uint32_t c = 0; c < s->scan->n_carried; c++) {
+    sq_cu_line(k, "#pragma unroll");
+    sq_cu_line(k, "for (int j = 0; j < %u; j++) %s[j] = next%u[j];",
+               sq_sweep_team_share(s, &w->team, c), w->value[c].base, c);
+  }
+  sq_cu_close(k);
+}
+static LLVMValueRef lanes(sweep *w) {
+  sq_axis axis[SQ_MAX_RANK + 1];
+  sq_generic all = {.axis = axis};
+  uint32_t n = 0;
+  for (uint32_t c = 0; c < w->s->n_class; c++)
+    if (w->s->lane[c]) axis[n++].extent = w->s->size[c];
+  return sq_cu_units(w->k, &all, n);
+}
+// The lanes' indices, from the number of the team. Threads of a warp stay together: those beyond the
+// end do as the last one does, and write nothing.
+static void open_team(sweep *w, const char *units) {
+  sq_cu *k = w->k;
+  uint32_t t = w->team.threads;
+  sq_cu_open(k, "for (sq_i64 u0 = SQ_BLOCK * %u; u0 < %s; u0 += SQ_GRID * %u) {", THREADS / t,
+             units, THREADS / t);
+  sq_cu_line(k, "const int mate = (int)SQ_TID %% %u;", t);
+  sq_cu_line(k, "sq_i64 u = u0 + SQ_TID / %u;", t);
+  sq_cu_line(k, "const bool live = u < %s;", units);
+  if (t == 1)
+    sq_cu_line(k, "if (!live) break;");
+  else
+    sq_cu_line(k, "if (!live) u = %s - 1;", units);
+  for (uint32_t c = w->s->n_class; c-- > 0;) {
+    if (!w->s->lane[c]) continue;
+    const char *n = sq_cu_dim(k, w->s->size[c]);
+    sq_cu_line(k, "const sq_i64 l%u = u %% %s;", c, n);
+    sq_cu_line(k, "u /= %s;", n);
+  }
+}
+void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
+  sq_cu kern, *k = &kern;
+  const sq_sweep *s = sq_sweep_make(cg->graph, n);
+  sweep w = {.k = k, .s = s, .team = sq_sweep_team_make(s)};
+  SQ_ASSERT(!w.team.why, "sweep %u does not fit a team: %s", n->id, w.team.why);
+  sq_cu_begin(k, cg, "sweep", n->n_out ? n->out[0] : NULL, THREADS);
+  k->syncs = w.team.threads > 1;
+  w.value = SQ_ARRAY(k->a, sq_cu_place, s->n_value + 1);
+  for (uint32_t i = 0; i < s->n_value; i++) w.value[i] = array_of(&w, i, "w");
+  LLVMValueRef units = lanes(&w);
+  open_team(&w, sq_cu_number(k, units));
+  for (uint32_t c = 0; c < s->scan->n_carried; c++) {
+    declare(&w, c, w.value[c].base);
+    emit(&w, &s->load[c], &w.value[c]);
+  }
+  turns(&w);
+  for (uint32_t i = 0; i < s->n_final; i++) write(&w, &s->final[i]);
+  sq_cu_close(k);
+  sq_cu_launch(k, units, THREADS / w.team.threads, 0);
+}
