@@ -1,4 +1,4 @@
-// unwrap: sweeps that the target has no kernel for become their bodies again.
+// unwrap: sweeps and streams become their bodies again, where the target has no kernel for them.
 //
 //   %y = sweep {
 //     %h, %e = scan extent N carried 1 (%h0) { ... }
@@ -8,8 +8,8 @@
 //   %h, %e = scan extent N carried 1 (%h0) { ... }
 //   %z = generic (%e) ...
 //
-// A device has one for what fits the registers of a team of threads (ir/sweep_team.h). Of the others it
-// says why.
+// A device has kernels for streams, and for sweeps that fit the registers of a team of threads
+// (ir/sweep_team.h). Of the others it is said why.
 #include "ir/sweep_team.h"
 #include "passes/internal.h"
 
@@ -33,26 +33,34 @@ static void tell(sq_graph *g, sq_func *f, const sq_node *sweep, const char *why)
                      sq_arena_fmt(g->arena, "runs turn by turn: %s", why));
 }
 
-static bool do_block(sq_graph *g, sq_func *f, sq_block *b) {
+// Has the target a kernel for it? On a device, what has none is told of.
+static bool keeps(sq_graph *g, sq_func *f, const sq_pass_options *o, sq_node *n) {
+  if (!o->device) return false;
+  if (n->op == SQ_OP_STREAM) return true;
+  const char *why = sq_sweep_team_make(sq_sweep_make(g, n)).why;
+  if (why) tell(g, f, n, why);
+  return !why;
+}
+
+static bool do_block(sq_graph *g, sq_func *f, const sq_pass_options *o, sq_block *b) {
   bool changed = false;
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    for (uint32_t r = 0; r < n->n_region && !sq_node_is_kernel(n); r++)
-      changed |= do_block(g, f, n->region[r]);
-    if (n->op != SQ_OP_SWEEP) continue;
-    const char *why = sq_sweep_team_make(sq_sweep_make(g, n)).why;
-    if (!why) continue;
-    tell(g, f, n, why);
-    dissolve(f, n);
-    changed = true;
-    k--; // what came in its place
+    if (n->op == SQ_OP_SWEEP || n->op == SQ_OP_STREAM) {
+      if (keeps(g, f, o, n)) continue;
+      dissolve(f, n);
+      changed = true;
+      k--; // what came in its place
+      continue;
+    }
+    for (uint32_t r = 0; r < n->n_region; r++) changed |= do_block(g, f, o, n->region[r]);
   }
   return changed;
 }
 
 bool sq_pass_unwrap(sq_graph *g, const sq_pass_options *o) {
   bool changed = false;
-  (void)o;
-  for (uint32_t k = 0; k < g->func.n; k++) changed |= do_block(g, g->func.v[k], g->func.v[k]->body);
+  for (uint32_t k = 0; k < g->func.n; k++)
+    changed |= do_block(g, g->func.v[k], o, g->func.v[k]->body);
   return changed;
 }

@@ -179,6 +179,7 @@ static void multiply(sq_cu_attend *x, bool holes) {
 }
 static void values(sq_cu_attend *x) {
   sq_cu *k = x->k;
+  if (!x->s->width) sq_cu_line(k, "SQ_SYNC();"); // the width may be 0: then there was none
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int r = 0; r < %d; r++) {", x->rt);
   sq_cu_line(k, "#pragma unroll");

@@ -193,7 +193,9 @@ static bool intact(const void *p, int64_t bytes) {
     if (at[i] != 0xA5) return false;
   return true;
 }
-static sq_call last_call; // for its counts
+static sq_call last_call;       // for its counts
+static const sq_device *device; // what compiled code calls, and its kernels; NULL: none
+static void *kernels;
 typedef struct result {
   uint64_t error;
   void *out[8];
@@ -220,7 +222,10 @@ static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_co
   sq_call call = {.sym = sym, .in = in, .out = r.out, .parallel = parallel};
   int64_t arena = value_of(&m->entry[0].arena, sym);
   call.arena = fenced(arena);
+  call.device = device;
+  call.kernels = kernels;
   code(&call);
+  cr_assert_null(call.trouble, "%s", call.trouble);
   last_call = call;
   cr_assert(intact(call.arena, arena), "written beyond the arena");
   for (uint32_t k = 0; k < yield->n_in; k++)
@@ -302,12 +307,13 @@ static void check_sizes(const char *name, const char *target_name, sq_graph *g, 
 static sq_target target_of(const char *name) {
   sq_target t;
   bool wide = strcmp(name, "wide") == 0, many = strcmp(name, "many") == 0;
-  const char *base = wide || many ? "native" : name;
+  const char *base = wide || many || strcmp(name, "cuda-emu") == 0 ? "native" : name;
   cr_assert_eq(sq_target_find(ctx, base, &t, &message), SQ_OK, "%s", message);
   if (wide) t.vector_bytes = 64;
   if (many) t.vector_bytes = 16;
   if (wide || many) t.vector_registers = 32;
   if (wide || many) t.bf16 = true; // products of pairs, written out
+  if (strcmp(name, "cuda-emu") == 0) t.device = SQ_DEVICE_CUDA_EMU;
   return t;
 }
 static void check_on(const char *name, const char *text, const char *const *sizes, size_t n_sizes,
@@ -327,6 +333,8 @@ static void check_on(const char *name, const char *text, const char *const *size
   sq_abi_hooks hooks = sq_jit_hooks(jit);
   sq_entry_code code = hooks.compile(hooks.user, 0, 0, &message);
   cr_assert_not_null(code, "%s: %s", name, message);
+  device = hooks.device;
+  kernels = device ? hooks.kernels(hooks.user, 0, 0) : NULL;
   for (size_t i = 0; i < n_sizes; i++)
     check_sizes(name, target_name, g, e, m, code, sizes[i], kind);
   hooks.release(hooks.user);
@@ -346,8 +354,11 @@ static bool runs_here(const char *target) {
 }
 static void check_many(const char *name, const char *text, const char *const *sizes, size_t n,
                        inputs kind) {
-  static const char *const targets[] = {"native", "x86-64-v2", "x86-64-v4", "wide", "many"};
-  for (int i = 0; i < 5; i++)
+#ifndef CHECK_TARGETS
+#define CHECK_TARGETS "native", "x86-64-v2", "x86-64-v4", "wide", "many"
+#endif
+  static const char *const targets[] = {CHECK_TARGETS};
+  for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
     if (runs_here(targets[i])) check_on(name, text, sizes, n, kind, targets[i]);
 }
 __attribute__((unused)) static void check(const char *name, const char *text, const char *sizes,

@@ -1,0 +1,49 @@
+// Attention as kernels of a device against the interpreter: what test_stream.c asks of the CPU, under the
+// emulation of CUDA, and what its kernels have besides: factors of 16 bits on tensor cores, split keys,
+// blocks of columns.
+#define CHECK_TARGETS "cuda-emu"
+#include "tests/unit/test_stream.c"
+
+// Sizes for which a width, a number of columns and of keys are known.
+static char *wide_text(const char *type, int width, int columns, const char *where,
+                       const char *post) {
+  static char text[4096];
+  snprintf(text, sizeof text,
+           HEAD
+           "entry @f(%%q: %1$s[4, N, %2$d], %%k: %1$s[2, M, %2$d], %%v: %1$s[2, M, %3$d]) -> "
+           "(r: %1$s[4, N, %3$d], l: %1$s[4, N]) {\n"
+           "  %%r, %%p = stream {\n"
+           "    %%s = generic (%%q, %%k) [h < 4, i < N, j < M] sum [e < %2$d] { %%q[h, i, e] * "
+           "%%k[h // 2, j, e]; post %5$s } : %1$s[4, N, M]\n"
+           "    %%m = generic (%%s) [h < 4, i < N] max [j < M] { %4$s%%s[h, i, j] } : %1$s[4, N]\n"
+           "    %%w = generic (%%s, %%m) [h < 4, i < N, j < M] { exp(%%s[h, i, j] - %%m[h, i]) } "
+           ": %1$s[4, N, M]\n"
+           "    %%l = generic (%%w) [h < 4, i < N] sum [j < M] { %4$s%%w[h, i, j] } : %1$s[4, N]\n"
+           "    %%u = generic (%%w, %%v, %%l) [h < 4, i < N, c < %3$d] sum [j < M] { %4$s%%w[h, i, "
+           "j] * %%v[h // 2, j, c]; post select(0.0 < %%l[h, i], acc / %%l[h, i], 0.0) } : "
+           "%1$s[4, N, %3$d]\n"
+           "    yield %%u, %%l\n  } : %1$s[4, N, %3$d], %1$s[4, N]\n  yield %%r, %%p\n}\n",
+           type, width, columns, where, post);
+  return text;
+}
+static void wide(const char *type, int width, int columns, const char *where, const char *post) {
+  static const char *const some[] = {"N=1 M=1 K=1", "N=1 M=530 K=1", "N=3 M=300 K=1",
+                                     "N=39 M=70 K=1"};
+  slack = 2 * SLACK;
+  char name[80];
+  snprintf(name, sizeof name, "%s, %d to %d, %s", type, width, columns, where);
+  check_many(name, wide_text(type, width, columns, where, post), some, sizeof some / sizeof *some,
+             PLAIN);
+}
+Test(stream, tensor_cores) {
+  wide("bf16", 16, 24, "where j <= i + 2; ", "acc * 0.0625");
+  wide("bf16", 40, 8, "", "tanh(acc * 0.0625) + f32(j - i) * 0.03125");
+  wide("f16", 64, 64, "where i - j < 9; ", "acc * 0.0625");
+  wide("bf16", 12, 20, "where j <= i + 2; ", "acc * 0.0625"); // no vectors
+  wide("bf16", 136, 264, "where j <= i + 2; ", "acc * 0.015625");
+}
+Test(stream, multiply_adds) {
+  wide("f32", 40, 136, "where j <= i + 2; ", "acc * 0.0625");
+  wide("f32", 72, 64, "", "acc * 0.0625");
+  wide("f64", 40, 72, "where j <= i + 2; ", "acc * 0.0625");
+}
