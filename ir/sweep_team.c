@@ -73,7 +73,7 @@ static bool try_class(const sq_sweep *s, uint32_t cls, sq_sweep_team *t) {
   for (t->threads = 2; t->threads <= SQ_SWEEP_TEAM; t->threads *= 2) {
     if (size % t->threads) return false;
     t->elements = elements(s, t);
-    if (t->elements <= SQ_SWEEP_REGISTERS) return true;
+    if (t->elements <= SQ_SWEEP_SHARE) return true;
   }
   return false;
 }
@@ -83,10 +83,12 @@ sq_sweep_team sq_sweep_team_make(const sq_sweep *s) {
   if (s->why) return t.why = s->why, t;
   if (!is_known(s)) return t.why = "how large the parts of its states are is not known", t;
   t.elements = elements(s, &t);
-  if (t.elements <= SQ_SWEEP_REGISTERS) return t;
-  for (uint32_t c = 0; c < s->n_class; c++)
-    if (!s->lane[c] && may_split(s, c) && try_class(s, c, &t)) return t;
-  return (sq_sweep_team){.split = SQ_SWEEP_NONE,
-                         .threads = 1,
-                         .why = "its states are more than the registers of a team of threads hold"};
+  if (t.elements <= SQ_SWEEP_SHARE) return t;
+  for (uint32_t c = 0; c < s->n_class; c++) {
+    sq_sweep_team split = t;
+    if (!s->lane[c] && may_split(s, c) && try_class(s, c, &split)) return split;
+  }
+  if (t.elements > SQ_SWEEP_MOST)
+    t.why = "its states are more than the registers of a team of threads hold";
+  return t;
 }

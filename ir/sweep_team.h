@@ -11,7 +11,8 @@
 #pragma once
 #include "ir/sweep.h"
 
-enum { SQ_SWEEP_REGISTERS = 96, SQ_SWEEP_TEAM = 32 };
+// A class is shared out when a thread would have more than SHARE words; without one it may have MOST.
+enum { SQ_SWEEP_SHARE = 64, SQ_SWEEP_MOST = 128, SQ_SWEEP_TEAM = 32 };
 
 typedef struct sq_sweep_team {
   uint32_t split;    // the class; SQ_SWEEP_NONE: a team is one thread

@@ -13,7 +13,7 @@
 #include "codegen/cuda/cuda.h"
 #include "ir/sweep_team.h"
 
-enum { THREADS = 128, TURNS = 4 };
+enum { THREADS = 128, TURNS = 4, SMALL = 40 }; // turns at once, of what is small
 
 typedef struct sweep {
   sq_cu *k;
@@ -70,13 +70,16 @@ static uint32_t open_axes(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x, uint3
     int64_t size = 0;
     sq_dim_is_const(k->g->dims, w->s->size[x->cls[a]], &size);
     bool split = x->cls[a] == w->team.split;
-    const char *i = split ? sq_cu_temp(k, "j") : t->index[a];
+    const char *i = sq_cu_temp(k, "j");
     sq_cu_line(k, "#pragma unroll");
     sq_cu_open(k, "for (int %s = 0; %s < %lld; %s++) {", i, i,
                (long long)(split ? size / w->team.threads : size), i);
-    n++;
+    if (split)
+      sq_cu_line(k, "const sq_i64 %s = %s * %u + mate;", t->index[a], i, w->team.threads);
+    else
+      sq_cu_line(k, "const sq_i64 %s = %s;", t->index[a], i);
     t->local[a] = i;
-    if (split) sq_cu_line(k, "const sq_i64 %s = %s * %u + mate;", t->index[a], i, w->team.threads);
+    n++;
   }
   return n;
 }
@@ -164,7 +167,8 @@ static void turns(sweep *w) {
   sq_cu *k = w->k;
   const sq_sweep *s = w->s;
   const char *n = sq_cu_dim(k, s->extent);
-  sq_cu_line(k, "#pragma unroll %d", TURNS);
+  bool small = w->team.threads == 1 && w->team.elements <= SMALL;
+  sq_cu_line(k, "#pragma unroll %d", small ? TURNS : 1);
   sq_cu_open(k, "for (sq_i64 i = 0; i < %s; i++) {", n);
   sq_cu_line(k, "const sq_i64 turn = %s%s;", s->reversed ? sq_arena_fmt(k->a, "%s - 1 - ", n) : "",
              "i");
