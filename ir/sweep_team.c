@@ -15,7 +15,7 @@ uint32_t sq_sweep_team_share(const sq_sweep *s, const sq_sweep_team *t, uint32_t
   for (uint32_t a = 0; a < v->rank && n < MOST; a++) {
     if (s->lane[v->cls[a]]) continue;
     uint32_t size = size_of(s, v->cls[a]);
-    n *= v->cls[a] == t->split ? size / t->threads : size;
+    n *= v->cls[a] == t->split ? (size + t->threads - 1) / t->threads : size;
   }
   return n < MOST ? (uint32_t)n : MOST;
 }
@@ -68,10 +68,8 @@ static bool may_split(const sq_sweep *s, uint32_t cls) {
 }
 // The most threads that share out the class, and whether what they have then fits.
 static bool try_class(const sq_sweep *s, uint32_t cls, sq_sweep_team *t) {
-  uint32_t size = size_of(s, cls);
   t->split = cls;
   for (t->threads = 2; t->threads <= SQ_SWEEP_TEAM; t->threads *= 2) {
-    if (size % t->threads) return false;
     t->elements = elements(s, t);
     if (t->elements <= SQ_SWEEP_SHARE) return true;
   }

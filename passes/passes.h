@@ -36,7 +36,7 @@ extern const unsigned sq_pass_count;
 const sq_pass_info *sq_pass_find(const char *name);
 
 extern const char *const sq_pipeline_cpu;    // "inline,simplify,...,plan", comma separated
-extern const char *const sq_pipeline_device; // for CUDA: scans stay loops over launches
+extern const char *const sq_pipeline_device; // for CUDA: unwrap undoes what a device has no kernel for
 // Runs a comma-separated list. SQ_EUSAGE for an unknown name, SQ_EMODEL when a check between passes
 // failed; `*message` says which (in ctx arena).
 sq_status sq_passes_run(sq_graph *g, const char *pipeline, const sq_pass_options *o,

@@ -32,7 +32,8 @@ static sq_cu_place array_of(sweep *w, uint32_t i, const char *prefix) {
     int64_t n = 0;
     if (w->s->lane[v->cls[a]]) continue;
     sq_dim_is_const(g->dims, w->s->size[v->cls[a]], &n);
-    dim[rank++] = sq_dim_const(g->dims, v->cls[a] == w->team.split ? n / w->team.threads : n);
+    dim[rank++] = sq_dim_const(
+        g->dims, v->cls[a] == w->team.split ? (n + w->team.threads - 1) / w->team.threads : n);
   }
   sq_cu_place p = {
       .base = sq_arena_fmt(w->k->a, "%s%u", prefix, i), .type = v->part, .local = true};
@@ -72,12 +73,17 @@ static uint32_t open_axes(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x, uint3
     bool split = x->cls[a] == w->team.split;
     const char *i = sq_cu_temp(k, "j");
     sq_cu_line(k, "#pragma unroll");
+    int64_t team = split ? w->team.threads : 1;
     sq_cu_open(k, "for (int %s = 0; %s < %lld; %s++) {", i, i,
-               (long long)(split ? size / w->team.threads : size), i);
+               (long long)((size + team - 1) / team), i);
     if (split)
       sq_cu_line(k, "const sq_i64 %s = %s * %u + mate;", t->index[a], i, w->team.threads);
     else
       sq_cu_line(k, "const sq_i64 %s = %s;", t->index[a], i);
+    if (size % team) {
+      sq_cu_open(k, "if (%s < %lld) {", t->index[a], (long long)size);
+      n++;
+    }
     t->local[a] = i;
     n++;
   }
