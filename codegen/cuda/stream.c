@@ -13,7 +13,7 @@
 #include "codegen/cuda/stream.h"
 #include "codegen/cpu/driver.h"
 
-enum { WARP = 32, FEW = 16, SPLIT = 264, SPLIT_BLOCKS = 2, COMBINE = 128 };
+enum { WARP = 32, FEW = 16, SPLIT = 528, SPLIT_BLOCKS = 2, COMBINE = 128 };
 
 // ---- how it is cut -----------------------------------------------------------------------------
 static int64_t extent_of(const sq_cu_stream *s, uint32_t row) {

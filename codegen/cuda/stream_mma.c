@@ -27,7 +27,7 @@ static void shape(sq_cu_attend *x, bool few) {
   int64_t width = x->s->width, columns = x->s->columns;
   sq_arena *a = x->k->a;
   bool small = width <= 64 && columns <= 64;
-  x->warps = few ? 1 : 4;
+  x->warps = few ? 1 : small ? 4 : 8; // 128 rows: fewer, and the second-level cache is the limit
   x->tall = !few && small ? 2 : 1;
   x->rows = 16 * x->warps * x->tall;
   x->keys = width <= 128 && columns <= 128 ? 64 : 32;
