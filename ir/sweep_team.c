@@ -2,7 +2,7 @@
 // with its lanes. Out: a team, or why there is none.
 #include "ir/sweep_team.h"
 
-enum { MOST = 1 << 20 };
+enum { MOST = 1 << 20, WORK = 1500 };
 
 static uint32_t size_of(const sq_sweep *s, uint32_t cls) {
   int64_t n;
@@ -76,17 +76,24 @@ static bool try_class(const sq_sweep *s, uint32_t cls, sq_sweep_team *t) {
   return false;
 }
 
+// A thread's operations in a turn wait for one another: more of them, and launches in every turn, which
+// have the whole device, are as fast.
+static sq_sweep_team tested(const sq_sweep *s, sq_sweep_team t) {
+  if (sq_sweep_cost(s) > (double)WORK * t.threads)
+    t.why = "a turn is more work than a thread should do alone";
+  return t;
+}
 sq_sweep_team sq_sweep_team_make(const sq_sweep *s) {
   sq_sweep_team t = {.split = SQ_SWEEP_NONE, .threads = 1};
   if (s->why) return t.why = s->why, t;
   if (!is_known(s)) return t.why = "how large the parts of its states are is not known", t;
   t.elements = elements(s, &t);
-  if (t.elements <= SQ_SWEEP_SHARE) return t;
+  if (t.elements <= SQ_SWEEP_SHARE) return tested(s, t);
   for (uint32_t c = 0; c < s->n_class; c++) {
     sq_sweep_team split = t;
-    if (!s->lane[c] && may_split(s, c) && try_class(s, c, &split)) return split;
+    if (!s->lane[c] && may_split(s, c) && try_class(s, c, &split)) return tested(s, split);
   }
   if (t.elements > SQ_SWEEP_MOST)
-    t.why = "its states are more than the registers of a team of threads hold";
-  return t;
+    return t.why = "its states are more than the registers of a team of threads hold", t;
+  return tested(s, t);
 }
