@@ -57,6 +57,7 @@ static void begin(sq_cu_attend *x) {
 // are neighbours of neighbouring threads.
 static void open_elements(sq_cu_attend *x, const char *major, int n_major, const char *minor,
                           int n_minor) {
+  sq_cu_line(x->k, "#pragma unroll 2"); // more, and ptxas spills
   sq_cu_open(x->k, "for (int f = (int)SQ_TID; f < %d; f += %d) {", n_major * n_minor,
              x->warps * WARP);
   sq_cu_line(x->k, "const int %s = f / %d, %s = f %% %d;", major, n_minor, minor, n_minor);
@@ -140,7 +141,7 @@ static void scores(sq_cu_attend *x) {
   if (!resident) bring_queries(x, depth);
   sq_cu_line(k, "SQ_SYNC();");
   int64_t width = x->s->width ? x->s->width : depth;
-  sq_cu_line(k, "#pragma unroll 4");
+  sq_cu_line(k, "#pragma unroll 2");
   sq_cu_open(k, "for (int d = 0; d < %d; d++) {", width < depth ? (int)width : depth);
   if (resident && x->s->width % depth && x->s->width > depth)
     sq_cu_line(k, "if (e0 + d >= %lld) break;", (long long)x->s->width);
@@ -160,7 +161,7 @@ static void scores(sq_cu_attend *x) {
 static void multiply(sq_cu_attend *x, bool holes) {
   sq_cu *k = x->k;
   const char *t = x->s->type;
-  sq_cu_line(k, "#pragma unroll 4");
+  sq_cu_line(k, "#pragma unroll 2");
   sq_cu_open(k, "for (int i = 0; i < %d; i++) {", some_keys(x));
   sq_cu_line(k, "%s u[%d], w[%d];", t, x->rt, x->ct);
   sq_cu_line(k, "#pragma unroll");
