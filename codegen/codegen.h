@@ -2,6 +2,7 @@
 #pragma once
 #include "base/bytes.h"
 #include "ir/ir.h"
+#include "ir/machine.h"
 #include "runtime/abi.h"
 
 // Where kernels run; the entry around them is code of the host in each case.
@@ -10,13 +11,24 @@ typedef enum sq_device_kind {
   SQ_DEVICE_CUDA_EMU, // CUDA C, compiled for the host, under an emulation of CUDA's threads
   SQ_DEVICE_CUDA,     // CUDA C, on a graphics processor
 } sq_device_kind;
+// What `--tune` found: per class of kernels (a text hashed) how it is cut, and what that gained.
+enum { SQ_TUNED_GEMM = 1, SQ_TUNED_STREAM = 2, SQ_TUNED_NUMBERS = 10 };
+typedef struct sq_tuned_row {
+  uint64_t class;
+  uint32_t kind;                     // SQ_TUNED_...
+  uint32_t number[SQ_TUNED_NUMBERS]; // fields of the cut, in order (cpu/cut.h)
+  float gain;                        // time of the model's choice by that of this one
+} sq_tuned_row;
+typedef struct sq_tuned {
+  uint32_t n;
+  const sq_tuned_row *row; // classes ascending
+} sq_tuned;
 typedef struct sq_target {
-  const char *triple;   // "x86_64-linux-gnu", "aarch64-linux-gnu"
-  const char *cpu;      // LLVM's name: "native" is resolved to the host's
-  const char *features; // LLVM feature string
-  uint32_t vector_bytes, vector_registers;
-  bool fma, fp16, bf16;
-  uint32_t l1_bytes, l2_bytes;
+  const char *triple;    // "x86_64-linux-gnu", "aarch64-linux-gnu"
+  const char *cpu;       // LLVM's name: "native" is resolved to the host's
+  const char *features;  // LLVM feature string
+  sq_machine machine;    // what kernels are shaped by
+  const sq_tuned *tuned; // what --tune found on this machine; NULL: nothing
   sq_device_kind device; // as sq_target_find leaves it: SQ_DEVICE_HOST
   const char *arch;      // of SQ_DEVICE_CUDA ahead of time: "sm_80,sm_90a"; NULL: a list of ours
 } sq_target;
@@ -44,6 +56,33 @@ bool sq_cache_get(sq_arena *a, const char *dir, sq_cache_key key, const char *su
                   const char **data, size_t *size);
 bool sq_cache_put(const char *dir, sq_cache_key key, const char *suffix, const void *data,
                   size_t size);
+bool sq_cache_has(const char *dir, sq_cache_key key, const char *suffix);
+
+// ---- what --tune found (cpu/tuned.c) -------------------------------------------------------------
+// The table kept for a machine; NULL when there is none, or, with *broken, when it cannot be used.
+const sq_tuned *sq_tuned_load(sq_arena *a, const char *dir, const sq_target *t, bool *broken);
+bool sq_tuned_store(sq_arena *a, const char *dir, const sq_target *t, const sq_tuned *all);
+// The table with a row more, or another one in its place.
+const sq_tuned *sq_tuned_with(sq_arena *a, const sq_tuned *old, const sq_tuned_row *row);
+void sq_tuned_key(const sq_tuned *t, sq_text *key); // code depends on it
+
+// ---- how a kernel is cut (cpu/cut_explain.c) ------------------------------------------------------
+typedef struct sq_cut_info {
+  const char *class;         // kernels of one class are cut alike; what --tune knows them by
+  const char *words;         // tiles, blocks
+  const sq_tuned_row *tuned; // what --tune chose; NULL: it is the model's choice
+  double seconds;            // expected for the sizes
+  const char *bound;         // by what, in words
+} sq_cut_info;
+// A contraction or an attention kernel; false for another. sym: sizes as for sq_dim_eval; NULL: not
+// known, nothing is expected.
+bool sq_cut_explain(sq_graph *g, const sq_target *t, const sq_node *n, const int64_t *sym,
+                    sq_cut_info *out);
+// Other ways to cut it, near the model's choice, which comes first; how many, at most SQ_CUT_TRIES.
+enum { SQ_CUT_TRIES = 12 };
+uint32_t sq_cut_candidates(sq_graph *g, const sq_target *t, const sq_node *n,
+                           sq_tuned_row row[SQ_CUT_TRIES]);
+
 // What made the code: the build ids of this library, of LLVM and of libm. False when it is not known.
 bool sq_codegen_identity(sq_text *out);
 

@@ -4,6 +4,7 @@
 // Axes are joined where one operation reads another's element at its own index. A class of axes is a
 // lane when nothing is summed over it and no element is read at another place.
 #include "ir/sweep.h"
+#include "ir/machine.h"
 
 enum { MAX_VALUES = 512, LACKING = 10, UNKNOWN = 64 };
 
@@ -274,30 +275,7 @@ bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value) {
 static double weight(const sq_scalar *x) {
   if (x->kind == SQ_SC_READ || x->kind == SQ_SC_SELECT || x->kind == SQ_SC_CAST) return 1;
   if (x->kind != SQ_SC_EWISE || !sq_is_float(x->dtype)) return x->kind == SQ_SC_EWISE ? 0.25 : 0;
-  switch ((int)x->ew) {
-  case SQ_EW_DIV:
-  case SQ_EW_SQRT:
-  case SQ_EW_RSQRT:
-    return 4;
-  case SQ_EW_EXP:
-  case SQ_EW_EXP2:
-  case SQ_EW_EXPM1:
-  case SQ_EW_LOG:
-  case SQ_EW_LOG2:
-  case SQ_EW_LOG1P:
-  case SQ_EW_SIN:
-  case SQ_EW_COS:
-  case SQ_EW_TANH:
-  case SQ_EW_ERF:
-  case SQ_EW_SIGMOID:
-    return 14;
-  case SQ_EW_TAN:
-  case SQ_EW_POW:
-  case SQ_EW_ATAN2:
-    return 40;
-  default:
-    return 1;
-  }
+  return sq_ewise_cycles(x->ew);
 }
 
 static double scalars_cost(const sq_generic *k) {

@@ -397,7 +397,8 @@ bool sq_pass_pack(sq_graph *g, const sq_pass_options *o) {
   if (o->device) return false;
   packer w = {.int8 = o->int8,
               .g = g,
-              .panel_bytes = PANEL_VECTORS * (o->vector_bytes ? o->vector_bytes : 32)};
+              .panel_bytes =
+                  PANEL_VECTORS * (o->machine.vector_bytes ? o->machine.vector_bytes : 32)};
   for (uint32_t k = 0; k < g->func.n; k++) {
     w.f = g->func.v[k];
     if (w.f->kind == SQ_FUNC_ENTRY) sq_walk(w.f->body, find, &w);

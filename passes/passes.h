@@ -2,6 +2,7 @@
 // or timing code: the manager has it.
 #pragma once
 #include "ir/ir.h"
+#include "ir/machine.h"
 
 typedef struct sq_pass_options {
   const char *print_after; // pass name or "all" or NULL; printed to `dump` (stderr by default)
@@ -17,8 +18,7 @@ typedef struct sq_pass_options {
   bool sequential_scans; // turns one after another
   bool parallel_rnn;     // nonlinear scans by Newton's method, where that is faster
   bool device;           // the code is for a graphics processor: no panels for vectors
-  // Codegen target facts that schedules may use.
-  uint32_t vector_bytes; // 16, 32, 64
+  sq_machine machine;    // that the code is for; zeros: one with vectors of 32 bytes
 } sq_pass_options;
 // Whether a run with these options does nothing but change the graph: no prints, no checks, no limit.
 // What else the graph depends on is added to `key`: a new option that changes it belongs there.

@@ -1,5 +1,6 @@
 // Questions about operations; see questions.h.
 #include "passes/questions.h"
+#include "ir/machine.h"
 #include "passes/scalars.h"
 
 static uint32_t weight(const sq_scalar *s) {
@@ -18,32 +19,8 @@ static uint32_t weight(const sq_scalar *s) {
   case SQ_SC_ACC:
     return 0;
   }
-  switch ((int)s->ew) {
-  case SQ_EW_DIV:
-  case SQ_EW_SQRT:
-  case SQ_EW_RSQRT:
-    return 4;
-  case SQ_EW_FLOORDIV:
-  case SQ_EW_MOD:
-    return 3;
-  case SQ_EW_POW:
-  case SQ_EW_ATAN2:
-  case SQ_EW_EXP:
-  case SQ_EW_EXP2:
-  case SQ_EW_EXPM1:
-  case SQ_EW_LOG:
-  case SQ_EW_LOG2:
-  case SQ_EW_LOG1P:
-  case SQ_EW_SIN:
-  case SQ_EW_COS:
-  case SQ_EW_TAN:
-  case SQ_EW_TANH:
-  case SQ_EW_ERF:
-  case SQ_EW_SIGMOID:
-    return 12;
-  default:
-    return 1;
-  }
+  if (sq_is_float(s->dtype)) return sq_ewise_cycles(s->ew);
+  return s->ew == SQ_EW_FLOORDIV || s->ew == SQ_EW_MOD ? 3 : 1;
 }
 
 // Scalar parts are small as a rule; what is larger is nothing special to anybody.

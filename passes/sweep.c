@@ -296,7 +296,7 @@ static const char *say_lanes(sq_graph *g, const sq_sweep *s) {
 }
 
 static uint32_t vector_bytes(const sweeper *w) {
-  return w->o->vector_bytes ? w->o->vector_bytes : 32;
+  return w->o->machine.vector_bytes ? w->o->machine.vector_bytes : 32;
 }
 
 // Would Newton's method be the faster way?

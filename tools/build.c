@@ -1,6 +1,7 @@
 // From a model file to a graph, checked or planned.
 #define _GNU_SOURCE // dladdr
 #include "tools/build.h"
+#include "tools/peak.h"
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -119,12 +120,34 @@ sq_status sq_build_graph(sq_ctx *ctx, const char *path, const sq_build *b, sq_gr
   return sq_build_text(ctx, path, s.text, s.size, b, g, info, message);
 }
 
-sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message) {
-  SQ_TRY(sq_target_find(g->ctx, b->cpu ? b->cpu : "native", target, message));
-  sq_pass_options o = b->pass;
-  o.vector_bytes = target->vector_bytes;
-  o.device = b->device != 0;
+sq_status sq_build_target(sq_ctx *ctx, const sq_build *b, sq_target *target, const char **note,
+                          const char **message) {
+  const char *dir = b->cache_dir ? b->cache_dir : sq_build_cache_dir(ctx);
+  *note = NULL;
+  SQ_TRY(sq_target_find(ctx, b->cpu ? b->cpu : "native", target, message));
   target->device = b->device;
   target->arch = b->arch;
+  target->tuned = b->tuned;
+  bool here = !b->cpu || !strcmp(b->cpu, "native");
+  if (!here || b->device || !dir || !*dir) return SQ_OK;
+  sq_rates rates;
+  bool broken = false;
+  if (sq_peak_known(ctx, dir, target, &rates)) sq_machine_calibrate(&target->machine, &rates);
+  if (!target->tuned) target->tuned = sq_tuned_load(&ctx->arena, dir, target, &broken);
+  if (broken)
+    *note = sq_arena_fmt(&ctx->arena, "what --tune found in %s is damaged and not used", dir);
+  return SQ_OK;
+}
+
+sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message) {
+  const char *note = NULL;
+  if (b->target)
+    *target = *b->target;
+  else
+    SQ_TRY(sq_build_target(g->ctx, b, target, &note, message));
+  if (note) sq_remark_add(g->ctx, "tune", false, (sq_span){0}, NULL, "%s", note);
+  sq_pass_options o = b->pass;
+  o.machine = target->machine;
+  o.device = b->device != 0;
   return sq_passes_run(g, b->device ? sq_pipeline_device : sq_pipeline_cpu, &o, message);
 }

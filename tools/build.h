@@ -13,6 +13,9 @@ typedef struct sq_build {
   sq_device_kind device; // where kernels run
   const char *arch;      // of kernels ahead of time: "sm_80,sm_90a"; NULL: a list of ours
   const char *cache_dir; // "": none; NULL: the user's cache folder
+  const sq_target
+      *target;           // as sq_build_target found it; NULL: it is found when the graph is planned
+  const sq_tuned *tuned; // taken in place of what --tune found; NULL: that
 } sq_build;
 
 // Options of the front, from a preset, defines and the name of a float type (NULL: f32).
@@ -34,5 +37,9 @@ sq_status sq_build_text(sq_ctx *ctx, const char *name, const char *text, size_t 
 // The text of the file s->name.
 sq_status sq_build_read(sq_ctx *ctx, sq_source *s, const char **message);
 bool sq_build_is_ir(const char *path);
+// The target that b asks for, with what is known of this machine when it is that: what `bench
+// --calibrate` measured and --tune found. *note: a file of the cache that cannot be used; else NULL.
+sq_status sq_build_target(sq_ctx *ctx, const sq_build *b, sq_target *target, const char **note,
+                          const char **message);
 // The whole pipeline of the CPU target on the graph, in place.
 sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message);

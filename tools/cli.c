@@ -80,7 +80,7 @@ static const option options[] = {
     {"-o", TEXT, AT(output), SQ_CMD_COMPILE | SQ_CMD_GRAPH, "FILE", "the file to write"},
     {"--header", TEXT, AT(header), SQ_CMD_COMPILE, "FILE.h",
      "also write a C header of typed functions"},
-    {"--target-cpu", TEXT, AT(target_cpu), SQ_CMD_COMPILE | SQ_CMD_DUMP,
+    {"--target-cpu", TEXT, AT(target_cpu), SQ_CMD_COMPILE | SQ_CMD_DUMP | SQ_CMD_EXPLAIN,
      "native|x86-64-v2|x86-64-v3|x86-64-v4|aarch64", "the processor to compile for (native)"},
     {"--arch", TEXT, AT(arch), SQ_CMD_COMPILE, "sm_80,...",
      "CUDA architectures (sm_80,sm_90a), and PTX for later ones"},

@@ -59,7 +59,7 @@ sq_status sq_cmd_explain(sq_cli *cli) {
     if (!r->found) *(r->fired ? &fired : &missed) += 1;
   }
   printf("%u rewrites done, %u not done\n", fired, missed);
-  return sq_explain_costs(cli, g);
+  return sq_explain_costs(cli, g, &target);
 }
 
 typedef enum code_form { LLVM_TEXT, ASSEMBLY, CUDA_C } code_form;
@@ -131,9 +131,10 @@ sq_status sq_cmd_dump(sq_cli *cli) {
   if (cli->after) SQ_TRY(cut_pipeline(cli, &pipeline));
   if (cli->after || stage == 2) {
     sq_target target;
-    sq_status s = sq_target_find(cli->ctx, b.cpu ? b.cpu : "native", &target, &message);
+    const char *note;
+    sq_status s = sq_build_target(cli->ctx, &b, &target, &note, &message);
     sq_pass_options o = b.pass;
-    o.vector_bytes = s ? 0 : target.vector_bytes;
+    if (!s) o.machine = target.machine;
     if (!s) s = sq_passes_run(g, pipeline, &o, &message);
     if (s) return sq_print_failure(s, message);
   }
@@ -153,7 +154,7 @@ sq_status sq_cmd_opt(sq_cli *cli) {
     return sq_complain(SQ_EUSAGE, "`seqm opt` needs --passes a,b,c (\"\" for none)");
   SQ_TRY(read_model(cli, &b, &g));
   sq_text faults = {.arena = &cli->ctx->arena};
-  b.pass.vector_bytes = 64;
+  b.pass.machine = sq_machine_level(4);
   sq_status s = sq_passes_run(g, cli->passes, &b.pass, &message);
   if (s) return sq_print_failure(s, message);
   if (!sq_graph_verify(g, &faults)) return sq_print_failure(SQ_EMODEL, faults.v);

@@ -1,8 +1,9 @@
-// Part of `seqm explain`: a table of kernels with what each costs at least, for sizes given by --size.
+// `seqm explain --size`: what kernels cost at least, how contractions and attention are cut, and the
+// time expected of them.
 #pragma once
+#include "codegen/codegen.h"
 #include "tools/cli.h"
 
-// Are the sizes that are given sizes of the entries, and the threads a number that there can be?
+// SQ_EUSAGE, with a message, when a --size names no size of an entry that is asked for.
 sq_status sq_explain_check(const sq_cli *cli, const sq_graph *g);
-// Nothing without --size. Entries that need a size that is not given are left out. States that grow count as empty.
-sq_status sq_explain_costs(sq_cli *cli, const sq_graph *planned);
+sq_status sq_explain_costs(sq_cli *cli, sq_graph *g, const sq_target *t);

@@ -105,6 +105,7 @@ static sq_build copy(sq_arena *a, const sq_build *b) {
   c.front.std_path = kept(a, b->front.std_path);
   c.cpu = kept(a, b->cpu);
   c.arch = kept(a, b->arch);
+  c.cache_dir = kept(a, b->cache_dir);
   return c;
 }
 
@@ -162,8 +163,12 @@ sq_status sq_live_open(sq_ctx *ctx, seqm_context *rt, const sq_live_ask *ask, sq
     return start(h, rt, sq_codegen_describe(h->graph, &h->target), dir, m, message);
   }
   SQ_TRY(main_text(ctx, ask, &main, message));
-  SQ_TRY(sq_target_find(ctx, h->build.cpu ? h->build.cpu : "native", &h->target, message));
-  h->target.device = h->build.device;
+  const char *note;
+  SQ_TRY(sq_build_target(ctx, &h->build, &h->target, &note, message));
+  sq_target *found = SQ_NEW(&ctx->arena, sq_target);
+  *found = h->target;
+  h->build.target = found; // the graph may be made when the cache holds something else
+  if (note) warn(ask, sq_arena_fmt(&ctx->arena, "seqm: note: %s\n", note));
   h->recorded = h->build.device == SQ_DEVICE_HOST &&
                 sq_record_begin(ctx, dir, main.name, &h->build, &h->target, &h->record);
   h->recalled = h->recorded && sq_record_find(ctx, main.name, main.text, main.size, &h->record);

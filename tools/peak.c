@@ -189,29 +189,46 @@ static sq_peak measure(int threads, bool caches) {
 
 // ---- what is kept ------------------------------------------------------------------------------
 // Under the processor's name, its features and the number of threads.
-static bool key_of(sq_ctx *ctx, int threads, const char **dir, sq_cache_key *key) {
+static sq_cache_key key_of(sq_ctx *ctx, const sq_target *t, int threads) {
+  const char *text = sq_arena_fmt(&ctx->arena, "peaks 1 %s %s %u %u %ld %d", t->cpu, t->features,
+                                  t->machine.l1_bytes, t->machine.l2_bytes,
+                                  sysconf(_SC_NPROCESSORS_ONLN), threads);
+  return sq_cache_key_of(text, strlen(text));
+}
+
+static bool kept(sq_ctx *ctx, const char *dir, sq_cache_key key, sq_peak *p) {
+  const char *data;
+  size_t size;
+  if (!sq_cache_get(&ctx->arena, dir, key, ".peak", &data, &size) || size != sizeof *p)
+    return false;
+  memcpy(p, data, sizeof *p);
+  return true;
+}
+
+static bool place(sq_ctx *ctx, int threads, const char **dir, sq_cache_key *key) {
   sq_target t;
   const char *message;
   *dir = sq_build_cache_dir(ctx);
   if (!*dir || sq_target_find(ctx, "native", &t, &message)) return false;
-  const char *text = sq_arena_fmt(&ctx->arena, "peaks 1 %s %s %u %u %ld %d", t.cpu, t.features,
-                                  t.l1_bytes, t.l2_bytes, sysconf(_SC_NPROCESSORS_ONLN), threads);
-  *key = sq_cache_key_of(text, strlen(text));
+  *key = key_of(ctx, &t, threads);
   return true;
 }
 
 sq_peak sq_peak_find(sq_ctx *ctx, int threads) {
-  const char *dir, *data;
+  const char *dir;
   sq_cache_key key;
-  size_t size;
   sq_peak p;
   threads = in_range(threads);
-  if (key_of(ctx, threads, &dir, &key) &&
-      sq_cache_get(&ctx->arena, dir, key, ".peak", &data, &size) && size == sizeof p) {
-    memcpy(&p, data, sizeof p);
-    return p;
-  }
+  if (place(ctx, threads, &dir, &key) && kept(ctx, dir, key, &p)) return p;
   return measure(threads, false);
+}
+
+bool sq_peak_known(sq_ctx *ctx, const char *dir, const sq_target *t, sq_rates *rates) {
+  sq_peak p;
+  sq_cache_key key = key_of(ctx, t, in_range((int)t->machine.cores));
+  if (!kept(ctx, dir, key, &p)) return false;
+  *rates = (sq_rates){true, p.flops, p.bytes, p.l2_bytes, p.l3_bytes};
+  return true;
 }
 
 static void print(const sq_peak *p, int threads) {
@@ -232,7 +249,7 @@ sq_status sq_peak_calibrate(sq_ctx *ctx, int threads) {
   threads = in_range(threads);
   sq_peak p = measure(threads, true);
   print(&p, threads);
-  if (!key_of(ctx, threads, &dir, &key))
+  if (!place(ctx, threads, &dir, &key))
     return sq_complain(SQ_EWORLD, "what was measured is not kept: there is no cache folder");
   if (!sq_cache_put(dir, key, ".peak", &p, sizeof p))
     return sq_complain(SQ_EWORLD, "what was measured is not kept: cannot write to %s: %s", dir,

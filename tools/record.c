@@ -57,13 +57,13 @@ static bool name_of(sq_ctx *ctx, const char *path, const sq_build *b, sq_text *t
 
 static bool maker_of(const sq_build *b, const sq_target *t, sq_text *out) {
   sq_pass_options o = b->pass;
-  o.vector_bytes = t->vector_bytes;
+  o.machine = t->machine;
   o.device = b->device != 0;
   add(out, t->triple);
   add(out, t->cpu);
   add(out, t->features);
-  sq_text_add(out, "%u %u %d%d%d %u %u ", t->vector_bytes, t->vector_registers, t->fma, t->fp16,
-              t->bf16, t->l1_bytes, t->l2_bytes);
+  sq_machine_key(&t->machine, out);
+  sq_tuned_key(t->tuned, out);
   return sq_pass_options_plain(&o, out) && sq_codegen_identity(out);
 }
 

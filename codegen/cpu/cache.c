@@ -1,6 +1,7 @@
 // Files of the cache. In: a key. Out: the bytes that were stored under it, or nothing.
 //
 //   DIR/0f3a..c1.o:      objects of an entry; the key is of its module and the target
+//   DIR/5d1c..7e.tune:   how kernels are cut on this machine (tuned.c)
 //   DIR/77b0..09.model:  what was found out about a model file (tools/record.c)
 //
 //   "seqmobj3" | the key | u64 n | u64 size[8] | u64 xxh64 of all else | the parts
@@ -110,6 +111,11 @@ uint32_t sq_cache_load(const char *dir, sq_cache_key key, LLVMMemoryBufferRef *o
   }
   close(fd);
   return found;
+}
+
+bool sq_cache_has(const char *dir, sq_cache_key key, const char *suffix) {
+  char path[PATH_SIZE];
+  return file_name(path, dir, key, suffix, "") && access(path, F_OK) == 0;
 }
 
 bool sq_cache_get(sq_arena *a, const char *dir, sq_cache_key key, const char *suffix,

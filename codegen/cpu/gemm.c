@@ -5,8 +5,6 @@
 //   else                     for each block of columns: pack B into panels, then tiles
 #include "codegen/cpu/gemm.h"
 
-enum { FEW_COLUMNS = 128 }; // too few to lay out A for them
-
 // ---- finding -----------------------------------------------------------------------------------
 static uint32_t scalar_deps(const sq_generic *g, uint32_t *deps, uint32_t s) {
   const sq_scalar *x = &g->s.v[s];
@@ -128,6 +126,47 @@ static bool worthwhile(const sq_gemm *x) {
   if (sq_dim_is_const(x->g->dims, x->n.size, &n) && n < x->w) return false;
   return !sq_dim_is_const(x->g->dims, x->k.size, &k) || k >= 4;
 }
+static void take_cut(sq_gemm *x, const sq_machine *m, sq_gemm_cut c) {
+  int64_t depth, extent, columns;
+  x->cut = c;
+  x->nv = c.nv;
+  x->mr = c.mr;
+  x->nr = x->nv * x->w;
+  x->block_n = 0;
+  if (sq_dim_is_const(x->g->dims, x->k.size, &depth) && depth > 0) {
+    if (sq_dim_is_const(x->g->dims, x->n.size, &columns))
+      x->cut.hidden_rows = sq_machine_hidden_rows(m, (double)columns * (double)depth * x->bytes);
+    columns = c.block_bytes / (depth * x->bytes);
+    columns = columns < 256 ? 256 : columns > 1 << 20 ? 1 << 20 : columns;
+    x->block_n = (uint32_t)(columns / x->nr * x->nr);
+  }
+  x->tiles = !sq_dim_is_const(x->g->dims, x->n.size, &extent) || extent >= c.few_columns;
+}
+static void add_size(const sq_gemm *x, const char *name, sq_dim d, char *to) {
+  size_t n = strlen(to);
+  int64_t v;
+  if (sq_dim_is_const(x->g->dims, d, &v))
+    snprintf(to + n, SQ_CLASS_SIZE - n, " %s %lld", name, (long long)v);
+  else
+    snprintf(to + n, SQ_CLASS_SIZE - n, " %s *", name);
+}
+void sq_gemm_class(const sq_gemm *x, char class[SQ_CLASS_SIZE]) {
+  snprintf(class, SQ_CLASS_SIZE, "contraction %s %s %s,", sq_dtype_table[x->type].name,
+           x->packed ? "packed" : "unpacked", sq_dtype_table[x->panel].name);
+  add_size(x, "batch", x->batch.size, class);
+  add_size(x, "rows", x->m.size, class);
+  add_size(x, "columns", x->n.size, class);
+  add_size(x, "depth", x->k.size, class);
+}
+static void take_tuned(sq_gemm *x, const sq_target *t) {
+  char class[SQ_CLASS_SIZE];
+  sq_gemm_cut c = x->cut;
+  sq_gemm_class(x, class);
+  const sq_tuned_row *r = sq_tuned_find(t, class);
+  if (!r || !sq_tuned_gemm(&t->machine, r, &c) || (x->packed && c.nv != x->nv)) return;
+  take_cut(x, &t->machine, c);
+  x->tuned = r;
+}
 bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm *out) {
   const sq_generic *k = node->g;
   if (node->op != SQ_OP_GENERIC || k->keyed || k->pos || k->domain.n || k->monoid != SQ_SUM)
@@ -155,26 +194,18 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm 
   }
   x.type = k->s.v[k->body].dtype == SQ_F64 ? SQ_F64 : SQ_F32;
   x.bytes = x.type == SQ_F64 ? 8 : 4;
-  x.w = t->vector_bytes / x.bytes;
+  x.w = t->machine.vector_bytes / x.bytes;
   int64_t extent;
   if (x.n.n > 1) { // lanes must not go from one row of the last axis into the next
     if (!sq_dim_is_const(g->dims, k->axis[k->n_par - 1].extent, &extent)) return false;
     while (x.w > 2 && extent % x.w) x.w /= 2;
     if (extent % x.w) return false;
   }
-  x.nv = 2;
-  x.mr = t->vector_registers >= 32 ? 12 : t->fma ? 6 : 4;
-  x.nr = x.nv * x.w;
-  int64_t depth;
-  if (sq_dim_is_const(g->dims, x.k.size, &depth) && depth > 0) {
-    int64_t columns = (8ll << 20) / (depth * x.bytes);
-    columns = columns < 256 ? 256 : columns > 1 << 20 ? 1 << 20 : columns;
-    x.block_n = (uint32_t)(columns / x.nr * x.nr);
-  }
+  take_cut(&x, &t->machine, sq_gemm_cut_of(&t->machine));
   if (!worthwhile(&x)) return false;
   x.packed = is_packed(&x);
   if (!x.packed) x.panel = x.type;
-  x.tiles = !sq_dim_is_const(g->dims, x.n.size, &extent) || extent >= FEW_COLUMNS;
+  if (t->tuned) take_tuned(&x, t);
   *out = x;
   return true;
 }
@@ -335,13 +366,16 @@ static shape shape_of(const sq_gemm *x, const sq_target *target) {
       !x->packed && s.direct > 0 && sq_dim_is_const(x->g->dims, x->m.size, &m) && m <= s.direct;
   return s;
 }
+int64_t sq_gemm_unpacked_rows(const sq_gemm *x, const sq_target *t) {
+  return shape_of(x, t).direct;
+}
 sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n) {
   sq_gemm x;
   if (!sq_gemm_find(g, t, n, &x)) return (sq_kernel_scratch){0};
   shape s = shape_of(&x, t);
   if (s.never_packed) return (sq_kernel_scratch){0};
   sq_kernel_scratch need = {0};
-  if (x.tiles) need.per_worker = sq_gemm_tiles_size(&x, t);
+  if (x.tiles) need.per_worker = sq_gemm_tiles_size(&x);
   if (x.packed && !s.copies) return need;
   sq_dim all = panels_size(&x);
   if (s.copies) all = sq_dim_add(g->dims, round_up(g->dims, all, 64), copy_size(&x));

@@ -4,6 +4,7 @@
 // axes, flattened. The axis in which the result is contiguous is the last of n; the vector lanes
 // run along it.
 #pragma once
+#include "codegen/cpu/cut.h"
 #include "codegen/cpu/kernel.h"
 
 typedef struct sq_gemm_axes {
@@ -15,12 +16,14 @@ typedef struct sq_gemm {
   const sq_node *node;
   uint32_t a, b; // scalars; b spans the n axes
   sq_gemm_axes batch, m, n, k;
-  sq_dtype type;    // of the arithmetic: F32 or F64
-  uint32_t bytes;   // of its elements
-  uint32_t w;       // lanes
-  uint32_t nv, mr;  // the tile: mr rows of nv vectors
-  uint32_t nr;      // nv * w columns
-  uint32_t block_n; // columns packed at a time, a multiple of nr; 0: all
+  sq_dtype type;  // of the arithmetic: F32 or F64
+  uint32_t bytes; // of its elements
+  uint32_t w;     // lanes
+  sq_gemm_cut cut;
+  const sq_tuned_row *tuned; // where the cut comes from; NULL: it is the model's
+  uint32_t nv, mr;           // the tile: mr rows of nv vectors
+  uint32_t nr;               // nv * w columns
+  uint32_t block_n;          // columns packed at a time, a multiple of nr; 0: all
   // B lies in panels already: an input read at [n // nr, k, n % nr], of which nothing is to be packed.
   bool packed;
   bool tiles;      // blocks of rows of A are laid out as tiles [k][mr] before they are used
@@ -30,6 +33,11 @@ typedef struct sq_gemm {
 
 // ---- gemm.c
 bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm *out);
+// What distinguishes it for --tune: "contraction f32 packed bf16, rows * columns 1536 depth 384".
+enum { SQ_CLASS_SIZE = 192 };
+void sq_gemm_class(const sq_gemm *x, char class[SQ_CLASS_SIZE]);
+// Rows up to which the operands are read where they are, when their number is known; 0: never.
+int64_t sq_gemm_unpacked_rows(const sq_gemm *x, const sq_target *t);
 // Opens the axes of one kind at a flattened index.
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat);
 void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x);
@@ -78,7 +86,7 @@ void sq_gemm_micro(sq_kern *k, const sq_gemm *x, uint32_t rows, const sq_gemm_mi
 // Kernel: all rows times the packed columns. copy: NULL when A is read where it is.
 void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv n0, sq_lv columns);
 
-sq_dim sq_gemm_tiles_size(const sq_gemm *x, const sq_target *target); // scratch of a worker
+sq_dim sq_gemm_tiles_size(const sq_gemm *x); // scratch of a worker
 
 // ---- gemm_direct.c
 // How few rows can be done without packing; 0: never.

@@ -149,7 +149,7 @@ static void dot_columns(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_en
   sq_knest *t = &d->t;
   sq_kern *k = t->k;
   const sq_gemm *x = d->x;
-  bool many = k->cg->target->vector_registers >= 32;
+  bool many = k->cg->target->machine.vector_registers >= 32;
   dots s = {.rows = rows, .columns = rows > 1 ? (many ? 4 : 3) : 4, .sets = rows > 1 ? 1 : 2};
   for (uint32_t r = 0; r < rows; r++) indices(t, &x->m, add(k, m0, r), s.row[r]);
   sq_kloop l;

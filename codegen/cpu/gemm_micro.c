@@ -18,9 +18,10 @@ enum { UNROLL = 4, LINE = 64 };
 
 // How many rows may be taken together, largest first, 0 at the end.
 const uint32_t *sq_gemm_micro_rows(const sq_gemm *x) {
-  static const uint32_t few[] = {4, 2, 1, 0}, some[] = {6, 4, 2, 1, 0},
-                        many[] = {12, 8, 4, 2, 1, 0};
-  return x->mr >= 12 ? many : x->mr >= 6 ? some : few;
+  static const uint32_t all[] = {12, 8, 6, 4, 2, 1, 0}, whole[] = {12, 8, 4, 2, 1, 0};
+  const uint32_t *rows = x->mr == 12 || x->mr == 8 ? whole : all;
+  while (*rows > x->mr) rows++;
+  return rows;
 }
 
 typedef struct micro {

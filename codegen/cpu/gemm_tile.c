@@ -8,9 +8,6 @@
 //     post, store
 #include "codegen/cpu/gemm.h"
 
-// Tiles of a block of rows; units of work.
-enum { LEAST_TILES = 4, MOST_TILES = 20, UNIT_CYCLES = 12000, MOST_UNITS = 16 };
-
 typedef struct tile {
   sq_knest t;
   const sq_gemm *x;
@@ -41,12 +38,12 @@ static sq_lv row_pointer(tile *c, sq_lv m) {
   return p;
 }
 // Bytes of a block of rows as tiles.
-sq_dim sq_gemm_tiles_size(const sq_gemm *x, const sq_target *target) {
+sq_dim sq_gemm_tiles_size(const sq_gemm *x) {
   sq_dims *ds = x->g->dims;
   sq_dim one = sq_dim_mul(ds, sq_dim_storage(ds, x->k.size), sq_dim_const(ds, x->mr * x->bytes));
-  sq_dim some = sq_dim_mul(ds, one, sq_dim_const(ds, LEAST_TILES + 1));
-  sq_dim fit = sq_dim_add(ds, one, sq_dim_const(ds, target->l2_bytes / 2));
-  sq_dim most = sq_dim_mul(ds, one, sq_dim_const(ds, MOST_TILES));
+  sq_dim some = sq_dim_mul(ds, one, sq_dim_const(ds, x->cut.least_tiles + 1));
+  sq_dim fit = sq_dim_add(ds, one, sq_dim_const(ds, x->cut.rows_bytes));
+  sq_dim most = sq_dim_mul(ds, one, sq_dim_const(ds, x->cut.most_tiles));
   sq_dim d = sq_dim_min(ds, most, sq_dim_max(ds, some, fit));
   return sq_dim_add(ds, d, sq_dim_const(ds, 128));
 }
@@ -87,11 +84,11 @@ static void all_rows(tile *c, sq_gemm_micro_call *a, sq_lv rows) {
     done = l.i;
   }
 }
-// Length of a block of k: what of the panel fills three quarters of the first-level cache, then even.
+// Length of a block of k: what of the panel stays in the first-level cache, then even.
 static sq_lv block_of_k(tile *c) {
   sq_kern *k = c->t.k;
   const sq_gemm *x = c->x;
-  int64_t most = (int64_t)k->cg->target->l1_bytes * 3 / 4 / (x->nr * x->bytes) / 8 * 8;
+  int64_t most = (int64_t)x->cut.depth_bytes / (x->nr * x->bytes) / 8 * 8;
   sq_lv blocks = sq_k_ceil_div(k, k->b, c->depth, sq_k_int(k, most));
   blocks = sq_k_max(k, blocks, sq_k_int(k, 1));
   sq_lv even = LLVMBuildAdd(k->b, sq_k_ceil_div(k, k->b, c->depth, blocks), sq_k_int(k, 7), "");
@@ -139,26 +136,28 @@ static LLVMTypeRef grid_type(sq_kern *k) {
 // void sq.grid(i64 m, i64 k, i64 batch, i64 panels, ptr words): shared by contractions of one tile.
 static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
   sq_kern f, *k = &f;
-  const char *name = sq_arena_fmt(outer->a, "sq.grid.%ux%u", x->mr, x->bytes);
+  const sq_gemm_cut *cut = &x->cut;
+  const char *name = sq_arena_fmt(outer->a, "sq.grid.%ux%ux%u.%u.%u.%u.%u.%u.%u", x->mr, x->nv,
+                                  x->bytes, cut->rows_bytes, cut->least_tiles, cut->most_tiles,
+                                  cut->unit_cycles, cut->most_units, cut->hidden_rows);
   sq_lv fn = sq_kern_shared(outer, name, grid_type(outer), &f);
   if (!f.fn) return fn;
   sq_lv one = sq_k_int(k, 1), mr = sq_k_int(k, x->mr), m = LLVMGetParam(fn, 0);
   sq_lv depth = LLVMGetParam(fn, 1), batch = sq_k_max(k, LLVMGetParam(fn, 2), one);
   sq_lv all_panels = LLVMGetParam(fn, 3), out = LLVMGetParam(fn, 4);
-  // A block of rows should keep to half of the second-level cache.
-  sq_lv fit = sq_k_int(k, (int64_t)k->cg->target->l2_bytes / 2 / x->bytes);
+  sq_lv fit = sq_k_int(k, cut->rows_bytes / x->bytes);
   sq_lv most = LLVMBuildUDiv(k->b, fit, sq_k_max(k, depth, one), "");
-  most = sq_k_min(k, sq_k_max(k, most, sq_k_int(k, LEAST_TILES * x->mr)),
-                  sq_k_int(k, MOST_TILES * x->mr));
-  // Multiplications of vectors: two of them a cycle, but reading B is as much as four rows of them.
-  sq_lv least = sq_k_max(k, m, sq_k_int(k, 4));
+  most = sq_k_min(k, sq_k_max(k, most, sq_k_int(k, cut->least_tiles * x->mr)),
+                  sq_k_int(k, cut->most_tiles * x->mr));
+  // Multiplications of vectors, two of them a cycle; reading B is as much as some rows of them.
+  sq_lv least = sq_k_max(k, m, sq_k_int(k, cut->hidden_rows));
   sq_lv flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, least, depth, ""), all_panels, "");
   flow = LLVMBuildMul(k->b, flow, sq_k_int(k, x->nv), "");
   sq_lv cycles = LLVMBuildLShr(k->b, LLVMBuildMul(k->b, flow, batch, ""), one, "");
-  sq_lv want = LLVMBuildUDiv(k->b, cycles, sq_k_int(k, UNIT_CYCLES), "");
-  want = sq_k_max(k, sq_k_min(k, want, sq_k_int(k, MOST_UNITS)), one);
+  sq_lv want = LLVMBuildUDiv(k->b, cycles, sq_k_int(k, cut->unit_cycles), "");
+  want = sq_k_max(k, sq_k_min(k, want, sq_k_int(k, cut->most_units)), one);
   // First by rows, four tiles and more, then by panels.
-  sq_lv short_blocks = udiv_up(k, m, sq_k_int(k, LEAST_TILES * x->mr));
+  sq_lv short_blocks = udiv_up(k, m, sq_k_int(k, cut->least_tiles * x->mr));
   sq_lv row_blocks = sq_k_min(k, short_blocks, udiv_up(k, want, batch));
   row_blocks = sq_k_max(k, sq_k_max(k, row_blocks, udiv_up(k, m, most)), one);
   sq_lv rows = LLVMBuildMul(k->b, udiv_up(k, udiv_up(k, m, row_blocks), mr), mr, "");
@@ -211,8 +210,8 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   c.rows = sq_gemm_size(k, &x->m);
   c.depth = sq_gemm_size(k, &x->k);
   c.copy = copy ? sq_kern_pass(k, copy) : NULL;
-  c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), MOST_TILES * x->mr * x->nr);
-  c.row = sq_k_alloca(k, k->ptr, MOST_TILES * x->mr);
+  c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), x->cut.most_tiles * x->mr * x->nr);
+  c.row = sq_k_alloca(k, k->ptr, x->cut.most_tiles * x->mr);
   sq_lv per_rows = sq_kern_pass(k, g.rows), per_panels = sq_kern_pass(k, g.panels);
   sq_lv all = sq_kern_pass(k, g.all_panels), base = sq_kern_pass(k, panels);
   sq_lv first = sq_kern_pass(k, n0), count = sq_kern_pass(k, columns), nr = sq_k_int(k, x->nr);

@@ -27,7 +27,7 @@ LLVMTypeRef sq_k_type(sq_kern *k, sq_dtype t) {
 }
 static bool half_in_hardware(const sq_kern *k) {
   const sq_target *t = k->cg->target;
-  return t->vector_bytes >= 32 || strncmp(t->triple, "aarch64", 7) == 0;
+  return t->machine.vector_bytes >= 32 || strncmp(t->triple, "aarch64", 7) == 0;
 }
 LLVMTypeRef sq_k_mem_type(sq_kern *k, sq_dtype t) {
   if (t == SQ_BOOL) return k->i8;
@@ -230,7 +230,8 @@ static sq_lv lane_by_lane(sq_kern *k, LLVMOpcode op, sq_lv a, sq_lv b) {
   sq_lv v = LLVMGetPoison(LLVMTypeOf(a));
   for (uint32_t i = 0; i < sq_k_lanes(a); i++) {
     sq_lv at = LLVMConstInt(k->i32, i, 0);
-    sq_lv x = LLVMBuildExtractElement(k->b, a, at, ""), y = LLVMBuildExtractElement(k->b, b, at, "");
+    sq_lv x = LLVMBuildExtractElement(k->b, a, at, ""),
+          y = LLVMBuildExtractElement(k->b, b, at, "");
     v = LLVMBuildInsertElement(k->b, v, LLVMBuildBinOp(k->b, op, x, y, ""), at, "");
   }
   return v;

@@ -8,38 +8,6 @@
 #include "codegen/cpu/kernel.h"
 
 // ---- choosing ----------------------------------------------------------------------------------
-static double function_cost(sq_ewise e) {
-  switch ((int)e) {
-  case SQ_EW_DIV:
-  case SQ_EW_SQRT:
-    return 4;
-  case SQ_EW_RSQRT:
-    return 8;
-  case SQ_EW_EXP:
-  case SQ_EW_EXP2:
-  case SQ_EW_LOG:
-  case SQ_EW_LOG2:
-    return 12;
-  case SQ_EW_EXPM1:
-  case SQ_EW_LOG1P:
-  case SQ_EW_SIGMOID:
-  case SQ_EW_TANH:
-  case SQ_EW_ERF:
-    return 18;
-  case SQ_EW_SIN:
-  case SQ_EW_COS:
-  case SQ_EW_TAN:
-  case SQ_EW_ATAN2:
-    return 40;
-  case SQ_EW_POW:
-    return 80;
-  case SQ_EW_FLOORDIV:
-  case SQ_EW_MOD:
-    return 10;
-  default:
-    return 1;
-  }
-}
 static int value_bytes(const sq_knest *t, uint32_t s, int depth) {
   const sq_scalar *x = &t->g->s.v[s];
   int own = x->dtype == SQ_F16 || x->dtype == SQ_BF16 ? 4 : sq_dtype_table[x->dtype].bytes;
@@ -57,7 +25,7 @@ static int value_bytes(const sq_knest *t, uint32_t s, int depth) {
   return own > most && x->dtype != SQ_BOOL ? own : most;
 }
 static uint32_t full_width(const sq_knest *t) {
-  uint32_t v = t->k->cg->target->vector_bytes;
+  uint32_t v = t->k->cg->target->machine.vector_bytes;
   int b = value_bytes(t, t->g->body, 0);
   sq_dtype out = t->n->n_out ? t->n->out[0]->type.dtype : t->g->s.v[t->g->body].dtype;
   if (sq_dtype_table[out].bytes > b) b = sq_dtype_table[out].bytes;
@@ -79,7 +47,7 @@ static double reduced_length(const sq_knest *t) {
 // reduced, one by one.
 static double post_cost(const sq_knest *t, const sq_scalar *x) {
   bool alone = t->w > 1 && t->va >= t->g->n_par;
-  return function_cost(x->ew) * (alone ? t->w : 1) / reduced_length(t);
+  return (double)sq_ewise_cycles(x->ew) * (alone ? t->w : 1) / reduced_length(t);
 }
 static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
   const sq_generic *g = t->g;
@@ -106,7 +74,7 @@ static sq_kplan candidate(sq_knest *t, uint32_t va, uint32_t w) {
     } else if (t->deps[s] & SQ_K_ACC && g->n_red && x->kind == SQ_SC_EWISE) {
       cost += sq_is_float(x->dtype) ? post_cost(t, x) : 0;
     } else if (varies && x->kind == SQ_SC_EWISE) {
-      cost += sq_is_float(x->dtype) ? function_cost(x->ew) : 0.5;
+      cost += sq_is_float(x->dtype) ? sq_ewise_cycles(x->ew) : 0.5;
     }
   }
   sq_kplan p = {.va = va, .w = w, .sets = 1, .inner = SQ_K_NO_AXIS};

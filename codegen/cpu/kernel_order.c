@@ -73,7 +73,7 @@ void sq_kernel_cumulate(sq_cg *cg, sq_node *n) {
   r.x = sq_kern_pointer(k, n->in[0]);
   r.y = sq_kern_pointer(k, n->out[0]);
   int bytes = sq_dtype_table[t->dtype].bytes;
-  uint32_t w = c.last ? 1 : cg->target->vector_bytes / (uint32_t)(bytes < 4 ? 4 : bytes);
+  uint32_t w = c.last ? 1 : cg->target->machine.vector_bytes / (uint32_t)(bytes < 4 ? 4 : bytes);
   sq_lv units = c.count, lanes = sq_k_int(k, w), per_row = NULL;
   if (w > 1) {
     sq_lv inner = sq_cg_dim(cg, product(k, t, n->axis + 1, t->rank));

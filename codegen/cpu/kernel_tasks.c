@@ -2,11 +2,8 @@
 // numbers of units. How many depends on sizes alone.
 #include "codegen/cpu/kernel.h"
 
-// A task is worth about this many cycles; less than two tasks' worth is done by the caller itself.
-#define TASK_CYCLES 10000
-#define MOST_TASKS 512
-
-// i64 sq.tasks(i64 units, i64 work): units per task.
+// i64 sq.tasks(i64 units, i64 work): units per task; less than two tasks' worth is done by the caller
+// itself.
 static sq_lv tasks_function(sq_kern *k) {
   LLVMTypeRef in[2] = {k->i64, k->i64};
   sq_kern f;
@@ -14,13 +11,13 @@ static sq_lv tasks_function(sq_kern *k) {
   if (!f.fn) return fn;
   sq_lv units = LLVMGetParam(fn, 0), one = sq_k_int(k, 1);
   sq_lv work = sq_k_max(&f, LLVMGetParam(fn, 1), one);
-  sq_lv per = LLVMBuildUDiv(f.b, sq_k_int(k, TASK_CYCLES), work, "");
-  sq_lv least = sq_k_ceil_div(&f, f.b, units, sq_k_int(k, MOST_TASKS));
+  sq_lv per = LLVMBuildUDiv(f.b, sq_k_int(k, SQ_TASK_CYCLES), work, "");
+  sq_lv least = sq_k_ceil_div(&f, f.b, units, sq_k_int(k, SQ_MOST_TASKS));
   per = sq_k_max(&f, sq_k_max(&f, per, least), one);
   sq_lv twice = LLVMBuildAdd(f.b, per, per, "");
   sq_lv small = LLVMBuildICmp(f.b, LLVMIntSLE, units, twice, "");
   // One heavy unit or two are worth a task each.
-  sq_lv light = LLVMBuildICmp(f.b, LLVMIntSLE, work, sq_k_int(k, TASK_CYCLES), "");
+  sq_lv light = LLVMBuildICmp(f.b, LLVMIntSLE, work, sq_k_int(k, SQ_TASK_CYCLES), "");
   small = LLVMBuildAnd(f.b, small, light, "");
   LLVMBuildRet(f.b, LLVMBuildSelect(f.b, small, sq_k_max(&f, units, one), per, ""));
   sq_kern_shared_end(&f);

@@ -318,7 +318,7 @@ void sq_kernel_keyed(sq_cg *cg, sq_node *n) {
     bring_axis(&s, 0, NULL, NULL);
     sq_kern_launch(k, sq_k_int(k, 1));
   } else {
-    t.w = cg->target->vector_bytes / (y.type[0] == SQ_F64 || y.type[0] == SQ_I64 ? 8 : 4);
+    t.w = cg->target->machine.vector_bytes / (y.type[0] == SQ_F64 || y.type[0] == SQ_I64 ? 8 : 4);
     enum { CHUNK = 64 };
     sq_lv work = sq_k_int(k, 3 * CHUNK / t.w);
     for (uint32_t a = 0; a < t.n_axes; a++)

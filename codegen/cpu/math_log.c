@@ -116,7 +116,7 @@ static pair halves(sq_kern *k, sq_lv a) {
 }
 static pair two_product(sq_kern *k, sq_lv a, sq_lv b) {
   sq_lv p = mul(k, a, b);
-  if (k->cg->target->fma) {
+  if (k->cg->target->machine.fma) {
     LLVMTypeRef t = LLVMTypeOf(a);
     sq_lv arg[3] = {a, b, LLVMBuildFNeg(k->b, p, "")};
     return (pair){p, sq_k_intrinsic(k, "llvm.fma", &t, 1, arg, 3)};

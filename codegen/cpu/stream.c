@@ -4,7 +4,7 @@
 //   it lies, sizes of blocks and of each worker's memory -> kernels of stream_row.c
 #include "codegen/cpu/stream.h"
 
-enum { BLOCK = 64, SET = 8, FEW = 5, LINE = 64, L1_SCORES = 12 << 10 };
+enum { BLOCK = 64, SET = 8, FEW = 5, LINE = 64 };
 
 // ---- finding -----------------------------------------------------------------------------------
 // A nest outside of any function's code, to ask about reads.
@@ -97,6 +97,38 @@ static void find_lane(sq_kstream *s) {
   }
 }
 
+static void add_size(const sq_kstream *s, const char *name, sq_dim d, char *to) {
+  size_t n = strlen(to);
+  int64_t v;
+  if (sq_dim_is_const(s->g->dims, d, &v))
+    snprintf(to + n, SQ_STREAM_CLASS - n, " %s %lld", name, (long long)v);
+  else
+    snprintf(to + n, SQ_STREAM_CLASS - n, " %s *", name);
+}
+void sq_kstream_class(const sq_kstream *s, char class[SQ_STREAM_CLASS]) {
+  const sq_stream *p = &s->p;
+  snprintf(class, SQ_STREAM_CLASS, "attention %s %s%u conditions,", sq_dtype_table[s->type].name,
+           p->max.n ? "softmax " : "", p->n_common);
+  add_size(s, "rows", p->row[s->lane], class);
+  add_size(s, "keys", p->keys, class);
+  add_size(s, "width", p->width, class);
+  add_size(s, "columns", p->columns, class);
+}
+// Rows along the lanes: vectors of them, and as many keys as have scores in the first-level cache.
+static void cut_tile(sq_kstream *s) {
+  const sq_machine *m = &s->target->machine;
+  char class[SQ_STREAM_CLASS];
+  sq_stream_cut c = sq_stream_cut_of(m);
+  if (s->target->tuned) {
+    sq_kstream_class(s, class);
+    const sq_tuned_row *r = sq_tuned_find(s->target, class);
+    s->tuned = r && sq_tuned_stream(m, r, &c) ? r : NULL;
+  }
+  s->nv = c.nv;
+  s->set = c.nv * s->w;
+  s->block = c.score_bytes / (s->set * s->bytes) / 8 * 8;
+}
+
 bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstream *out) {
   sq_kstream s = {.g = g, .target = t};
   const char *why;
@@ -104,22 +136,19 @@ bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstre
   const sq_generic *k = s.p.score.n->g;
   s.type = k->s.v[k->body].dtype == SQ_F64 ? SQ_F64 : SQ_F32;
   s.bytes = s.type == SQ_F64 ? 8 : 4;
-  s.w = t->vector_bytes / s.bytes;
+  s.w = t->machine.vector_bytes / s.bytes;
   find_lane(&s);
   s.block = BLOCK;
   s.set = s.lane == SQ_NO_AXIS ? 1 : SET;
   int64_t rows = INT64_MAX;
   if (s.lane != SQ_NO_AXIS) sq_dim_is_const(g->dims, s.p.row[s.lane], &rows);
   s.tile = s.lane != SQ_NO_AXIS && !s.share && rows >= FEW && s.w > 1;
-  s.nv = t->vector_registers >= 32 || t->fma ? 3 : 2;
-  if (s.tile) {
-    s.set = s.nv * s.w;
-    s.block = L1_SCORES / (s.set * s.bytes) / 8 * 8;
-  }
+  if (s.tile) cut_tile(&s);
   if (s.share && s.share < s.set) s.set = (uint32_t)s.share;
   s.keys = lines(&s, &s.p.score, s.p.k, SQ_STREAM_WIDTH);
   s.values = lines(&s, &s.p.value, s.p.v, SQ_STREAM_COLUMN);
-  s.dots = t->bf16 && s.keys.how == SQ_KSTREAM_WIDENED && s.values.how == SQ_KSTREAM_WIDENED;
+  s.dots =
+      t->machine.bf16 && s.keys.how == SQ_KSTREAM_WIDENED && s.values.how == SQ_KSTREAM_WIDENED;
   find_entry(&s);
   *out = s;
   return true;

@@ -14,6 +14,7 @@
 // all at once, keys and values are read element by element where they lie, and nothing is packed but
 // queries and results, once a set.
 #pragma once
+#include "codegen/cpu/cut.h"
 #include "codegen/cpu/kernel.h"
 #include "ir/stream.h"
 
@@ -41,12 +42,16 @@ typedef struct sq_kstream {
   int64_t share;     // so many of them in a row share keys; 0: all
   bool tile;         // rows along the lanes, `nv` vectors of them
   uint32_t nv;
-  uint32_t block, set; // keys, rows at a time
+  const sq_tuned_row *tuned; // where nv and block come from; NULL: they are the model's
+  uint32_t block, set;       // keys, rows at a time
   sq_kstream_lines keys, values;
   bool dots; // blocks that all rows see: by products of pairs of BF16, weights rounded to it
 } sq_kstream;
 
 // ---- stream.c
+// What distinguishes it for --tune.
+enum { SQ_STREAM_CLASS = 192 };
+void sq_kstream_class(const sq_kstream *s, char class[SQ_STREAM_CLASS]);
 bool sq_kstream_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_kstream *s);
 sq_kernel_scratch sq_kstream_need(sq_graph *g, const sq_target *t, const sq_node *n);
 void sq_kernel_stream(sq_cg *cg, sq_node *n);

@@ -49,7 +49,7 @@ typedef struct tile {
 
 // As many lines as leave registers for a vector of each row set and one element.
 static uint32_t lines_for(const sq_kstream *s, uint32_t nv) {
-  uint32_t sums = s->target->vector_registers >= 32 ? 24 : s->target->fma ? 12 : 8;
+  uint32_t sums = s->target->machine.vector_registers >= 32 ? 24 : s->target->machine.fma ? 12 : 8;
   uint32_t n = sums / nv;
   return n > 16 ? 16 : n;
 }

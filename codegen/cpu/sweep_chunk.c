@@ -81,7 +81,7 @@ bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *to, sq_arena *a) 
   if (!s->chunk) return false;
   p->c = sq_chunk_make(s);
   if (p->c.why || !sq_srows_fit(s, a)) return false;
-  uint32_t w = t->vector_bytes / (uint32_t)sq_dtype_table[p->c.type].bytes;
+  uint32_t w = t->machine.vector_bytes / (uint32_t)sq_dtype_table[p->c.type].bytes;
   if (w < 2 || s->chunk % w) return false;
   p->n_state = s->scan->n_carried;
   p->length = s->chunk;
@@ -89,7 +89,8 @@ bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *to, sq_arena *a) 
   p->stride = (p->rows + w - 1) / w * w;
   p->bytes = (uint32_t)sq_dtype_table[p->c.type].bytes;
   p->tile = w < SQ_SCHUNK_TILE ? w : SQ_SCHUNK_TILE;
-  uint32_t all = (uint32_t)((p->c.columns + w - 1) / w), most = t->vector_registers >= 32 ? 4 : 2;
+  uint32_t all = (uint32_t)((p->c.columns + w - 1) / w),
+           most = t->machine.vector_registers >= 32 ? 4 : 2;
   p->nv = all < most ? all : most;
   p->panels = panels_of_unit(s, p, all, w);
   p->state = SQ_ARRAY(a, sq_schunk_state, p->n_state + 1);
@@ -107,7 +108,7 @@ bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *to, sq_arena *a) 
   for (uint32_t k = 0; k < p->n_state; k++)
     to->place[k] = sq_dim_const(s->g->dims, (int64_t)k * p->panels * p->panel);
   to->scratch = sq_dim_const(s->g->dims, p->used);
-  sq_chunk_cost cost = sq_chunk_costs(&p->c, p->n_state, t->vector_bytes);
+  sq_chunk_cost cost = sq_chunk_costs(&p->c, p->n_state, t->machine.vector_bytes);
   to->cost = cost.blocks / all;
   return true;
 }

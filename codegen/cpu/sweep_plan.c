@@ -6,9 +6,8 @@ enum {
   MAX_ELEMENTS = 192, // of members in a turn, unrolled
   MAX_STATE = 32,     // elements carried in registers, by one block
   MAX_CHUNK = 8,
-  NEAR = 24 * 1024, // bytes of states that stay in the first-level cache
-  LIGHT = 24,       // cycles of a turn of a block
-  PAIR = 128,       // bytes of two lines of memory
+  LIGHT = 24, // cycles of a turn of a block
+  PAIR = 128, // bytes of two lines of memory
 };
 
 static bool const_size(const sq_sweep *s, uint32_t cls, int64_t *v) {
@@ -142,7 +141,7 @@ static uint32_t element_bytes(const sq_sweep *s) {
 }
 
 static void choose_lanes(const sq_sweep *s, const sq_target *t, sq_splan *p) {
-  uint32_t full = t->vector_bytes / element_bytes(s);
+  uint32_t full = t->machine.vector_bytes / element_bytes(s);
   p->va = SQ_SWEEP_NONE;
   p->w = 1;
   p->cost = turn_cost(s, SQ_SWEEP_NONE, 1);
@@ -298,13 +297,14 @@ static void choose_sets(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *
   uint32_t powers = 0, most = SQ_SWEEP_SETS;
   for (uint32_t i = 0; i < s->n_member; i++) columns += p->fixed[i].n;
   for (uint32_t i = 0; i < s->n_member; i++) powers += p->fixed[i].n_power;
-  if (powers && t->vector_registers < 32) most = 2;
+  if (powers && t->machine.vector_registers < 32) most = 2;
   if (height.i) rows = columns * (sq_dim_is_const(s->g->dims, height, &v) ? v : 64);
   int64_t blocks = const_size(s, p->va, &v) ? v / p->w : SQ_SWEEP_SETS;
   uint32_t parts = 1;
   for (uint32_t i = 0; i < s->n_member; i++) parts += s->member[i].n->g->n_red ? SQ_K_PARTS : 0;
   p->sets = 1;
-  while (2 * p->sets <= most && 2 * p->sets <= blocks && 2 * p->sets * rows * p->w * 4 <= NEAR &&
+  while (2 * p->sets <= most && 2 * p->sets <= blocks &&
+         2 * p->sets * rows * p->w * 4 <= sq_machine_near(&t->machine) &&
          2 * p->sets * parts <= SQ_K_CARRIED)
     p->sets *= 2;
   p->chunk = p->sets;
@@ -330,10 +330,11 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   if (sq_schunk_plan(s, t, &p, a)) return p;
   if (!s->prefix && !s->newton) p.fixed = sq_sfixed_powers(s, a);
   p.registers = fits_registers(s);
-  p.turns = (s->prefix || s->newton) && p.registers ? t->vector_bytes / element_bytes(s) : 0;
+  p.turns =
+      (s->prefix || s->newton) && p.registers ? t->machine.vector_bytes / element_bytes(s) : 0;
   choose_lanes(s, t, &p);
   // States that leave no registers for the work on them are as well in the first-level cache.
-  if (!p.turns && p.va != SQ_SWEEP_NONE && 2 * carried_elements(s) > t->vector_registers &&
+  if (!p.turns && p.va != SQ_SWEEP_NONE && 2 * carried_elements(s) > t->machine.vector_registers &&
       sq_srows_fit(s, a))
     p.registers = false;
   p.rows = !p.registers && p.va != SQ_SWEEP_NONE && sq_srows_fit(s, a);

@@ -107,9 +107,9 @@ const char *const *sq_target_needs(const sq_target *t, sq_arena *a, uint32_t *n)
   return flags;
 }
 
-static uint32_t cache_bytes(int name, uint32_t usual) {
+static uint32_t system_says(int name) { // 0: nothing
   long v = sysconf(name);
-  return v > 0 && v < INT32_MAX ? (uint32_t)v : usual;
+  return v > 0 && v < INT32_MAX ? (uint32_t)v : 0;
 }
 
 // The facts that follow from the features.
@@ -120,13 +120,13 @@ static void derive(sq_target *t) {
 #ifdef SQ_WIDE // LLVM makes two vectors of each: the code of wider machines runs on this one
   wide |= has(t->features, "avx2");
 #endif
-  t->vector_bytes = arm ? 16 : wide ? 64 : has(t->features, "avx2") ? 32 : 16;
-  t->vector_registers = arm || wide ? 32 : 16;
-  t->fma = arm || has(t->features, "fma");
-  t->fp16 = arm || has(t->features, "f16c");
-  t->bf16 = has(t->features, "avx512bf16");
+  t->machine.vector_bytes = arm ? 16 : wide ? 64 : has(t->features, "avx2") ? 32 : 16;
+  t->machine.vector_registers = arm || wide ? 32 : 16;
+  t->machine.fma = arm || has(t->features, "fma");
+  t->machine.fp16 = arm || has(t->features, "f16c");
+  t->machine.bf16 = has(t->features, "avx512bf16");
 #ifdef SQ_WIDE
-  t->bf16 |= wide; // written out
+  t->machine.bf16 |= wide; // written out
 #endif
 }
 
@@ -150,8 +150,11 @@ static sq_status native(sq_ctx *ctx, sq_target *t, const char **message) {
   t->cpu = sq_arena_str(&ctx->arena, copy[1], strlen(copy[1]));
   t->features = sq_arena_str(&ctx->arena, copy[2], strlen(copy[2]));
   derive(t);
-  t->l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32u << 10);
-  t->l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 512u << 10);
+  t->machine.l1_bytes = system_says(_SC_LEVEL1_DCACHE_SIZE);
+  t->machine.l2_bytes = system_says(_SC_LEVEL2_CACHE_SIZE);
+  t->machine.l3_bytes = system_says(_SC_LEVEL3_CACHE_SIZE);
+  t->machine.cores = system_says(_SC_NPROCESSORS_ONLN);
+  sq_machine_complete(&t->machine);
   return SQ_OK;
 }
 
@@ -168,12 +171,9 @@ sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char
     for (size_t j = 0; j < count; j++)
       if (f[j].level && f[j].level <= n->level)
         sq_text_add(&features, "%s+%s", features.n ? "," : "", f[j].llvm);
-    *t = (sq_target){.triple = n->triple,
-                     .cpu = n->cpu,
-                     .features = features.v,
-                     .l1_bytes = 32u << 10,
-                     .l2_bytes = 512u << 10};
+    *t = (sq_target){.triple = n->triple, .cpu = n->cpu, .features = features.v};
     derive(t);
+    sq_machine_complete(&t->machine);
     return SQ_OK;
   }
   *message = sq_arena_fmt(

@@ -367,7 +367,7 @@ static void check_meaning(differ *d, sq_graph *g, unsigned trials) {
 static void run_passes(differ *d, sq_graph *g, const char *list) {
   const char *message = "";
   sq_pass_options o = {
-      .bisect_limit = -1, .verify_each = true, .roundtrip_each = true, .vector_bytes = 32};
+      .bisect_limit = -1, .verify_each = true, .roundtrip_each = true, .machine.vector_bytes = 32};
   if (sq_passes_run(g, list, &o, &message) != SQ_OK) fail(d, FZ_DIFFERS, "%s", message);
 }
 

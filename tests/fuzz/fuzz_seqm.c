@@ -71,7 +71,7 @@ static void one(sq_ctx *ctx, const char *text, size_t size) {
   sq_graph_print(again, &second);
   if (first.n != second.n || memcmp(first.v, second.v, first.n)) fail(first.v, second.v);
   const char *message = "";
-  sq_pass_options p = {.bisect_limit = -1, .vector_bytes = 32, .verify_each = true};
+  sq_pass_options p = {.bisect_limit = -1, .machine.vector_bytes = 32, .verify_each = true};
   if (sq_passes_run(g, sq_pipeline_cpu, &p, &message)) fail(first.v, message);
 }
 

@@ -309,10 +309,10 @@ static sq_target target_of(const char *name) {
   bool wide = strcmp(name, "wide") == 0, many = strcmp(name, "many") == 0;
   const char *base = wide || many || strcmp(name, "cuda-emu") == 0 ? "native" : name;
   cr_assert_eq(sq_target_find(ctx, base, &t, &message), SQ_OK, "%s", message);
-  if (wide) t.vector_bytes = 64;
-  if (many) t.vector_bytes = 16;
-  if (wide || many) t.vector_registers = 32;
-  if (wide || many) t.bf16 = true; // products of pairs, written out
+  if (wide) t.machine.vector_bytes = 64;
+  if (many) t.machine.vector_bytes = 16;
+  if (wide || many) t.machine.vector_registers = 32;
+  if (wide || many) t.machine.bf16 = true; // products of pairs, written out
   if (strcmp(name, "cuda-emu") == 0) t.device = SQ_DEVICE_CUDA_EMU;
   return t;
 }

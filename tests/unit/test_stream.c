@@ -241,7 +241,7 @@ Test(stream, pairs_in_hardware) {
     sq_text code = {.arena = &arena};
     cr_assert_eq(sq_target_find(ctx, "x86-64-v4", &t, &message), SQ_OK, "%s", message);
     if (with) t.features = sq_arena_fmt(&arena, "%s,+avx512bf16", t.features);
-    t.bf16 = with;
+    t.machine.bf16 = with;
     cr_assert_eq(sq_codegen_text(g, &t, NULL, true, &code, &message), SQ_OK, "%s", message);
     cr_assert_eq(strstr(code.v, "vdpbf16ps") != NULL, with == 1);
     cr_assert_eq(strstr(code.v, "vcvtneps2bf16") != NULL, with == 1);

@@ -1,0 +1,152 @@
+// The machine's description and how kernels are cut for it: named targets, rates, what --tune found.
+#include "codegen/cpu/cut.h"
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static sq_target target_of(sq_ctx *ctx, const char *name) {
+  sq_target t;
+  const char *message = "";
+  cr_assert_eq(sq_target_find(ctx, name, &t, &message), SQ_OK, "%s", message);
+  return t;
+}
+
+typedef struct expected {
+  const char *name;
+  uint32_t bytes, registers, mr, stream_nv;
+  bool fma;
+} expected;
+static const expected levels[] = {{"x86-64-v2", 16, 16, 4, 2, false},
+                                  {"x86-64-v3", 32, 16, 6, 3, true},
+                                  {"x86-64-v4", 64, 32, 12, 3, true},
+                                  {"aarch64", 16, 32, 12, 3, true}};
+
+Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  for (unsigned k = 0; k < sizeof levels / sizeof *levels; k++) {
+    const expected *e = &levels[k];
+    sq_machine m = target_of(ctx, e->name).machine;
+    cr_expect_eq(m.vector_bytes, e->bytes, "%s", e->name);
+    cr_expect_eq(m.vector_registers, e->registers, "%s", e->name);
+    cr_expect_eq(m.fma, e->fma, "%s", e->name);
+    cr_expect(m.l1_bytes == 32 << 10 && m.l2_bytes == 512 << 10 && m.cores && !m.rates.measured);
+    sq_gemm_cut c = sq_gemm_cut_of(&m);
+    cr_expect_eq(c.mr, e->mr, "%s: %u", e->name, c.mr);
+    cr_expect(sq_gemm_cut_fits(&m, &c) && c.nv == 2 && c.depth_bytes == 24 << 10 &&
+              c.rows_bytes == 256 << 10);
+    sq_stream_cut s = sq_stream_cut_of(&m);
+    cr_expect(sq_stream_cut_fits(&m, &s) && s.nv == e->stream_nv && s.score_bytes == 12 << 10);
+  }
+  sq_machine m = target_of(ctx, "native").machine;
+  sq_gemm_cut c = sq_gemm_cut_of(&m);
+  cr_expect(sq_gemm_cut_fits(&m, &c) && m.cores > 0 && m.rates.flops > 0);
+  sq_ctx_free(ctx);
+}
+
+static const char *key_of(sq_ctx *ctx, const sq_machine *m) {
+  sq_text t = {.arena = &ctx->arena};
+  sq_machine_key(m, &t);
+  return t.v;
+}
+
+// What decides the order of sums does not look at what was measured.
+Test(machine, rates_change_units_alone) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_machine a = sq_machine_level(3), b = a;
+  a.l3_bytes = b.l3_bytes = 16 << 20;
+  sq_machine_calibrate(&b, &(sq_rates){true, 2e11, 2e10, 2e11, 1e11});
+  cr_assert(b.rates.measured);
+  cr_expect_eq(sq_machine_hidden_rows(&a, 1e9), 4);
+  cr_expect_gt(sq_machine_hidden_rows(&b, 1e9), sq_machine_hidden_rows(&b, 1e4));
+  sq_gemm_cut x = sq_gemm_cut_of(&a), y = sq_gemm_cut_of(&b);
+  y.hidden_rows = x.hidden_rows;
+  cr_expect_eq(memcmp(&x, &y, sizeof x), 0);
+  cr_expect_str_neq(key_of(ctx, &a), key_of(ctx, &b));
+  sq_machine c = b; // a little slower on another day: the same code
+  c.rates.flops *= 1.01;
+  cr_expect_str_eq(key_of(ctx, &c), key_of(ctx, &b));
+  const double bad[] = {NAN, INFINITY, -1, 0};
+  for (unsigned k = 0; k < 4; k++) {
+    sq_machine d = a;
+    sq_machine_calibrate(&d, &(sq_rates){true, bad[k], 1e10, 0, 0});
+    cr_expect(!d.rates.measured && d.rates.flops > 0);
+  }
+  sq_ctx_free(ctx);
+}
+
+Test(machine, functions_cost_more_than_sums) {
+  cr_expect_eq(sq_ewise_cycles(SQ_EW_ADD), 1);
+  cr_expect_gt(sq_ewise_cycles(SQ_EW_EXP), sq_ewise_cycles(SQ_EW_DIV));
+  cr_expect_gt(sq_ewise_cycles(SQ_EW_POW), sq_ewise_cycles(SQ_EW_SIN));
+}
+
+// ---- what --tune found -------------------------------------------------------------------------
+static sq_tuned_row row_of(const char *class, uint32_t mr, float gain) {
+  sq_machine m = sq_machine_level(3);
+  sq_gemm_cut c = sq_gemm_cut_of(&m);
+  c.mr = mr;
+  return sq_tuned_of_gemm(class, &c, gain);
+}
+
+Test(tuned, rows_are_found_replaced_and_kept) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_arena *a = &ctx->arena;
+  sq_target t = target_of(ctx, "x86-64-v3");
+  char dir[] = "/tmp/seqm-tuned-XXXXXX";
+  cr_assert(mkdtemp(dir));
+  bool broken;
+  cr_expect(!sq_tuned_load(a, dir, &t, &broken) && !broken);
+  const sq_tuned *all = NULL;
+  for (int k = 0; k < 20; k++) {
+    sq_tuned_row r = row_of(sq_arena_fmt(a, "class %d", k % 10), k < 10 ? 6 : 4, 1.5f);
+    all = sq_tuned_with(a, all, &r);
+  }
+  cr_assert_eq(all->n, 10);
+  cr_assert(sq_tuned_store(a, dir, &t, all));
+  t.tuned = sq_tuned_load(a, dir, &t, &broken);
+  cr_assert(t.tuned && !broken);
+  for (int k = 0; k < 10; k++) {
+    const sq_tuned_row *r = sq_tuned_find(&t, sq_arena_fmt(a, "class %d", k));
+    sq_gemm_cut c = sq_gemm_cut_of(&t.machine);
+    cr_assert(r && sq_tuned_gemm(&t.machine, r, &c));
+    cr_expect_eq(c.mr, 4);
+  }
+  cr_expect(!sq_tuned_find(&t, "class 10"));
+  sq_target other = target_of(ctx, "x86-64-v4"); // another machine has a file of its own
+  cr_expect(!sq_tuned_load(a, dir, &other, &broken) && !broken);
+  cr_assert_eq(system(sq_arena_fmt(a, "rm -r %s", dir)), 0);
+  sq_ctx_free(ctx);
+}
+
+Test(tuned, what_does_not_fit_leaves_the_models_choice) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_arena *a = &ctx->arena;
+  sq_target t = target_of(ctx, "x86-64-v3");
+  for (uint32_t at = 0; at < SQ_TUNED_NUMBERS; at++) {
+    static const uint32_t hostile[] = {0, UINT32_MAX, 1u << 31};
+    for (unsigned k = 0; k < 3; k++) {
+      sq_tuned_row r = row_of("c", 6, 1);
+      sq_gemm_cut c = sq_gemm_cut_of(&t.machine), before = c;
+      r.number[at] = hostile[k];
+      bool taken = sq_tuned_gemm(&t.machine, &r, &c);
+      if (!taken) cr_expect_eq(memcmp(&c, &before, sizeof c), 0);
+      cr_expect(taken == (at == 9 && hostile[k] == 0), "number %u = %u", at, hostile[k]);
+    }
+  }
+  sq_tuned_row r = row_of("c", 6, 1);
+  sq_stream_cut s = sq_stream_cut_of(&t.machine);
+  cr_expect(!sq_tuned_stream(&t.machine, &r, &s)); // of another kind
+  char dir[] = "/tmp/seqm-tuned-XXXXXX";
+  cr_assert(mkdtemp(dir));
+  sq_tuned_row twice[] = {row_of("c", 6, 1), row_of("c", 6, 1)}, odd = row_of("c", 6, NAN);
+  odd.kind = 77;
+  const sq_tuned bad[] = {{2, twice}, {1, &odd}};
+  for (unsigned k = 0; k < 2; k++) {
+    bool broken;
+    cr_assert(sq_tuned_store(a, dir, &t, &bad[k]));
+    cr_expect(!sq_tuned_load(a, dir, &t, &broken) && broken);
+  }
+  cr_assert_eq(system(sq_arena_fmt(a, "rm -r %s", dir)), 0);
+  sq_ctx_free(ctx);
+}
