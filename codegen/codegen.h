@@ -22,6 +22,7 @@ typedef struct sq_tuned_row {
 typedef struct sq_tuned {
   uint32_t n;
   const sq_tuned_row *row; // classes ascending
+  bool trial;              // kernels are marked by their classes, for --tune to time them
 } sq_tuned;
 typedef struct sq_target {
   const char *triple;    // "x86_64-linux-gnu", "aarch64-linux-gnu"
@@ -62,7 +63,7 @@ bool sq_cache_has(const char *dir, sq_cache_key key, const char *suffix);
 // The table kept for a machine; NULL when there is none, or, with *broken, when it cannot be used.
 const sq_tuned *sq_tuned_load(sq_arena *a, const char *dir, const sq_target *t, bool *broken);
 bool sq_tuned_store(sq_arena *a, const char *dir, const sq_target *t, const sq_tuned *all);
-// The table with a row more, or another one in its place.
+// The table with a row more, or another one in its place; a row of kind 0 takes one out.
 const sq_tuned *sq_tuned_with(sq_arena *a, const sq_tuned *old, const sq_tuned_row *row);
 void sq_tuned_key(const sq_tuned *t, sq_text *key); // code depends on it
 

@@ -124,27 +124,27 @@ sq_status sq_build_target(sq_ctx *ctx, const sq_build *b, sq_target *target, con
                           const char **message) {
   const char *dir = b->cache_dir ? b->cache_dir : sq_build_cache_dir(ctx);
   *note = NULL;
+  if (b->target) {
+    *target = *b->target;
+    return SQ_OK;
+  }
   SQ_TRY(sq_target_find(ctx, b->cpu ? b->cpu : "native", target, message));
   target->device = b->device;
   target->arch = b->arch;
-  target->tuned = b->tuned;
   bool here = !b->cpu || !strcmp(b->cpu, "native");
   if (!here || b->device || !dir || !*dir) return SQ_OK;
   sq_rates rates;
   bool broken = false;
   if (sq_peak_known(ctx, dir, target, &rates)) sq_machine_calibrate(&target->machine, &rates);
-  if (!target->tuned) target->tuned = sq_tuned_load(&ctx->arena, dir, target, &broken);
+  target->tuned = sq_tuned_load(&ctx->arena, dir, target, &broken);
   if (broken)
     *note = sq_arena_fmt(&ctx->arena, "what --tune found in %s is damaged and not used", dir);
   return SQ_OK;
 }
 
 sq_status sq_build_plan(sq_graph *g, const sq_build *b, sq_target *target, const char **message) {
-  const char *note = NULL;
-  if (b->target)
-    *target = *b->target;
-  else
-    SQ_TRY(sq_build_target(g->ctx, b, target, &note, message));
+  const char *note;
+  SQ_TRY(sq_build_target(g->ctx, b, target, &note, message));
   if (note) sq_remark_add(g->ctx, "tune", false, (sq_span){0}, NULL, "%s", note);
   sq_pass_options o = b->pass;
   o.machine = target->machine;

@@ -9,13 +9,11 @@
 typedef struct sq_build {
   sq_front_options front;
   sq_pass_options pass;
-  const char *cpu;       // NULL: native
-  sq_device_kind device; // where kernels run
-  const char *arch;      // of kernels ahead of time: "sm_80,sm_90a"; NULL: a list of ours
-  const char *cache_dir; // "": none; NULL: the user's cache folder
-  const sq_target
-      *target;           // as sq_build_target found it; NULL: it is found when the graph is planned
-  const sq_tuned *tuned; // taken in place of what --tune found; NULL: that
+  const char *cpu;         // NULL: native
+  sq_device_kind device;   // where kernels run
+  const char *arch;        // of kernels ahead of time: "sm_80,sm_90a"; NULL: a list of ours
+  const char *cache_dir;   // "": none; NULL: the user's cache folder
+  const sq_target *target; // found before; NULL: sq_build_target finds it
 } sq_build;
 
 // Options of the front, from a preset, defines and the name of a float type (NULL: f32).

@@ -37,6 +37,8 @@ typedef struct sq_cli {
   SQ_VEC(sq_bind) sizes;
   SQ_VEC(sq_cli_call) calls;
   int64_t random_seed, threads, repeat;
+  const struct sq_target *on; // code for this target, in place of what the options say; NULL
+  bool tune;
   bool random_weights, parallel_rnn, sequential_scans, require_fused, verbose, json, no_cache,
       calibrate;
   // pass manager

@@ -2,6 +2,7 @@
 #include "tools/model.h"
 #include "tools/progress.h"
 #include "tools/trace.h"
+#include "tools/tune.h"
 
 static const sq_bind *bound(const sq_bind *v, uint32_t n, const char *name) {
   const sq_bind *found = NULL;
@@ -76,6 +77,7 @@ static sq_status run_all(sq_cli *cli, sq_model *m) {
 
 sq_status sq_cmd_run(sq_cli *cli) {
   sq_model *m;
+  if (cli->tune) SQ_TRY(sq_tune(cli));
   SQ_TRY(sq_model_open(cli, &m));
   sq_trace *trace = cli->profile ? sq_trace_new(cli->ctx) : NULL;
   sq_status s = trace ? sq_model_trace(m, trace) : SQ_OK;

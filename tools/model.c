@@ -63,6 +63,7 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
   if (cli->target && !strcmp(cli->target, "cuda-emu")) b->device = SQ_DEVICE_CUDA_EMU;
   if (cli->target && !strcmp(cli->target, "cuda")) b->device = SQ_DEVICE_CUDA;
   b->arch = cli->arch;
+  b->target = cli->on;
   if (sq_build_float(cli->float_name, &b->front.float_type))
     return sq_complain(SQ_EUSAGE, "--float takes f32, bf16 or f64, not `%s`", cli->float_name);
   if (cli->dump_dir && mkdir(cli->dump_dir, 0777) && errno != EEXIST)
@@ -352,6 +353,12 @@ seqm_newton sq_model_newton(const sq_model *m) {
 sq_status sq_model_trace(sq_model *m, sq_trace *t) {
   if (!m->m) return sq_complain(SQ_EUSAGE, "--profile times compiled kernels, not the interpreter");
   seqm_model_trace(m->m, sq_trace_mark, t);
+  return SQ_OK;
+}
+
+sq_status sq_model_marks(sq_model *m, seqm_mark each, void *user) {
+  if (!m->m) return sq_complain(SQ_EUSAGE, "the interpreter has no kernels");
+  seqm_model_trace(m->m, each, user);
   return SQ_OK;
 }
 

@@ -51,6 +51,9 @@ void sq_model_memory(sq_model *m, size_t *weights, size_t *states, size_t *arena
 // Times of kernels go to the trace from now on.
 typedef struct sq_trace sq_trace;
 sq_status sq_model_trace(sq_model *m, sq_trace *t);
+// The same for others: as seqm_model_trace (runtime/jit.h).
+sq_status sq_model_marks(sq_model *m, void (*each)(void *user, const char *label, bool entry),
+                         void *user);
 sq_status sq_model_reset(sq_model *m);
 sq_status sq_model_save(sq_model *m, const char *path);
 sq_status sq_model_load(sq_model *m, const char *path);

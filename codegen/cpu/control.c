@@ -274,6 +274,10 @@ static LLVMValueRef kernel_label(sq_cg *cg, const sq_node *n) {
   snprintf(text, sizeof text, "%s%s%s", sq_op_table[n->op].name, *name ? " " : "", name);
   size_t at = strlen(text);
   if (line) snprintf(text + at, sizeof text - at, ", %s:%u", base ? base + 1 : file, line);
+  sq_cut_info cut;
+  bool trial = cg->target->tuned && cg->target->tuned->trial;
+  if (trial && sq_cut_explain(cg->graph, cg->target, n, NULL, &cut))
+    snprintf(text, sizeof text, "%s", cut.class);
   return LLVMBuildGlobalStringPtr(cg->builder, text, "label");
 }
 

@@ -53,7 +53,8 @@ static const char *gemm_words(const sq_gemm *x, const sq_target *t) {
     sq_text_add(&w, ", up to %lld rows (%.0f KiB of the second-level cache's %.0f)",
                 (long long)row_block(x, depth), kib((double)row_block(x, depth) * depth * x->bytes),
                 kib(m->l2_bytes));
-  if (!x->tiles) sq_text_add(&w, "; few columns: rows are read where they are");
+  sq_text_add(&w, "; in %u units of work at most", x->cut.most_units);
+  if (!x->tiles) sq_text_add(&w, "; rows are read where they are");
   return w.v;
 }
 

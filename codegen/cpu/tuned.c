@@ -1,6 +1,7 @@
 // What --tune found. In: a class of kernels, as a text. Out: how they are cut on this machine.
 //
-//   DIR/KEY.tune   rows (sq_tuned_row), classes ascending; KEY: the machine's facts and processor
+//   DIR/KEY.tune   u64 version | rows (sq_tuned_row), classes ascending
+//                  KEY: the machine's facts and processor
 //
 // A row says how a kernel is cut, never what it computes: where it fits the machine no more, or the
 // file is damaged, the model's choice stands.
@@ -12,6 +13,7 @@
 
 enum { MOST_ROWS = 4096 };
 static const char suffix[] = ".tune";
+static const uint64_t version = 1;
 
 uint64_t sq_tuned_class(const char *class) { return XXH3_64bits(class, strlen(class)); }
 
@@ -95,21 +97,23 @@ const sq_tuned *sq_tuned_load(sq_arena *a, const char *dir, const sq_target *t, 
   if (!sq_cache_has(dir, key, suffix)) return NULL;
   *broken = true;
   if (!sq_cache_get(a, dir, key, suffix, &data, &size)) return NULL;
+  if (size < sizeof version || memcmp(data, &version, sizeof version)) return NULL;
+  size -= sizeof version;
   size_t n = size / sizeof(sq_tuned_row);
   if (size % sizeof(sq_tuned_row) || n > MOST_ROWS) return NULL;
   sq_tuned_row *row = SQ_ARRAY(a, sq_tuned_row, n + 1);
-  memcpy(row, data, size);
+  memcpy(row, data + sizeof version, size);
   if (!in_order(row, (uint32_t)n)) return NULL;
   *broken = false;
   sq_tuned *all = SQ_NEW(a, sq_tuned);
-  *all = (sq_tuned){(uint32_t)n, row};
+  *all = (sq_tuned){.n = (uint32_t)n, .row = row};
   return all;
 }
 
 const sq_tuned *sq_tuned_with(sq_arena *a, const sq_tuned *old, const sq_tuned_row *row) {
   uint32_t have = old ? old->n : 0, n = 0;
   sq_tuned_row *to = SQ_ARRAY(a, sq_tuned_row, have + 1);
-  bool placed = false;
+  bool placed = !row->kind;
   for (uint32_t k = 0; k < have; k++) {
     if (!placed && old->row[k].class >= row->class) {
       to[n++] = *row;
@@ -119,14 +123,18 @@ const sq_tuned *sq_tuned_with(sq_arena *a, const sq_tuned *old, const sq_tuned_r
   }
   if (!placed) to[n++] = *row;
   sq_tuned *all = SQ_NEW(a, sq_tuned);
-  *all = (sq_tuned){n, to};
+  *all = (sq_tuned){.n = n, .row = to};
   return all;
 }
 
 bool sq_tuned_store(sq_arena *a, const char *dir, const sq_target *t, const sq_tuned *all) {
   sq_cache_key key = key_of(a, t);
-  if (all->n > MOST_ROWS) return false;
-  return sq_cache_put(dir, key, suffix, all->row, all->n * sizeof *all->row);
+  uint32_t n = !all ? 0 : all->n < MOST_ROWS ? all->n : MOST_ROWS;
+  size_t rows = n * sizeof(sq_tuned_row);
+  char *data = SQ_ARRAY(a, char, sizeof version + rows);
+  memcpy(data, &version, sizeof version);
+  if (rows) memcpy(data + sizeof version, all->row, rows);
+  return sq_cache_put(dir, key, suffix, data, sizeof version + rows);
 }
 
 void sq_tuned_key(const sq_tuned *t, sq_text *key) {

@@ -3,6 +3,7 @@
 #include "tools/jit_model.h"
 #include "tools/model.h"
 #include "tools/peak.h"
+#include "tools/tune.h"
 
 static sq_status none(void) {
   return sq_complain(SQ_EWORLD, "this command has no compiler: it runs shared objects alone");
@@ -12,6 +13,7 @@ sq_status sq_cmd_compile(sq_cli *cli) { return cli ? none() : SQ_OK; }
 sq_status sq_cmd_explain(sq_cli *cli) { return cli ? none() : SQ_OK; }
 sq_status sq_cmd_graph(sq_cli *cli) { return cli ? none() : SQ_OK; }
 sq_status sq_cmd_opt(sq_cli *cli) { return cli ? none() : SQ_OK; }
+sq_status sq_tune(sq_cli *cli) { return cli ? none() : SQ_OK; }
 sq_status sq_cmd_dump(sq_cli *cli) {
   return sq_is_object(cli->model) ? sq_dump_object(cli) : none();
 }

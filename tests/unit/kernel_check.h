@@ -316,6 +316,15 @@ static sq_target target_of(const char *name) {
   if (strcmp(name, "cuda-emu") == 0) t.device = SQ_DEVICE_CUDA_EMU;
   return t;
 }
+// Which of the ways to cut its kernels; 0: the model's choice.
+static uint32_t cut_try;
+static void add_try(sq_node *n, void *user) {
+  sq_target *t = user;
+  sq_tuned_row row[SQ_CUT_TRIES];
+  sq_graph *g = n->block->func->graph;
+  uint32_t count = sq_cut_candidates(g, t, n, row);
+  if (cut_try < count) t->tuned = sq_tuned_with(g->arena, t->tuned, &row[cut_try]);
+}
 static void check_on(const char *name, const char *text, const char *const *sizes, size_t n_sizes,
                      inputs kind, const char *target_name) {
   sq_arena arena;
@@ -327,6 +336,7 @@ static void check_on(const char *name, const char *text, const char *const *size
   target = target_of(target_name);
   sq_eval *e = sq_eval_new(g, NULL, NULL);
   plan(g);
+  for (uint32_t i = 0; cut_try && i < g->func.n; i++) sq_walk(g->func.v[i]->body, add_try, &target);
   sq_abi_model *m = sq_codegen_describe(g, &target);
   sq_jit *jit;
   cr_assert_eq(sq_jit_new(g, &target, NULL, &jit, &message), SQ_OK, "%s", message);
@@ -358,6 +368,10 @@ static void check_many(const char *name, const char *text, const char *const *si
 #define CHECK_TARGETS "native", "x86-64-v2", "x86-64-v4", "wide", "many"
 #endif
   static const char *const targets[] = {CHECK_TARGETS};
+  if (cut_try) {
+    check_on(name, text, sizes, n, kind, "native");
+    return;
+  }
   for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
     if (runs_here(targets[i])) check_on(name, text, sizes, n, kind, targets[i]);
 }

@@ -402,6 +402,15 @@ static void panels(const char *type, int nr, int depth) {
            nr, nr, nr, depth, strcmp(type, "f32") ? "f32" : "", nr);
   check_many("panels", text, sizes, 8, PLAIN);
 }
+// However --tune has it.
+Test(kernels, contractions_cut_otherwise) {
+  for (cut_try = 1; cut_try < SQ_CUT_TRIES; cut_try++) {
+    contraction("f32", "N, K", "%x[n, k]", "M, K", "%y[m, k]");
+    contraction("f64", "K, N", "%x[k, n]", "K, M", "%y[k, m]");
+    panels("f32", 16, 810);
+    panels("bf16", 16, 35);
+  }
+}
 Test(kernels, contractions_of_panels) {
   panels("f32", 8, 810);
   panels("f32", 16, 810);

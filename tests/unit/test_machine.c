@@ -141,7 +141,7 @@ Test(tuned, what_does_not_fit_leaves_the_models_choice) {
   cr_assert(mkdtemp(dir));
   sq_tuned_row twice[] = {row_of("c", 6, 1), row_of("c", 6, 1)}, odd = row_of("c", 6, NAN);
   odd.kind = 77;
-  const sq_tuned bad[] = {{2, twice}, {1, &odd}};
+  const sq_tuned bad[] = {{.n = 2, .row = twice}, {.n = 1, .row = &odd}};
   for (unsigned k = 0; k < 2; k++) {
     bool broken;
     cr_assert(sq_tuned_store(a, dir, &t, &bad[k]));

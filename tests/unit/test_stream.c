@@ -96,6 +96,13 @@ Test(stream, softmax) {
                   .post = "acc / (2.0 + abs(%g[i])) + %b[i, j]"},
       PLAIN);
 }
+Test(stream, cut_otherwise) { // as --tune may have it
+  for (cut_try = 1; cut_try < SQ_CUT_TRIES; cut_try++) {
+    run((attention){.name = "plain"}, PLAIN);
+    run((attention){.name = "causal", .where = "where j <= i; "}, PLAIN);
+    run((attention){.name = "f64", .type = "f64"}, PLAIN);
+  }
+}
 Test(stream, domains) {
   static const char *const where[] = {
       "where j <= i; ",
