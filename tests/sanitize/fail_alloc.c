@@ -85,7 +85,7 @@ static sq_status passes(sq_ctx *ctx, const char *file) {
   const char *message = "";
   sq_pass_options o = {.bisect_limit = -1, .machine.vector_bytes = 32, .verify_each = true};
   SQ_TRY(sq_passes_run(g, sq_pipeline_cpu, &o, &message));
-  sq_target t = {.machine.vector_bytes = 32};
+  sq_target t = {.machine = sq_machine_level(3)};
   sq_text header = {.arena = &ctx->arena};
   sq_codegen_header(sq_codegen_describe(g, &t), "MODEL_H", &header);
   return SQ_OK;

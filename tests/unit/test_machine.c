@@ -150,3 +150,49 @@ Test(tuned, what_does_not_fit_leaves_the_models_choice) {
   cr_assert_eq(system(sq_arena_fmt(a, "rm -r %s", dir)), 0);
   sq_ctx_free(ctx);
 }
+
+// A contraction of known columns and depth, and of any number of rows.
+static const char product[] =
+    "graph t f32\nsym N size\n"
+    "entry @f(%x: f32[N, 300], %w: f32[200, 300]) -> (y: f32[N, 200]) {\n"
+    "  %y = generic (%x, %w) [n < N, m < 200] sum [k < 300] { %x[n, k] * %w[m, k] } : f32[N, 200]\n"
+    "  yield %y\n}\n";
+static void is_kernel(sq_node *n, void *user) {
+  if (n->g) *(sq_node **)user = n;
+}
+
+Test(tuned, a_row_changes_the_cut_of_its_class_alone) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_target t = target_of(ctx, "x86-64-v3");
+  sq_graph *g = sq_graph_read(ctx, &ctx->arena, "t", product, strlen(product));
+  cr_assert(g, "%s", sq_diags_render(&ctx->diags));
+  sq_node *n = NULL;
+  sq_walk(g->func.v[0]->body, is_kernel, &n);
+  sq_cut_info c;
+  cr_assert(n && sq_cut_explain(g, &t, n, NULL, &c) && !c.tuned);
+  cr_expect(strstr(c.words, "tiles of 6 rows by 16 columns"), "%s", c.words);
+  cr_expect_str_eq(c.class, "contraction f32 unpacked f32, batch 1 rows * columns 200 depth 300");
+  int64_t sym[8] = {0, 1000};
+  cr_assert(sq_cut_explain(g, &t, n, sym, &c));
+  double peak = 2.0 * 1000 * 200 * 300 / t.machine.rates.flops; // the last panel is half full
+  cr_expect(c.seconds >= peak && c.seconds < 1.6 * peak, "%g of %g", c.seconds, peak);
+  cr_expect_str_eq(c.bound, "multiplications");
+  sq_tuned_row other = row_of("contraction of something else", 4, 1.25f),
+               row = row_of(c.class, 4, 1.25f);
+  t.tuned = sq_tuned_with(&ctx->arena, NULL, &other);
+  cr_assert(sq_cut_explain(g, &t, n, NULL, &c) && !c.tuned);
+  t.tuned = sq_tuned_with(&ctx->arena, t.tuned, &row);
+  cr_assert(sq_cut_explain(g, &t, n, NULL, &c) && c.tuned);
+  cr_expect(strstr(c.words, "tiles of 4 rows by 16 columns"), "%s", c.words);
+  row.kind = 0; // taken out
+  t.tuned = sq_tuned_with(&ctx->arena, t.tuned, &row);
+  cr_assert(sq_cut_explain(g, &t, n, NULL, &c) && !c.tuned && t.tuned->n == 1);
+  sq_tuned_row try[SQ_CUT_TRIES];
+  uint32_t tries = sq_cut_candidates(g, &t, n, try);
+  cr_expect(tries > 4);
+  for (uint32_t k = 0; k < tries; k++) {
+    sq_gemm_cut cut = sq_gemm_cut_of(&t.machine);
+    cr_expect(sq_tuned_gemm(&t.machine, &try[k], &cut), "%u", k);
+  }
+  sq_ctx_free(ctx);
+}
