@@ -190,7 +190,7 @@ static sq_status open_source(sq_model *m) {
   SQ_TRY(sq_cli_build(cli, &b));
   if (cli->target && !strcmp(cli->target, "interp")) return interpret_source(m, &b);
   const char *message = "";
-  const sq_live_ask ask = {.path = cli->model, .build = &b, .warn = show};
+  const sq_live_ask ask = {.path = cli->model, .build = &b, .warn = cli->on ? NULL : show};
   sq_status s = sq_live_open(cli->ctx, m->rt, &ask, &m->live, &m->m, &message);
   if (s) return sq_print_failure(s, message ? message : seqm_message(m->rt));
   if (cli->verbose && sq_live_recalled(m->live))

@@ -2,6 +2,7 @@
 // lie in the caches or are larger than they.
 #include "tools/peak.h"
 #include "codegen/codegen.h"
+#include "runtime/pool.h"
 #include "tools/build.h"
 #include "tools/cli.h"
 #include "tools/trace.h"
@@ -225,9 +226,11 @@ sq_peak sq_peak_find(sq_ctx *ctx, int threads) {
 
 bool sq_peak_known(sq_ctx *ctx, const char *dir, const sq_target *t, sq_rates *rates) {
   sq_peak p;
-  sq_cache_key key = key_of(ctx, t, in_range((int)t->machine.cores));
+  int threads = in_range(sq_pool_cores());
+  sq_cache_key key = key_of(ctx, t, threads);
   if (!kept(ctx, dir, key, &p)) return false;
-  *rates = (sq_rates){true, p.flops, p.bytes, p.l2_bytes, p.l3_bytes};
+  double all = (double)t->machine.cores / threads; // where not all cores are ours
+  *rates = (sq_rates){true, p.flops * all, p.bytes, p.l2_bytes * all, p.l3_bytes};
   return true;
 }
 

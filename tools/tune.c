@@ -238,12 +238,26 @@ static sq_status allowed(const sq_cli *cli) {
   return SQ_OK;
 }
 
-sq_status sq_tune(sq_cli *cli) {
-  SQ_TRY(allowed(cli));
+static sq_status tune(sq_cli *cli) {
   tuner u = {.cli = cli, .begin = sq_clock()};
   SQ_TRY(find_classes(&u));
   double *gain = SQ_ARRAY(&cli->ctx->arena, double, u.n + 1);
   if (u.n) SQ_TRY(try_all(&u));
   if (u.n) SQ_TRY(compare(&u, gain));
   return keep(&u, gain);
+}
+
+// In a context of its own: what many compilations leave behind goes with it.
+sq_status sq_tune(sq_cli *cli) {
+  SQ_TRY(allowed(cli));
+  sq_cli own = *cli;
+  sq_ctx *ctx = own.ctx = sq_ctx_new(sq_alloc_libc());
+  if (!ctx) return sq_complain(SQ_EWORLD, "out of memory");
+  sq_status s = SQ_EWORLD;
+  if (setjmp(ctx->guard.jmp))
+    sq_complain(SQ_EWORLD, "out of memory while tuning");
+  else
+    s = tune(&own);
+  sq_ctx_free(ctx);
+  return s;
 }
