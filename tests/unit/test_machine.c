@@ -16,11 +16,18 @@ typedef struct expected {
   const char *name;
   uint32_t bytes, registers, mr, stream_nv;
   bool fma;
+  int level;
 } expected;
-static const expected levels[] = {{"x86-64-v2", 16, 16, 4, 2, false},
-                                  {"x86-64-v3", 32, 16, 6, 3, true},
-                                  {"x86-64-v4", 64, 32, 12, 3, true},
-                                  {"aarch64", 16, 32, 12, 3, true}};
+static const expected levels[] = {{"x86-64-v2", 16, 16, 4, 2, false, 2},
+                                  {"x86-64-v3", 32, 16, 6, 3, true, 3},
+                                  {"x86-64-v4", 64, 32, 12, 3, true, 4},
+                                  {"aarch64", 16, 32, 12, 3, true, 1}};
+
+static const char *key_of(sq_ctx *ctx, const sq_machine *m) {
+  sq_text t = {.arena = &ctx->arena};
+  sq_machine_key(m, &t);
+  return t.v;
+}
 
 Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers) {
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
@@ -31,6 +38,8 @@ Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers)
     cr_expect_eq(m.vector_registers, e->registers, "%s", e->name);
     cr_expect_eq(m.fma, e->fma, "%s", e->name);
     cr_expect(m.l1_bytes == 32 << 10 && m.l2_bytes == 512 << 10 && m.cores && !m.rates.measured);
+    sq_machine level = sq_machine_level(e->level);
+    cr_expect_str_eq(key_of(ctx, &m), key_of(ctx, &level));
     sq_gemm_cut c = sq_gemm_cut_of(&m);
     cr_expect_eq(c.mr, e->mr, "%s: %u", e->name, c.mr);
     cr_expect(sq_gemm_cut_fits(&m, &c) && c.nv == 2 && c.depth_bytes == 24 << 10 &&
@@ -42,12 +51,6 @@ Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers)
   sq_gemm_cut c = sq_gemm_cut_of(&m);
   cr_expect(sq_gemm_cut_fits(&m, &c) && m.cores > 0 && m.rates.flops > 0);
   sq_ctx_free(ctx);
-}
-
-static const char *key_of(sq_ctx *ctx, const sq_machine *m) {
-  sq_text t = {.arena = &ctx->arena};
-  sq_machine_key(m, &t);
-  return t.v;
 }
 
 // What decides the order of sums does not look at what was measured.
