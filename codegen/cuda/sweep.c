@@ -241,6 +241,7 @@ void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
     declare(&w, c, w.value[c].base);
     emit(&w, &s->load[c], &w.value[c]);
   }
+  if (k->syncs) sq_cu_line(k, "SQ_SYNC();"); // where it ends may be where mates have begun
   turns(&w);
   for (uint32_t i = 0; i < s->n_final; i++) write(&w, &s->final[i]);
   sq_cu_close(k);
