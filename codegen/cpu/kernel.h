@@ -47,6 +47,11 @@ void sq_kern_shared_end(sq_kern *inner);
 sq_lv sq_kern_pass(sq_kern *k, sq_lv outside);
 sq_lv sq_kern_entry_alloca(sq_kern *k, uint32_t n); // n words on the entry's stack
 sq_lv sq_kern_dim(sq_kern *k, sq_dim d);
+// Elements are numbered over the extents and stored over the room of each axis. How many there are; whether
+// the numbers are also the places in memory; where element number e is.
+sq_dim sq_k_elements(sq_dims *ds, const sq_type *t);
+bool sq_k_numbered_by_place(sq_dims *ds, const sq_type *t);
+sq_lv sq_k_place(sq_kern *k, const sq_type *t, sq_lv e);
 sq_lv sq_kern_pointer(sq_kern *k, const sq_value *v);
 // A zeroed constant of 64 bytes: where reads go that must not happen.
 sq_lv sq_kern_zeros(sq_kern *k);

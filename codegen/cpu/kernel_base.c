@@ -146,6 +146,28 @@ sq_lv sq_kern_dim(sq_kern *k, sq_dim d) {
   if (sq_dim_is_const(k->g->dims, d, &v)) return sq_k_int(k, v);
   return sq_kern_pass(k, sq_cg_dim(k->cg, d));
 }
+sq_dim sq_k_elements(sq_dims *ds, const sq_type *t) {
+  sq_dim n = sq_dim_const(ds, 1);
+  for (uint32_t i = 0; i < t->rank; i++) n = sq_dim_mul(ds, n, t->dim[i]);
+  return n;
+}
+bool sq_k_numbered_by_place(sq_dims *ds, const sq_type *t) {
+  for (uint32_t i = 1; i < t->rank; i++)
+    if (!sq_dim_same(t->dim[i], sq_dim_storage(ds, t->dim[i]))) return false;
+  return true;
+}
+sq_lv sq_k_place(sq_kern *k, const sq_type *t, sq_lv e) {
+  sq_dim stride = sq_dim_const(k->g->dims, 1);
+  sq_lv place = sq_k_int(k, 0);
+  for (uint32_t i = t->rank; i-- > 0;) {
+    sq_lv live = sq_kern_dim(k, t->dim[i]), index = e;
+    if (i) index = LLVMBuildURem(k->b, e, live, "");
+    place = LLVMBuildAdd(k->b, place, LLVMBuildMul(k->b, index, sq_kern_dim(k, stride), ""), "");
+    if (i) e = LLVMBuildUDiv(k->b, e, live, "");
+    stride = sq_dim_mul(k->g->dims, stride, sq_dim_storage(k->g->dims, t->dim[i]));
+  }
+  return place;
+}
 sq_lv sq_kern_pointer(sq_kern *k, const sq_value *v) {
   for (uint32_t i = 0; i < k->pointer.n; i++)
     if (k->pointer.v[i].v == v) return k->pointer.v[i].inside;

@@ -100,26 +100,6 @@ static void store_row(sq_kern *k, sq_dtype t, sq_lv to, sq_lv v, sq_lv left, uin
                  LLVMBuildICmp(k->b, LLVMIntSLT, lane, sq_k_splat(k, left, width), ""));
   sq_kif_end(k, &whole, 0, NULL, NULL, NULL);
 }
-// Elements are numbered over the live shape and stored over the room of each axis. Are the numbers also
-// the places in memory?
-static bool numbered_by_place(sq_dims *ds, const sq_type *t) {
-  for (uint32_t i = 1; i < t->rank; i++)
-    if (!sq_dim_same(t->dim[i], sq_dim_storage(ds, t->dim[i]))) return false;
-  return true;
-}
-// Where element number e is stored.
-static sq_lv place_of(sq_kern *k, const sq_type *t, sq_lv e) {
-  sq_dim stride = sq_dim_const(k->g->dims, 1);
-  sq_lv place = sq_k_int(k, 0);
-  for (uint32_t i = t->rank; i-- > 0;) {
-    sq_lv live = sq_kern_dim(k, t->dim[i]), index = e;
-    if (i) index = LLVMBuildURem(k->b, e, live, "");
-    place = LLVMBuildAdd(k->b, place, LLVMBuildMul(k->b, index, sq_kern_dim(k, stride), ""), "");
-    if (i) e = LLVMBuildUDiv(k->b, e, live, "");
-    stride = sq_dim_mul(k->g->dims, stride, sq_dim_storage(k->g->dims, t->dim[i]));
-  }
-  return place;
-}
 // Elements first, ..., first + count - 1 of the row v, each to its place.
 static void store_apart(sq_kern *k, const sq_type *t, sq_lv out, sq_lv v, sq_lv first, sq_lv count,
                         uint32_t width) {
@@ -127,7 +107,7 @@ static void store_apart(sq_kern *k, const sq_type *t, sq_lv out, sq_lv v, sq_lv 
   sq_k_store_row(k, t->dtype, row, v, NULL);
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), count, 1, 0, NULL);
-  sq_lv place = place_of(k, t, LLVMBuildAdd(k->b, first, l.i, ""));
+  sq_lv place = sq_k_place(k, t, LLVMBuildAdd(k->b, first, l.i, ""));
   sq_k_store(k, t->dtype, sq_k_offset(k, out, place, t->dtype),
              sq_k_load(k, t->dtype, sq_k_offset(k, row, l.i, t->dtype)));
   sq_kloop_end(k, &l, NULL);
@@ -138,9 +118,7 @@ void sq_kernel_random(sq_cg *cg, sq_node *n) {
   const sq_type *type = &n->out[0]->type;
   sq_dtype t = type->dtype, kt = n->in[0]->type.dtype;
   sq_dims *ds = k->g->dims;
-  sq_dim count = sq_dim_const(ds, 1);
-  for (uint32_t i = 0; i < type->rank; i++)
-    count = sq_dim_mul(ds, count, type->dim[i]);
+  sq_dim count = sq_k_elements(ds, type);
   int64_t per_block = t == SQ_F64 ? 2 : 4, step = per_block * BLOCKS;
   sq_lv total = sq_kern_dim(k, count), out = sq_kern_pointer(k, n->out[0]);
   sq_lv key = sq_k_cast(k, sq_k_load(k, kt, sq_kern_pointer(k, n->in[0])), kt, SQ_I64);
@@ -160,7 +138,7 @@ void sq_kernel_random(sq_cg *cg, sq_node *n) {
   sq_lv v = elements(k, c, t, n->flag == 1);
   sq_lv at = LLVMBuildMul(k->b, o.index[0], sq_k_int(k, step), "");
   sq_lv left = LLVMBuildSub(k->b, total, at, "");
-  if (numbered_by_place(ds, type))
+  if (sq_k_numbered_by_place(ds, type))
     store_row(k, t, sq_k_offset(k, out, at, t), v, left, (uint32_t)step);
   else
     store_apart(k, type, out, v, at, sq_k_min(k, left, sq_k_int(k, step)), (uint32_t)step);

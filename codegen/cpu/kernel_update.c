@@ -108,7 +108,8 @@ static sq_lv part_base(sq_cg *cg, const sq_node *n, const keyed *y, uint32_t i) 
   sq_lv at = sq_cg_dim(cg, size);
   return LLVMBuildGEP2(cg->builder, LLVMInt8TypeInContext(cg->ctx), base, &at, 1, "");
 }
-// for every element of the result, in chunks as tasks: the index, and lanes in a row.
+// For every element of the result that is there, in chunks as tasks: its number, and lanes in a row. What
+// lies behind the extents stays as it is.
 typedef struct flat {
   sq_kouter outer;
   sq_ktasks tasks;
@@ -116,7 +117,7 @@ typedef struct flat {
 } flat;
 static void flat_begin(sq_kern *k, flat *f, const sq_node *n, int64_t step, int64_t cycles) {
   enum { CHUNK = 4096 };
-  sq_dim count = elements_of(k->g, &n->out[0]->type);
+  sq_dim count = sq_k_elements(k->g->dims, &n->out[0]->type);
   sq_lv total = sq_cg_dim(k->cg, count), chunk = sq_k_int(k, CHUNK);
   sq_lv units = sq_k_ceil_div(k, k->cg->builder, total, chunk);
   f->tasks = sq_ktasks_make(k, units, sq_k_int(k, CHUNK * cycles / step));
@@ -131,13 +132,32 @@ static void flat_end(sq_kern *k, flat *f) {
   sq_kouter_end(k, &f->outer);
   sq_kern_launch(k, f->tasks.n_tasks);
 }
+// The neutral elements one by one, each in its place.
+static void emit_neutral_apart(sq_cg *cg, const sq_node *n, const keyed *y) {
+  sq_kern kern, *k = &kern;
+  flat f;
+  sq_kern_begin(k, cg, "keyed.neutral");
+  flat_begin(k, &f, n, 1, 4);
+  sq_lv part[SQ_K_PARTS], place = sq_k_place(k, &n->out[0]->type, f.loop.i);
+  sq_kacc_init(k, &y->acc, 1, part);
+  for (uint32_t i = 0; i < y->acc.parts; i++) {
+    sq_lv base = sq_kern_pass(k, part_base(cg, n, y, i));
+    sq_k_store(k, y->type[i], sq_k_offset(k, base, place, y->type[i]), part[i]);
+  }
+  flat_end(k, &f);
+}
 static void emit_neutral(sq_cg *cg, const sq_node *n, const keyed *y) {
   sq_kern kern, *k = &kern;
   flat f;
   enum { W = 8 };
+  if (!sq_k_numbered_by_place(cg->graph->dims, &n->out[0]->type)) {
+    emit_neutral_apart(cg, n, y);
+    return;
+  }
   sq_kern_begin(k, cg, "keyed.neutral");
   flat_begin(k, &f, n, W, 2);
-  sq_lv part[SQ_K_PARTS], total = sq_kern_dim(k, elements_of(k->g, &n->out[0]->type));
+  sq_lv part[SQ_K_PARTS];
+  sq_lv total = sq_kern_dim(k, sq_k_elements(k->g->dims, &n->out[0]->type));
   sq_kacc_init(k, &y->acc, W, part);
   sq_lv left = LLVMBuildSub(k->b, total, f.loop.i, "");
   sq_lv mask =
@@ -162,16 +182,18 @@ static void emit_finish(sq_cg *cg, sq_node *n, const keyed *y) {
   sq_kern_begin(k, cg, "keyed.finish");
   sq_knest_begin(&t, k, n, NULL);
   flat_begin(k, &f, n, 1, 10);
-  sq_lv part[SQ_K_PARTS];
+  sq_lv part[SQ_K_PARTS], place = f.loop.i;
+  if (!sq_k_numbered_by_place(k->g->dims, &n->out[0]->type))
+    place = sq_k_place(k, &n->out[0]->type, place);
   for (uint32_t i = 0; i < y->acc.parts; i++) {
     sq_lv base = sq_kern_pass(k, part_base(cg, n, y, i));
-    part[i] = sq_k_load(k, y->type[i], sq_k_offset(k, base, f.loop.i, y->type[i]));
+    part[i] = sq_k_load(k, y->type[i], sq_k_offset(k, base, place, y->type[i]));
   }
   uint32_t mark = sq_knest_enter(&t);
   t.acc = sq_kacc_result(k, &y->acc, part, NULL);
   sq_lv v = n->g->post != SQ_NO_SCALAR ? sq_knest_uniform(&t, n->g->post) : t.acc;
   sq_dtype d = n->out[0]->type.dtype;
-  sq_k_store(k, d, sq_k_offset(k, sq_kern_pointer(k, n->out[0]), f.loop.i, d), v);
+  sq_k_store(k, d, sq_k_offset(k, sq_kern_pointer(k, n->out[0]), place, d), v);
   sq_knest_leave(&t, mark);
   flat_end(k, &f);
 }

@@ -69,6 +69,10 @@ void sq_cu_open(sq_cu *k, const char *fmt, ...) __attribute__((format(printf, 2,
 void sq_cu_close(sq_cu *k);
 const char *sq_cu_temp(sq_cu *k, const char *prefix); // a new name
 const char *sq_cu_dim(sq_cu *k, sq_dim d);            // a number or an argument
+// Elements are numbered over the extents and stored over the room of each axis: how many there are, and
+// where the one of this number is.
+sq_dim sq_cu_elements(sq_cu *k, const sq_type *t);
+const char *sq_cu_where_numbered(sq_cu *k, const sq_type *t, const char *number);
 const char *sq_cu_number(sq_cu *k, LLVMValueRef v);   // an i64 of the entry
 // Memory of the entry as an argument: elements of type t, `bytes` of them all.
 const char *sq_cu_memory(sq_cu *k, LLVMValueRef at, LLVMValueRef bytes, const char *type);

@@ -121,8 +121,12 @@ void sq_cuda_topk(sq_cg *cg, sq_node *n) {
   sq_cu_launch(k, units, THREADS, 0);
 }
 
-// Where element number `number` is stored: numbers go over the live shape, places over the room.
-static const char *place_of(sq_cu *k, const sq_type *t, const char *number) {
+sq_dim sq_cu_elements(sq_cu *k, const sq_type *t) {
+  sq_dim n = sq_dim_const(k->g->dims, 1);
+  for (uint32_t i = 0; i < t->rank; i++) n = sq_dim_mul(k->g->dims, n, t->dim[i]);
+  return n;
+}
+const char *sq_cu_where_numbered(sq_cu *k, const sq_type *t, const char *number) {
   const char *place = "0", *rest = number;
   for (uint32_t i = t->rank; i-- > 0;) {
     const char *live = sq_cu_dim(k, t->dim[i]);
@@ -138,13 +142,11 @@ void sq_cuda_random(sq_cg *cg, sq_node *n) {
   const sq_type *t = &n->out[0]->type;
   sq_cu_begin(k, cg, n->flag ? "normal" : "uniform", n->out[0], THREADS);
   const char *key = sq_cu_pointer(k, n->in[0]), *y = sq_cu_pointer(k, n->out[0]);
-  sq_dim live = sq_dim_const(k->g->dims, 1);
-  for (uint32_t i = 0; i < t->rank; i++) live = sq_dim_mul(k->g->dims, live, t->dim[i]);
-  LLVMValueRef count = sq_cg_dim(cg, live);
+  LLVMValueRef count = sq_cg_dim(cg, sq_cu_elements(k, t));
   int bits = t->dtype == SQ_F64 ? 53 : t->dtype == SQ_F16 ? 11 : t->dtype == SQ_BF16 ? 8 : 24;
   const char *wide = t->dtype == SQ_F64 ? "true" : "false", *type = sq_cu_type(t->dtype);
   open_units(k, count);
-  const char *place = place_of(k, t, "t");
+  const char *place = sq_cu_where_numbered(k, t, "t");
   if (n->flag)
     sq_cu_line(k, "SQ_ST(%s, %s, (%s)sq_random_normal(SQ_LD(%s, 0), t, %s));", y, place, type, key,
                wide);

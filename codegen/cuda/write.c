@@ -146,15 +146,17 @@ static void emit_finish(sq_cg *cg, sq_node *n) {
   sq_cu_nest t;
   sq_cu_begin(k, cg, "keyed_end", n->out[0], THREADS);
   sq_cu_nest_begin(&t, k, n, NULL);
-  LLVMValueRef count = elements_of(k, &n->out[0]->type);
-  const char *all = accumulators(k, n, count), *out = sq_cu_pointer(k, n->out[0]);
+  const sq_type *type = &n->out[0]->type;
+  LLVMValueRef count = sq_cg_dim(cg, sq_cu_elements(k, type));
+  const char *all = accumulators(k, n, elements_of(k, type)), *out = sq_cu_pointer(k, n->out[0]);
   open_elements(k, count);
-  sq_cu_line(k, "const %s acc = SQ_LD(%s, t);", sq_cu_acc(k, n->g), all);
+  sq_cu_line(k, "const sq_i64 at = %s;", sq_cu_where_numbered(k, type, "t"));
+  sq_cu_line(k, "const %s acc = SQ_LD(%s, at);", sq_cu_acc(k, n->g), all);
   sq_dtype d = sq_monoid_result(n->g->monoid, n->g->s.v[n->g->body].dtype);
   sq_cu_line(k, "const %s result = acc.result();", sq_cu_type(d));
   t.acc = "result";
   const char *v = n->g->post != SQ_NO_SCALAR ? sq_cu_nest_value(&t, n->g->post) : "result";
-  sq_cu_line(k, "SQ_ST(%s, t, %s);", out, v);
+  sq_cu_line(k, "SQ_ST(%s, at, %s);", out, v);
   sq_cu_close(k);
   sq_cu_launch(k, count, THREADS, 0);
 }
