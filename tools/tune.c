@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 enum { MOST_CLASSES = 256, LEAST_CALLS = 3, LEAST_TURNS = 6, MOST_CALLS = 400 };
-static const double TRY_SECONDS = 0.4, ALL_SECONDS = 60, ENOUGH = 1.03;
+static const double TRY_SECONDS = 0.4, ALL_SECONDS = 60, ENOUGH = 1.03, NEVER = 1e9;
 
 typedef struct kind { // a class of kernels
   const char *name;   // as the marks of a trial call it
@@ -90,7 +90,7 @@ static sq_status open_trial(tuner *u, const sq_tuned *table, trial *t) {
   t->won = SQ_ARRAY(a, uint32_t, u->n + 1);
   t->call = SQ_ARRAY(a, double, u->n + 1);
   t->least = SQ_ARRAY(a, double, u->n + 1);
-  for (uint32_t k = 0; k < u->n; k++) t->least[k] = 1e9;
+  for (uint32_t k = 0; k < u->n; k++) t->least[k] = NEVER;
   cli->on = &t->target;
   cli->no_cache = true; // nobody wants its code again
   sq_status s = sq_model_open(cli, &t->calls.m);
@@ -109,7 +109,7 @@ static void add_kernel(const sq_kernel_cost *k, void *user) {
   tuner *u = user;
   sq_graph *g = k->node->block->func->graph;
   sq_cut_info c;
-  kind new = {.least = 1e9};
+  kind new = {.least = NEVER};
   if (u->n == MOST_CLASSES || !sq_cut_explain(g, &u->base, k->node, NULL, &c)) return;
   for (uint32_t j = 0; j < u->n; j++)
     if (!strcmp(u->kind[j].name, c.class)) return;
@@ -118,7 +118,7 @@ static void add_kernel(const sq_kernel_cost *k, void *user) {
   if (new.n > 1) u->kind[u->n++] = new;
 }
 
-// Of the entries that are called.
+// Of all entries: kernels that no call reaches are not timed.
 static sq_status find_classes(tuner *u) {
   sq_cli *cli = u->cli;
   sq_build b;
@@ -204,8 +204,10 @@ static sq_status keep(tuner *u, const double *gain) {
   sq_arena *a = &u->cli->ctx->arena;
   const char *dir = sq_build_cache_dir(u->cli->ctx);
   const sq_tuned *all = u->base.tuned;
-  uint32_t better = 0;
+  uint32_t better = 0, timed = 0;
   for (uint32_t k = 0; k < u->n; k++) {
+    if (u->kind[k].least >= NEVER) continue; // what was found for it before stands
+    timed++;
     sq_tuned_row r = u->kind[k].try[u->kind[k].best];
     r.gain = (float)gain[k];
     if (!u->kind[k].best || gain[k] < ENOUGH) r.kind = 0; // the model's choice stands
@@ -215,8 +217,14 @@ static sq_status keep(tuner *u, const double *gain) {
             gain[k]);
     better++;
   }
+  if (!timed) {
+    fprintf(stderr,
+            "seqm: nothing to tune: no contraction or attention of what is called can be cut "
+            "otherwise\n");
+    return SQ_OK;
+  }
   fprintf(stderr, "seqm: %u of %u classes of kernels are faster than the model's choice\n", better,
-          u->n);
+          timed);
   if (!dir || !sq_tuned_store(a, dir, &u->base, all))
     return sq_complain(SQ_EWORLD, "what was found is not kept: %s%s%s",
                        dir ? "cannot write to " : "there is no cache folder", dir ? dir : "",
