@@ -398,8 +398,7 @@ static bool find_rows(finder *w) {
     }
   if (w->c.row == SQ_SWEEP_NONE)
     return sq_chunk_refuse(w, "the state is not summed over", s->scan->span);
-  if (!sq_dim_is_const(w->g->dims, s->size[w->c.row], &n))
-    return sq_chunk_refuse(w, "it is not known how many rows the state has", s->scan->span);
+  if (!sq_dim_is_const(w->g->dims, s->size[w->c.row], &n)) return true;
   if (n < 1 || n > MAX_ROWS) return sq_chunk_refuse(w, "the number of rows", s->scan->span);
   w->c.rows = (uint32_t)n;
   return true;
@@ -415,15 +414,14 @@ static const char *no_columns(const finder *w) {
     if (w->reads >> c & 1) continue;
     if (w->keys >> c & 1)
       return "what is added is no product of a part for rows and one for columns";
-    if (!(w->by >> c & 1))
-      return "it is not known how many columns the state has, or they are many";
+    if (!(w->by >> c & 1)) return "the number of columns";
     return w->by >> w->c.row & 1 ? "the decay depends on rows and columns at once"
                                  : "the decay depends on columns";
   }
   return lanes ? "all of its axes are in what it is read by" : "it has no columns";
 }
 
-// The largest lane on which neither decays, keys nor factors depend.
+// The largest lane on which neither decays, keys nor factors depend, or one whose size a call tells.
 static bool find_columns(finder *w) {
   sq_sweep *s = w->s;
   uint64_t shared = w->by | w->keys | w->reads;
@@ -431,7 +429,10 @@ static bool find_columns(finder *w) {
   for (uint32_t c = 0; c < s->n_class; c++) {
     int64_t n;
     if (!s->lane[c] || shared >> c & 1) continue;
-    if (!sq_dim_is_const(w->g->dims, s->size[c], &n)) continue;
+    if (!sq_dim_is_const(w->g->dims, s->size[c], &n)) {
+      if (w->c.column == SQ_SWEEP_NONE) w->c.column = c;
+      continue;
+    }
     if (n <= w->c.columns || n > MAX_COLUMNS || n * w->c.rows > MAX_ELEMENTS) continue;
     w->c.columns = n;
     w->c.column = c;
@@ -474,12 +475,14 @@ bool sq_chunk_length_ok(int64_t n) { return n >= 16 && n <= MAX_LENGTH && !(n & 
 
 // Two products a cycle at best; the rest is what was measured with 8 lanes.
 sq_chunk_cost sq_chunk_costs(const sq_chunk *c, uint32_t n_state, uint32_t vector_bytes) {
-  double w = vector_bytes / (c->type == SQ_F64 ? 8 : 4), d = c->rows, by_rows = 0, wide = 0;
+  double w = vector_bytes / (c->type == SQ_F64 ? 8 : 4), by_rows = 0, wide = 0;
+  double d = c->rows ? c->rows : SQ_CHUNK_GUESS, columns = SQ_CHUNK_GUESS;
+  if (c->columns) columns = (double)c->columns;
   double pairs = 0;
   for (uint32_t r = 0; r < c->n_read; r++)
     for (uint32_t i = 0; i < c->read[r].n_term; i++)
       pairs += c->state[c->read[r].term[i].state].has_columns;
-  double vectors = (double)(int64_t)(((double)c->columns + w - 1) / w);
+  double vectors = (double)(int64_t)((columns + w - 1) / w);
   double rows = (double)(int64_t)((d + w - 1) / w);
   sq_chunk_cost best = {.blocks = 1e30};
   for (uint32_t k = 0; k < n_state; k++) {

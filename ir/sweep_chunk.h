@@ -56,10 +56,10 @@ typedef enum sq_chunk_role {
 typedef struct sq_chunk {
   const char *why; // NULL, or what makes it none
   sq_span where;
-  bool matrix;          // it carries what looks like a matrix that is read by sums: worth a remark
-  uint32_t row, column; // classes
-  uint32_t rows;
-  int64_t columns;
+  bool matrix;           // it carries what looks like a matrix that is read by sums: worth a remark
+  uint32_t row, column;  // classes
+  uint32_t rows;         // 0: known in a call alone
+  int64_t columns;       // 0: the same
   sq_dtype type;         // of the states
   sq_chunk_state *state; // per carried value
   uint32_t n_read;
@@ -73,7 +73,12 @@ typedef struct sq_chunk {
 // Adds scalars to members of s.
 sq_chunk sq_chunk_make(sq_sweep *s);
 // Cycles of a turn of all columns of one index of the other lanes, with vectors of so many bytes: turn
-// by turn, and in blocks of the best length.
+// by turn, and in blocks of the best length. Rows or columns that are not known count as SQ_CHUNK_GUESS.
+enum {
+  SQ_CHUNK_GUESS = 64,
+  SQ_CHUNK_LEAST =
+      1024, // elements of a matrix from which on blocks pay, where a call tells how many
+};
 typedef struct sq_chunk_cost {
   double turns, blocks;
   uint32_t length;

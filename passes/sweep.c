@@ -362,9 +362,13 @@ static const char *choose_chunk(sweeper *w, sq_node *scan) {
     return "";
   }
   w->sweep->extent = sq_dim_const(g->dims, cost.length);
-  return sq_arena_fmt(g->arena, ", in blocks of %u turns%s (%.0f cycles a turn, not %.0f)",
+  const char *guess = "";
+  if (!c.rows || !c.columns)
+    guess = sq_arena_fmt(g->arena, " where rows and columns are %d; turn by turn below %d elements",
+                         SQ_CHUNK_GUESS, SQ_CHUNK_LEAST);
+  return sq_arena_fmt(g->arena, ", in blocks of %u turns%s (%.0f cycles a turn, not %.0f%s)",
                       cost.length, c.n_solved ? ", solved for what they add" : "", cost.blocks,
-                      cost.turns);
+                      cost.turns, guess);
 }
 
 // ---- turns as unknowns -------------------------------------------------------------------------

@@ -53,6 +53,7 @@ typedef struct sq_splan {
   sq_dim scratch; // bytes of states that a unit keeps, per worker
   uint32_t *at;   // per carried value: byte offset of its elements inside a block's scratch
   uint32_t block; // bytes of a block's scratch (registers)
+  sq_dim lines;   // blocks: lines of a block of lanes of a state
   // Rows, memory: where the part of each value lies in the scratch. Memory: per carried value, whether its
   // next value is made in its place.
   sq_dim *place;

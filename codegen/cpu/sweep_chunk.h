@@ -1,7 +1,8 @@
 // What the files of sweeps in blocks share. A unit is one index of every lane but the columns, and some
 // vectors of columns ("panels"). Its worker's scratch:
 //
-//   states     twice: [state][panel][row][w], as sweep_rows.c has them; a block reads one and writes
+//   states     twice: [state][panel][line][w], as sweep_rows.c has them; a line is a row, or behind the
+//              last row, up to whole tiles, 0; a block reads one and writes
 //              the other, so that it may be done again turn by turn
 //   keys       per state: [row][C], times the decay to the block's end before they are used on the states
 //   vectors    per state: [panel][C][w], or [C] without columns
@@ -19,28 +20,29 @@
 enum { SQ_SCHUNK_TILE = 4 }; // rows of a tile of sums
 
 typedef struct sq_schunk_state {
-  uint32_t keys, vectors, decays, ranges, begin; // bytes from the scratch
-  uint32_t plain;                                // without columns: its rows, one after another
+  sq_dim keys, vectors, decays, ranges, begin; // bytes from the scratch
+  sq_dim plain;                                // without columns: its rows, one after another
 } sq_schunk_state;
 
 typedef struct sq_schunk_pair {
   uint32_t read, state;
   const sq_chunk_term *term;
-  uint32_t factors, scores;
+  sq_dim factors, scores;
 } sq_schunk_pair;
 
 typedef struct sq_schunk {
   sq_chunk c;
   uint32_t n_state, n_pair;
-  uint32_t length, rows, stride; // C, rows, rows up to whole vectors
-  uint32_t panels, nv, tile;     // of a unit; of a tile: vectors, rows
-  uint32_t bytes;                // of an element
-  uint32_t half, panel;          // bytes of all states once; of a panel of a state
-  uint32_t turned;               // keys of w turns, before they are transposed
-  uint32_t used;                 // bytes of all
+  uint32_t length;           // C
+  sq_dim stride, lines;      // rows up to whole vectors; up to whole tiles
+  uint32_t panels, nv, tile; // of a unit, at most; of a tile: vectors, rows
+  uint32_t bytes;            // of an element
+  sq_dim half, panel;        // bytes of all states once; of a panel of a state
+  sq_dim turned;             // keys of w turns, before they are transposed
+  sq_dim used;               // bytes of all
   sq_schunk_state *state;
   sq_schunk_pair *pair;
-  uint32_t *sums; // per sum
+  sq_dim *sums; // per sum
 } sq_schunk;
 
 // Memory that the next block reads or this one writes: lines of each of its turns, fetched while this
@@ -58,16 +60,18 @@ typedef struct sq_schunk_emit {
   const sq_sweep *s;
   const sq_schunk *p;
   uint32_t w;
-  sq_lv base;     // the scratch
-  sq_lv from, to; // states before the block and after it: bytes from the scratch
-  sq_lv first;    // the block's first turn
-  sq_lv lo, hi;   // columns of the unit
-  sq_lv bad;      // where sums are NaN if something was not finite
+  sq_lv base;                 // the scratch
+  sq_lv stride, lines, panel; // of the plan
+  sq_lv from, to;             // states before the block and after it: bytes from the scratch
+  sq_lv first;                // the block's first turn
+  sq_lv lo, hi;               // columns of the unit
+  sq_lv panels;               // with any of them
+  sq_lv bad;                  // where sums are NaN if something was not finite
   uint32_t n_stream;
   sq_schunk_stream stream[SQ_SCHUNK_STREAMS];
 } sq_schunk_emit;
 
-sq_lv sq_schunk_at(const sq_schunk_emit *x, uint32_t place, sq_lv element); // pointer
+sq_lv sq_schunk_at(const sq_schunk_emit *x, sq_dim place, sq_lv element); // pointer
 bool sq_schunk_read_columns(const sq_schunk *p, uint32_t read);
 
 // Is the sum, one with columns, what vectors are made of?
@@ -97,7 +101,8 @@ enum { SQ_SCHUNK_SUMS = 32 };
 typedef struct sq_schunk_tile {
   uint32_t rows, nv;
   sq_lv a, a0, b, b0[8];
-  uint32_t a_row, b_line;
+  sq_lv a_row; // elements
+  uint32_t b_line;
   sq_lv acc[SQ_SCHUNK_SUMS];
 } sq_schunk_tile;
 void sq_schunk_ranges(sq_schunk_emit *x, uint32_t state);

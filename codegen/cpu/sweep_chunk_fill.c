@@ -12,6 +12,7 @@ static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
 static sq_lv mul(sq_kern *k, sq_lv a, int64_t b) {
   return LLVMBuildNSWMul(k->b, a, sq_k_int(k, b), "");
 }
+static sq_lv times(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWMul(k->b, a, b, ""); }
 static sq_lv plus(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWAdd(k->b, a, b, ""); }
 
 // ---- elements ----------------------------------------------------------------------------------
@@ -106,9 +107,9 @@ static void run_rows(sq_schunk_emit *x, row_part *r, sq_lv t, sq_lv to, sq_lv at
   }
   sq_dim dim = x->s->size[x->p->c.row];
   row_target target = {x, {.base = ptr, .type = sq_type_make(k->g, type, 1, &dim)}};
-  if (x->p->stride != x->p->rows) { // what is behind the last row is 0
+  if (!sq_dim_same(x->p->stride, x->s->size[x->p->c.row])) { // what is behind the last row is 0
     sq_lv none = LLVMConstNull(sq_k_vec(sq_k_type(k, type), x->w));
-    sq_lv last = sq_k_offset(k, ptr, sq_k_int(k, x->p->stride - x->w), type);
+    sq_lv last = sq_k_offset(k, ptr, add(k, x->stride, -(int64_t)x->w), type);
     sq_k_store_row(k, type, last, none, NULL);
   }
   sq_knest_run(&r->el->t, &r->plan, NULL, NULL, to_row, &target);
@@ -220,13 +221,14 @@ static void turn_keys(sq_schunk_emit *x, uint32_t state, sq_lv first) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   sq_dtype type = p->c.type;
-  uint32_t from = p->turned + state * x->w * p->stride * p->bytes;
+  sq_lv from = mul(k, x->stride, (int64_t)state * x->w);
   sq_kloop i;
   sq_lv v[64];
-  sq_kloop_begin(k, &i, sq_k_int(k, 0), sq_k_int(k, p->stride), x->w, 0, NULL);
+  sq_kloop_begin(k, &i, sq_k_int(k, 0), x->stride, x->w, 0, NULL);
   for (uint32_t r = 0; r < x->w; r++)
-    v[r] = sq_k_load_row(k, type, sq_schunk_at(x, from, add(k, i.i, (int64_t)r * p->stride)), x->w,
-                         NULL);
+    v[r] = sq_k_load_row(
+        k, type, sq_schunk_at(x, p->turned, plus(k, from, plus(k, i.i, mul(k, x->stride, r)))),
+        x->w, NULL);
   transpose(k, v, x->w);
   sq_lv at = plus(k, mul(k, i.i, p->length), first);
   for (uint32_t r = 0; r < x->w; r++)
@@ -265,7 +267,7 @@ void sq_schunk_decays(sq_schunk_emit *x) {
     sq_kloop l;
     sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), 1, 0, NULL);
     run_rows(x, &by, sq_k_int(k, 0), sq_schunk_at(x, p->state[st].decays, sq_k_int(k, 0)),
-             c->by_rows ? mul(k, l.i, p->stride) : l.i);
+             c->by_rows ? times(k, l.i, x->stride) : l.i);
     sq_kloop_end(k, &l, NULL);
     if (!c->by_rows) sq_schunk_ranges(x, st);
   }
@@ -275,16 +277,17 @@ void sq_schunk_decays(sq_schunk_emit *x) {
 static void find_streams(sq_schunk_emit *x, const row_part *key, const row_part *by,
                          const row_part *factor) {
   const sq_schunk *p = x->p;
+  uint32_t rows = p->c.rows ? p->c.rows : SQ_CHUNK_GUESS;
   x->n_stream = 0;
   for (uint32_t st = 0; st < p->n_state; st++) {
     const sq_chunk_state *c = &p->c.state[st];
-    add_streams(x, key[st].el, p->c.row, p->rows);
-    if (c->by_turns) add_streams(x, by[st].el, p->c.row, p->rows);
+    add_streams(x, key[st].el, p->c.row, rows);
+    if (c->by_turns) add_streams(x, by[st].el, p->c.row, rows);
     if (!c->has_columns) continue;
     sq_selement *el = open_element(x, sq_schunk_part(x, c->member, c->column), 0);
     add_streams(x, el, p->c.column, p->panels * x->w);
   }
-  for (uint32_t q = 0; q < p->n_pair; q++) add_streams(x, factor[q].el, p->c.row, p->rows);
+  for (uint32_t q = 0; q < p->n_pair; q++) add_streams(x, factor[q].el, p->c.row, rows);
   for (uint32_t i = 0; i < x->s->n_store; i++) add_target(x, &x->s->store[i]);
 }
 
@@ -316,15 +319,15 @@ void sq_schunk_keys(sq_schunk_emit *x) {
   for (uint32_t i = 0; i < n_free; i++) compute(x, &free[i], t, 1);
   for (uint32_t st = 0; st < p->n_state; st++) {
     const sq_chunk_state *c = &p->c.state[st];
-    uint32_t rows = p->turned + st * x->w * p->stride * p->bytes;
-    run_rows(x, &key[st], t, sq_schunk_at(x, rows, zero), mul(k, r.i, p->stride));
+    sq_lv line = add(k, r.i, (int64_t)st * x->w);
+    run_rows(x, &key[st], t, sq_schunk_at(x, p->turned, zero), times(k, line, x->stride));
     if (c->by_turns)
       run_rows(x, &by[st], t, sq_schunk_at(x, p->state[st].decays, zero),
-               c->by_rows ? mul(k, at, p->stride) : at);
+               c->by_rows ? times(k, at, x->stride) : at);
     if (!c->has_columns) run_rows(x, &one[st], t, sq_schunk_at(x, p->state[st].vectors, zero), at);
   }
   for (uint32_t q = 0; q < p->n_pair; q++)
-    run_rows(x, &factor[q], t, sq_schunk_at(x, p->pair[q].factors, zero), mul(k, at, p->stride));
+    run_rows(x, &factor[q], t, sq_schunk_at(x, p->pair[q].factors, zero), times(k, at, x->stride));
   sq_kloop_end(k, &r, NULL);
   for (uint32_t st = 0; st < p->n_state; st++) turn_keys(x, st, s.i);
   sq_kloop_end(k, &s, NULL);

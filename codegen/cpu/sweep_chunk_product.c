@@ -18,6 +18,7 @@ static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
 static sq_lv mul(sq_kern *k, sq_lv a, int64_t b) {
   return LLVMBuildNSWMul(k->b, a, sq_k_int(k, b), "");
 }
+static sq_lv times(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWMul(k->b, a, b, ""); }
 static sq_lv plus(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWAdd(k->b, a, b, ""); }
 static sq_lv pointer(sq_schunk_emit *x, sq_lv base, sq_lv at) {
   return sq_k_offset(x->k, base, at, x->p->c.type);
@@ -34,10 +35,7 @@ static sq_lv splat(sq_schunk_emit *x, sq_lv base, sq_lv at) {
 static LLVMTypeRef vector(const sq_schunk_emit *x) {
   return sq_k_vec(sq_k_type(x->k, x->p->c.type), x->w);
 }
-static sq_lv place(sq_schunk_emit *x, uint32_t at) {
-  return sq_schunk_at(x, at, sq_k_int(x->k, 0));
-}
-static uint32_t unroll_of(uint32_t n) { return n % UNROLL == 0 ? UNROLL : n % 2 == 0 ? 2 : 1; }
+static sq_lv place(sq_schunk_emit *x, sq_dim at) { return sq_schunk_at(x, at, sq_k_int(x->k, 0)); }
 
 // What is wrong with v: NaN where it is not finite, else 0.
 void sq_schunk_watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n) {
@@ -76,7 +74,7 @@ static void multiply(sq_schunk_emit *x, tile *t, sq_lv n, uint32_t unroll) {
     for (uint32_t v = 0; v < t->nv; v++)
       b[v] = load(x, t->b, plus(k, t->b0[v], add(k, line, (int64_t)u * t->b_line)));
     for (uint32_t r = 0; r < t->rows; r++) {
-      sq_lv by = splat(x, t->a, add(k, a, (int64_t)r * t->a_row));
+      sq_lv by = splat(x, t->a, plus(k, a, mul(k, t->a_row, r)));
       for (uint32_t v = 0; v < t->nv; v++) {
         sq_lv *sum = &t->acc[r * t->nv + v];
         *sum = sq_k_fma(k, by, b[v], *sum);
@@ -118,13 +116,13 @@ static void decay_factors(sq_schunk_emit *x, const sq_schunk_pair *q) {
   sq_kern *k = x->k;
   const sq_schunk_state *t = &x->p->state[q->state];
   sq_lv factors = place(x, q->factors), begin = place(x, t->begin);
-  sq_kloop l;
+  sq_kloop l, v;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 0, NULL);
-  sq_lv by = splat(x, begin, add(k, l.i, !q->term->before)), line = mul(k, l.i, x->p->stride);
-  for (uint32_t v = 0; v < x->p->stride; v += x->w) {
-    sq_lv at = add(k, line, v);
-    store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
-  }
+  sq_lv by = splat(x, begin, add(k, l.i, !q->term->before)), line = times(k, l.i, x->stride);
+  sq_kloop_begin(k, &v, sq_k_int(k, 0), x->stride, x->w, 0, NULL);
+  sq_lv at = plus(k, line, v.i);
+  store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
+  sq_kloop_end(k, &v, NULL);
   sq_kloop_end(k, &l, NULL);
 }
 
@@ -134,10 +132,10 @@ static void decay_factors_rows(sq_schunk_emit *x, const sq_schunk_pair *q) {
   const sq_schunk_state *t = &x->p->state[q->state];
   sq_lv factors = place(x, q->factors), decays = place(x, t->decays);
   sq_kloop i, l;
-  sq_kloop_begin(k, &i, sq_k_int(k, 0), sq_k_int(k, x->p->stride), x->w, 0, NULL);
+  sq_kloop_begin(k, &i, sq_k_int(k, 0), x->stride, x->w, 0, NULL);
   sq_lv one = sq_k_splat(k, sq_k_const(k, x->p->c.type, 1, 0), x->w);
   sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 1, &one);
-  sq_lv at = plus(k, mul(k, l.i, x->p->stride), i.i);
+  sq_lv at = plus(k, times(k, l.i, x->stride), i.i);
   sq_lv next = sq_k_fmul(k, l.phi[0], load(x, decays, at));
   sq_lv by = q->term->before ? l.phi[0] : next;
   store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
@@ -154,7 +152,7 @@ static void decay_keys(sq_schunk_emit *x, uint32_t state) {
   for (uint32_t v = 0; v < n; v += x->w)
     by[v / x->w] = load(x, range, sq_k_int(k, (int64_t)n * n + v));
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->rows), 1, 0, NULL);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
   for (uint32_t v = 0; v < n; v += x->w) {
     sq_lv at = add(k, mul(k, l.i, n), v);
     store(x, keys, at, sq_k_fmul(k, load(x, keys, at), by[v / x->w]));
@@ -167,13 +165,13 @@ static void decay_keys(sq_schunk_emit *x, uint32_t state) {
 static void score_tile(sq_schunk_emit *x, const sq_schunk_pair *q, sq_lv t, sq_lv s, uint32_t nv) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
-  tile c = {.rows = p->tile, .nv = nv, .a_row = p->stride, .b_line = p->length};
+  tile c = {.rows = p->tile, .nv = nv, .a_row = x->stride, .b_line = p->length};
   c.a = place(x, q->factors);
-  c.a0 = mul(k, t, p->stride);
+  c.a0 = times(k, t, x->stride);
   c.b = place(x, p->state[q->state].keys);
   for (uint32_t v = 0; v < nv; v++) c.b0[v] = add(k, s, (int64_t)v * x->w);
   clear(x, &c);
-  multiply(x, &c, sq_k_int(k, p->rows), unroll_of(p->rows));
+  multiply(x, &c, x->lines, p->tile);
   sq_lv range = place(x, p->state[q->state].ranges), scores = place(x, q->scores);
   for (uint32_t r = 0; r < c.rows; r++) {
     sq_lv line = plus(k, mul(k, add(k, t, r), p->length), s);
@@ -221,11 +219,11 @@ static void score_rows_tile(sq_schunk_emit *x, uint32_t state, sq_lv t, sq_lv s,
     earlier[r] = LLVMBuildICmp(k->b, LLVMIntSLT, lane, turn, "");
   }
   sq_kloop i;
-  sq_kloop_begin(k, &i, sq_k_int(k, 0), sq_k_int(k, p->rows), 1, n, acc);
+  sq_kloop_begin(k, &i, sq_k_int(k, 0), x->lines, 1, n, acc);
   memcpy(acc, i.phi, n * sizeof *acc);
   sq_lv at = plus(k, mul(k, i.i, p->length), s), key = load(x, keys, at);
   for (uint32_t r = 0; r < p->tile; r++) {
-    sq_lv line = plus(k, mul(k, add(k, t, r), p->stride), i.i), was = key;
+    sq_lv line = plus(k, times(k, add(k, t, r), x->stride), i.i), was = key;
     sq_lv by = splat(x, decays, line);
     key = sq_k_fmul(k, key, edge ? LLVMBuildSelect(k->b, earlier[r], by, one, "") : by);
     uint32_t m = r;
@@ -287,8 +285,8 @@ void sq_schunk_scores(sq_schunk_emit *x) {
 // Panel `panel` of state st, half `half`: element 0.
 static sq_lv panel_of(sq_schunk_emit *x, uint32_t st, sq_lv half, sq_lv panel) {
   sq_kern *k = x->k;
-  sq_lv off = plus(k, half, mul(k, panel, x->p->panel));
-  off = add(k, off, (int64_t)st * x->p->panels * x->p->panel);
+  sq_lv off = plus(k, half, times(k, panel, x->panel));
+  off = plus(k, off, mul(k, x->panel, (int64_t)st * x->p->panels));
   return LLVMBuildGEP2(k->b, k->i8, x->base, &off, 1, "");
 }
 
@@ -301,12 +299,12 @@ tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, s
     const sq_schunk_pair *q = &p->pair[i];
     if (q->read != read) continue;
     c.a = place(x, q->factors);
-    c.a0 = mul(k, t, c.a_row = p->stride);
+    c.a0 = times(k, t, c.a_row = x->stride);
     c.b = panel_of(x, q->state, x->from, panel);
-    for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->rows * x->w);
-    multiply(x, &c, sq_k_int(k, p->rows), unroll_of(p->rows));
+    for (uint32_t v = 0; v < nv; v++) c.b0[v] = mul(k, x->lines, (int64_t)v * x->w);
+    multiply(x, &c, x->lines, p->tile);
     c.a = place(x, q->scores);
-    c.a0 = mul(k, t, c.a_row = p->length);
+    c.a0 = times(k, t, c.a_row = sq_k_int(k, p->length));
     c.b = sq_schunk_at(x, p->state[q->state].vectors, mul(k, panel, (int64_t)p->length * x->w));
     for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
     multiply(x, &c, end, p->tile);
@@ -327,19 +325,19 @@ static void sum_tile(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv,
   sq_schunk_watch(x, c.acc, c.rows * nv);
 }
 
-static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv, sq_lv row,
-                       uint32_t rows) {
+static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv, sq_lv row) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   const sq_schunk_state *t = &p->state[st];
-  tile c = {.rows = rows, .nv = nv, .a_row = p->length, .b_line = x->w};
+  uint32_t rows = p->tile;
+  tile c = {.rows = rows, .nv = nv, .a_row = sq_k_int(k, p->length), .b_line = x->w};
   sq_lv from = panel_of(x, st, x->from, panel), to = panel_of(x, st, x->to, panel);
   sq_lv begin = place(x, t->begin), first = mul(k, row, x->w);
   bool by_rows = p->c.state[st].by_rows;
   for (uint32_t r = 0; r < rows; r++) {
     sq_lv by = splat(x, begin, by_rows ? add(k, row, r) : sq_k_int(k, p->length));
     for (uint32_t v = 0; v < nv; v++) {
-      sq_lv at = add(k, first, ((int64_t)r + (int64_t)v * p->rows) * x->w);
+      sq_lv at = plus(k, first, mul(k, add(k, mul(k, x->lines, v), r), x->w));
       c.acc[r * nv + v] = LLVMBuildFMul(k->b, load(x, from, at), by, "");
     }
   }
@@ -350,7 +348,7 @@ static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv,
   multiply(x, &c, sq_k_int(k, p->length), UNROLL);
   for (uint32_t r = 0; r < rows; r++)
     for (uint32_t v = 0; v < nv; v++) {
-      sq_lv at = add(k, first, ((int64_t)r + (int64_t)v * p->rows) * x->w);
+      sq_lv at = plus(k, first, mul(k, add(k, mul(k, x->lines, v), r), x->w));
       store(x, to, at, c.acc[r * nv + v]);
     }
   sq_schunk_watch(x, c.acc, rows * nv);
@@ -392,23 +390,19 @@ static void some_panels(sq_schunk_emit *x, sq_lv panel, uint32_t nv, bool last) 
   }
   for (uint32_t st = 0; st < p->n_state; st++) {
     if (!p->c.state[st].has_columns) continue;
-    sq_lv at = sq_k_int(k, 0);
-    for (uint32_t rows = p->tile; rows; rows = rows > 1 ? 1 : 0) {
-      if (rows > 1 && p->rows < rows) continue;
-      if (rows == 1 && p->rows % p->tile == 0) continue;
-      sq_kloop_begin(k, &l, at, sq_k_int(k, (int64_t)p->rows - rows + 1), rows, 0, NULL);
-      state_tile(x, st, panel, nv, l.i, rows);
-      sq_kloop_end(k, &l, NULL);
-      at = l.i;
-    }
+    sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, p->tile, 0, NULL);
+    state_tile(x, st, panel, nv, l.i);
+    sq_kloop_end(k, &l, NULL);
   }
 }
 
 // ---- sums and states without columns -----------------------------------------------------------
-static sq_lv dot(sq_schunk_emit *x, sq_lv sum, sq_lv a, sq_lv a0, sq_lv b, uint32_t n) {
-  for (uint32_t v = 0; v < n; v += x->w)
-    sum = sq_k_fma(x->k, load(x, a, add(x->k, a0, v)), load(x, b, sq_k_int(x->k, v)), sum);
-  return sum;
+static sq_lv dot(sq_schunk_emit *x, sq_lv sum, sq_lv a, sq_lv a0, sq_lv b, sq_lv n) {
+  sq_kloop v;
+  sq_kloop_begin(x->k, &v, sq_k_int(x->k, 0), n, x->w, 1, &sum);
+  sq_lv next = sq_k_fma(x->k, load(x, a, plus(x->k, a0, v.i)), load(x, b, v.i), v.phi[0]);
+  sq_kloop_end(x->k, &v, &next);
+  return v.phi[0];
 }
 
 // The rows of states without columns, one after another.
@@ -416,7 +410,8 @@ static void gather_plain(sq_schunk_emit *x, uint32_t st) {
   sq_kern *k = x->k;
   sq_kloop l;
   sq_lv from = panel_of(x, st, x->from, sq_k_int(k, 0)), to = place(x, x->p->state[st].plain);
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->rows), 1, 0, NULL);
+  store(x, to, add(k, x->stride, -(int64_t)x->w), LLVMConstNull(vector(x)));
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
   sq_lv v = sq_k_load(k, x->p->c.type, pointer(x, from, mul(k, l.i, x->w)));
   sq_k_store(k, x->p->c.type, pointer(x, to, l.i), v);
   sq_kloop_end(k, &l, NULL);
@@ -432,7 +427,8 @@ static void plain_sums(sq_schunk_emit *x, uint32_t read) {
     const sq_schunk_pair *q = &p->pair[i];
     const sq_schunk_state *t = &p->state[q->state];
     if (q->read != read) continue;
-    sum = dot(x, sum, place(x, q->factors), mul(k, l.i, p->stride), place(x, t->plain), p->stride);
+    sum =
+        dot(x, sum, place(x, q->factors), times(k, l.i, x->stride), place(x, t->plain), x->stride);
     sq_kloop s; // what is behind the turn is not there
     sq_lv end = add(k, l.i, 1);
     sq_kloop_begin(k, &s, sq_k_int(k, 0), end, x->w, 1, &sum);
@@ -454,9 +450,9 @@ static void plain_state(sq_schunk_emit *x, uint32_t st) {
   const sq_schunk_state *t = &p->state[st];
   sq_dtype type = p->c.type;
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->rows), 1, 0, NULL);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
   sq_lv sum = dot(x, LLVMConstNull(vector(x)), place(x, t->keys), mul(k, l.i, p->length),
-                  place(x, t->vectors), p->length);
+                  place(x, t->vectors), sq_k_int(k, p->length));
   sum = across(x, sum);
   sq_lv at = p->c.state[st].by_rows ? l.i : sq_k_int(k, p->length);
   sq_lv by = sq_k_load(k, type, pointer(x, place(x, t->begin), at));
@@ -470,6 +466,12 @@ static void plain_state(sq_schunk_emit *x, uint32_t st) {
   sq_kloop_end(k, &l, NULL);
 }
 
+// Where steps of n from `at` on end, the last of which is within `all`; constants.
+static sq_lv after(sq_schunk_emit *x, sq_lv at, sq_lv all, uint32_t n) {
+  int64_t from = LLVMConstIntGetSExtValue(at), to = LLVMConstIntGetSExtValue(all);
+  return sq_k_int(x->k, from + (to - from) / n * n);
+}
+
 void sq_schunk_products(sq_schunk_emit *x) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
@@ -480,17 +482,18 @@ void sq_schunk_products(sq_schunk_emit *x) {
     if (!sq_schunk_read_columns(p, read)) plain_sums(x, read);
   for (uint32_t st = 0; st < p->n_state; st++)
     if (!p->c.state[st].has_columns) plain_state(x, st);
-  // Where vectors are solved for, the panel whose lanes are not all columns goes alone.
-  bool last = p->c.n_solved && p->c.columns % x->w;
-  uint32_t all = p->panels - last;
-  for (uint32_t nv = p->nv, at = 0; at < all; nv--) {
-    uint32_t end = at + (all - at) / nv * nv;
+  // Where vectors are solved for, the panel whose lanes are not all columns goes alone; of columns that
+  // are not known it is the last one.
+  bool last = p->c.n_solved && (!p->c.columns || p->c.columns % x->w);
+  sq_lv all = add(k, x->panels, last ? -1 : 0), at = sq_k_int(k, 0);
+  for (uint32_t nv = p->nv; nv; nv--) {
     sq_kloop l;
-    if (end == at) continue;
-    sq_kloop_begin(k, &l, sq_k_int(k, at), sq_k_int(k, end), nv, 0, NULL);
+    if (LLVMIsConstant(all) && all == at) break;
+    sq_lv end = add(k, all, 1 - (int64_t)nv);
+    sq_kloop_begin(k, &l, at, end, nv, 0, NULL);
     some_panels(x, l.i, nv, false);
     sq_kloop_end(k, &l, NULL);
-    at = end;
+    at = LLVMIsConstant(all) ? after(x, at, all, nv) : l.i;
   }
-  if (last) some_panels(x, sq_k_int(k, all), 1, true);
+  if (last) some_panels(x, all, 1, true);
 }

@@ -31,7 +31,7 @@ static sq_lv mul(sq_kern *k, sq_lv a, int64_t b) {
 }
 
 // Turn r of the tile, panel `set`, in arrays [panel][C][w].
-static sq_lv place(solver *s, uint32_t array, uint32_t r, uint32_t set) {
+static sq_lv place(solver *s, sq_dim array, uint32_t r, uint32_t set) {
   sq_schunk_emit *x = s->x;
   sq_kern *k = x->k;
   sq_lv line = mul(k, add(k, s->panel, set), x->p->length);

@@ -127,7 +127,9 @@ static sq_lv state_pointer(sq_semit *e, uint32_t k, uint32_t set, sq_lv at) {
   sq_lv off = sq_kern_dim(kn, e->p->place[k]);
   if (at) off = LLVMBuildAdd(kn->b, off, LLVMBuildMul(kn->b, at, sq_k_int(kn, bytes), ""), "");
   if (set) {
-    sq_lv rows = at ? sq_kern_dim(kn, sq_dim_storage(kn->g->dims, part->dim[0])) : sq_k_int(kn, 1);
+    sq_dim lines = e->p->lines;
+    if (at && !e->p->blocks) lines = sq_dim_storage(kn->g->dims, part->dim[0]);
+    sq_lv rows = at ? sq_kern_dim(kn, lines) : sq_k_int(kn, 1);
     rows = LLVMBuildMul(kn->b, rows, sq_k_int(kn, (int64_t)set * bytes), "");
     off = LLVMBuildAdd(kn->b, off, rows, "");
   }

@@ -15,6 +15,19 @@ typedef struct shape {
 
 static const char *added; // what is added is times this; NULL: 0.05
 
+// Sizes that a call tells: these many rows and columns are symbols.
+enum { ROWS = 7001, COLUMNS = 7002 };
+static void check_text(const char *name, const char *text, const char *const *sizes, size_t n,
+                       inputs kind) {
+  char with[5000], *p;
+  const char *entry = strstr(text, "entry"), *symbols = "";
+  if (strstr(text, "7001") && strstr(text, "7002")) symbols = "sym R size\nsym C size\n";
+  snprintf(with, sizeof with, "%.*s%s%s", (int)(entry - text), text, symbols, entry);
+  while ((p = strstr(with, "7001"))) memcpy(p, "R   ", 4);
+  while ((p = strstr(with, "7002"))) memcpy(p, "C   ", 4);
+  check_many(name, with, sizes, n, kind);
+}
+
 // One state, of two heads, kept; what is read leaves with its axes in another order.
 static void blocks(const char *name, shape x, const char *const *sizes, size_t n, inputs kind) {
   char text[4000], state[64], row[32];
@@ -43,7 +56,7 @@ static void blocks(const char *name, shape x, const char *const *sizes, size_t n
            state, x.read, x.columns, x.rows, strcmp(x.type, "f64") ? "0.02" : "0.02_f64", x.read,
            x.type, x.columns, state, x.type, x.columns, x.columns, x.type, x.columns, x.type,
            x.columns, state);
-  check_many(name, text, sizes, n, kind);
+  check_text(name, text, sizes, n, kind);
 }
 static void edges(const char *name, shape x) { blocks(name, x, turns, COUNT(turns), PLAIN); }
 
@@ -64,6 +77,18 @@ Test(blocks, decay_of_rows, .init = wider) {
   edges("one row", (shape){"f32", "", 1, 8, 16, ROWWISE, "%s"});
   edges("one column", (shape){"f32", "", 3, 1, 16, ROWWISE, "%n"});
   edges("before the turn", (shape){"f32", "", 8, 3, 16, ROWWISE, "%s"});
+}
+// Where a call tells sizes: around whole tiles and vectors, below and above what blocks are worth.
+static const char *const shapes[] = {"N=53 R=65 C=65",  "N=33 R=64 C=64",  "N=17 R=1 C=1031",
+                                     "N=32 R=130 C=8",  "N=35 R=33 C=130", "N=20 R=3 C=5",
+                                     "N=16 R=1027 C=1", "N=19 R=0 C=70",   "N=18 R=70 C=0"};
+Test(blocks, sizes_of_a_call, .init = wider) {
+  shape x = {"f32", "", ROWS, COLUMNS, 16, HEADWISE, "%n"};
+  blocks("a head", x, shapes, COUNT(shapes), PLAIN);
+  blocks("a head, infinities", x, shapes, COUNT(shapes), SPECIAL);
+  x.by = ROWWISE;
+  blocks("rows", x, shapes, COUNT(shapes), PLAIN);
+  blocks("f64", (shape){"f64", "", ROWS, COLUMNS, 16, ROWWISE, "%s"}, shapes, COUNT(shapes), PLAIN);
 }
 Test(blocks, longer, .init = wider) {
   blocks("32", (shape){"f32", "", 24, 20, 32, HEADWISE, "%n"}, long_turns, COUNT(long_turns),
@@ -104,37 +129,44 @@ Test(blocks, of_many_turns, .init = longer) {
 }
 
 // ---- several states and sums -------------------------------------------------------------------
+static const char divided[] =
+    "graph t f32\nsym N size\n"
+    "entry @f(%q: f32[N, 2, 24], %k: f32[N, 2, 24], %v: f32[N, 2, 37], %g: f32[N, 2]) -> (y: "
+    "f32[N, "
+    "2, 37], l: f32[2, 24]) {\n"
+    "  %h = generic () [b < 2, i < 24, j < 37] { 0.0 } : f32[2, 24, 37]\n"
+    "  %m = generic () [b < 2, i < 24] { 0.0 } : f32[2, 24]\n"
+    "  %y, %l = sweep chunk 16 {\n"
+    "    %p, %r, %e = scan extent N carried 2 (%h, %m) { (%t: i32, %s: f32[2, 24, 37], %z: "
+    "f32[2, "
+    "24])\n"
+    "      %f = generic (%g, %t) [b < 2] { sigmoid(%g[i64(%t), b]) } : f32[2]\n"
+    "      %x = generic (%k, %t) [b < 2, i < 24] { exp(0.3 * %k[i64(%t), b, i]) } : f32[2, 24]\n"
+    "      %n = generic (%s, %f, %x, %v, %t) [b < 2, i < 24, j < 37] { %f[b] * %s[b, i, j] + "
+    "%x[b, i] "
+    "* %v[i64(%t), b, j] } : f32[2, 24, 37]\n"
+    "      %c = generic (%z, %f, %x) [b < 2, i < 24] { %f[b] * %z[b, i] + %x[b, i] } : f32[2, "
+    "24]\n"
+    "      %o = generic (%n, %q, %t) [b < 2, j < 37] sum [i < 24] { exp(0.3 * %q[i64(%t), b, i]) "
+    "* "
+    "%n[b, i, j]; post acc * 0.5 } : f32[2, 37]\n"
+    "      %d = generic (%c, %q, %t) [b < 2] sum [i < 24] { exp(0.3 * %q[i64(%t), b, i]) * %c[b, "
+    "i] } "
+    ": f32[2]\n"
+    "      %w = generic (%o, %d, %f) [b < 2, j < 37] { %f[b] * %o[b, j] / %d[b] } : f32[2, 37]\n"
+    "      yield %n, %c, %w\n"
+    "    } : f32[2, 24, 37], f32[2, 24], f32[N, 2, 37]\n"
+    "    yield %e, %r\n  } : f32[N, 2, 37], f32[2, 24]\n  yield %y, %l\n}\n";
+// A sum without columns, of 21 rows, which fill no vector.
+static void check_rows(const char *name, const char *rows) {
+  char with[5000], *p;
+  snprintf(with, sizeof with, "%s", divided);
+  for (p = with; (p = strstr(p, "24")); p += 2) memcpy(p, rows, 2);
+  check_many(name, with, turns, COUNT(turns), PLAIN);
+}
 Test(blocks, several, .init = wider) {
-  check_many(
-      "divided, with gates",
-      "graph t f32\nsym N size\n"
-      "entry @f(%q: f32[N, 2, 24], %k: f32[N, 2, 24], %v: f32[N, 2, 37], %g: f32[N, 2]) -> (y: "
-      "f32[N, "
-      "2, 37], l: f32[2, 24]) {\n"
-      "  %h = generic () [b < 2, i < 24, j < 37] { 0.0 } : f32[2, 24, 37]\n"
-      "  %m = generic () [b < 2, i < 24] { 0.0 } : f32[2, 24]\n"
-      "  %y, %l = sweep chunk 16 {\n"
-      "    %p, %r, %e = scan extent N carried 2 (%h, %m) { (%t: i32, %s: f32[2, 24, 37], %z: "
-      "f32[2, "
-      "24])\n"
-      "      %f = generic (%g, %t) [b < 2] { sigmoid(%g[i64(%t), b]) } : f32[2]\n"
-      "      %x = generic (%k, %t) [b < 2, i < 24] { exp(0.3 * %k[i64(%t), b, i]) } : f32[2, 24]\n"
-      "      %n = generic (%s, %f, %x, %v, %t) [b < 2, i < 24, j < 37] { %f[b] * %s[b, i, j] + "
-      "%x[b, i] "
-      "* %v[i64(%t), b, j] } : f32[2, 24, 37]\n"
-      "      %c = generic (%z, %f, %x) [b < 2, i < 24] { %f[b] * %z[b, i] + %x[b, i] } : f32[2, "
-      "24]\n"
-      "      %o = generic (%n, %q, %t) [b < 2, j < 37] sum [i < 24] { exp(0.3 * %q[i64(%t), b, i]) "
-      "* "
-      "%n[b, i, j]; post acc * 0.5 } : f32[2, 37]\n"
-      "      %d = generic (%c, %q, %t) [b < 2] sum [i < 24] { exp(0.3 * %q[i64(%t), b, i]) * %c[b, "
-      "i] } "
-      ": f32[2]\n"
-      "      %w = generic (%o, %d, %f) [b < 2, j < 37] { %f[b] * %o[b, j] / %d[b] } : f32[2, 37]\n"
-      "      yield %n, %c, %w\n"
-      "    } : f32[2, 24, 37], f32[2, 24], f32[N, 2, 37]\n"
-      "    yield %e, %r\n  } : f32[N, 2, 37], f32[2, 24]\n  yield %y, %l\n}\n",
-      turns, COUNT(turns), PLAIN);
+  check_rows("divided, with gates, 24 rows", "24");
+  check_rows("divided, with gates, 21 rows", "21");
   check_many("two states, two sums, rows of one",
              "graph t f32\nsym N size\n"
              "entry @f(%q: f32[N, 19], %k: f32[N, 19], %v: f32[N, 40], %a: f32[N, 19]) -> (y: "
@@ -210,7 +242,8 @@ static void delta(const char *name, rule x, const char *const *sizes, size_t n, 
   bool f64 = !strcmp(x.type, "f64");
   snprintf(state, sizeof state, "%s[2, %d, %d]", x.type, x.rows, x.columns);
   snprintf(row, sizeof row, "%s[2, N, %d]", x.type, x.rows);
-  snprintf(key, sizeof key, "%.6f%s * %%k[b, i64(%%t), i]", 0.25 / sqrt(x.rows), f64 ? "_f64" : "");
+  snprintf(key, sizeof key, "%.6f%s * %%k[b, i64(%%t), i]",
+           0.25 / sqrt(x.rows == ROWS ? 1027 : x.rows), f64 ? "_f64" : "");
   snprintf(
       text, sizeof text,
       "graph t %s\nsym N size\n"
@@ -232,7 +265,7 @@ static void delta(const char *name, rule x, const char *const *sizes, size_t n, 
       state, x.columns, x.rows, key, x.type, x.columns, x.rows, x.columns, x.by, key, x.error,
       state, x.read, x.columns, x.rows, f64 ? "0.02_f64" : "0.02", x.read, x.type, x.columns, state,
       x.type, x.columns, x.columns, x.type, x.columns, x.type, x.columns, state);
-  check_many(name, text, sizes, n, kind);
+  check_text(name, text, sizes, n, kind);
 }
 static void delta_edges(const char *name, rule x) { delta(name, x, turns, COUNT(turns), PLAIN); }
 
@@ -268,6 +301,13 @@ Test(blocks, delta_not_finite, .init = solving) {
   delta("a head", (rule){"f32", "", 8, 24, 16, HEADWISE, ONCE, "%n"}, turns, COUNT(turns), SPECIAL);
   delta("rows", (rule){"f32", "", 8, 20, 16, ROWWISE, "tanh(t1 - t2)", "%n"}, turns, COUNT(turns),
         SPECIAL);
+}
+
+Test(blocks, delta_sizes_of_a_call, .init = solving) {
+  rule x = {"f32", "", ROWS, COLUMNS, 16, HEADWISE, ONCE, "%n"};
+  delta("a head", x, shapes, COUNT(shapes), PLAIN);
+  x.by = ROWWISE;
+  delta("rows", x, shapes, COUNT(shapes), PLAIN);
 }
 
 // Of 100,003 turns: the products of a turn have norms of at most 0.9, what is added is at most 0.05 x 4 long,
