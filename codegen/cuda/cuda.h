@@ -73,7 +73,7 @@ const char *sq_cu_dim(sq_cu *k, sq_dim d);            // a number or an argument
 // where the one of this number is.
 sq_dim sq_cu_elements(sq_cu *k, const sq_type *t);
 const char *sq_cu_where_numbered(sq_cu *k, const sq_type *t, const char *number);
-const char *sq_cu_number(sq_cu *k, LLVMValueRef v);   // an i64 of the entry
+const char *sq_cu_number(sq_cu *k, LLVMValueRef v); // an i64 of the entry
 // Memory of the entry as an argument: elements of type t, `bytes` of them all.
 const char *sq_cu_memory(sq_cu *k, LLVMValueRef at, LLVMValueRef bytes, const char *type);
 const char *sq_cu_pointer(sq_cu *k, const sq_value *v);
@@ -90,7 +90,8 @@ typedef struct sq_cu_place {
   const char *base;
   sq_type type;
   uint32_t skip;
-  bool local; // an array of the thread
+  bool local;         // an array of the thread
+  const bool *shared; // then, per axis: threads have a part of it each
 } sq_cu_place;
 typedef struct sq_cu_nest {
   sq_cu *k;

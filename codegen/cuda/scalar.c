@@ -204,7 +204,7 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
   const char *inside = positions(t, x->n_pos, x->pos, &p->type, name);
   if (!checked) inside = NULL;
   for (uint32_t i = 0; p->local && i < x->n_pos; i++)
-    if (local_index(t, x->pos[i])) name[i] = local_index(t, x->pos[i]);
+    if (p->shared[i] && local_index(t, x->pos[i])) name[i] = local_index(t, x->pos[i]);
   const char *type = sq_cu_type(x->dtype), *v = sq_cu_temp(k, "v");
   const char *at = element(k, p, sq_cu_flat(k, p, name, x->n_pos));
   if (!p->local) at = sq_arena_fmt(k->a, "SQ_LD(%s)", at);

@@ -27,16 +27,20 @@ static sq_cu_place array_of(sweep *w, uint32_t i, const char *prefix) {
   const sq_sweep_value *v = &w->s->value[i];
   sq_graph *g = w->k->g;
   sq_dim *dim = SQ_ARRAY(w->k->a, sq_dim, v->rank + 1);
+  bool *shared = SQ_ARRAY(w->k->a, bool, v->rank + 1);
   uint32_t rank = 0;
   for (uint32_t a = 0; a < v->rank; a++) {
     int64_t n = 0;
     if (w->s->lane[v->cls[a]]) continue;
     sq_dim_is_const(g->dims, w->s->size[v->cls[a]], &n);
-    dim[rank++] = sq_dim_const(
-        g->dims, v->cls[a] == w->team.split ? (n + w->team.threads - 1) / w->team.threads : n);
+    shared[rank] = v->cls[a] == w->team.split;
+    if (shared[rank]) n = (n + w->team.threads - 1) / w->team.threads;
+    dim[rank++] = sq_dim_const(g->dims, n);
   }
-  sq_cu_place p = {
-      .base = sq_arena_fmt(w->k->a, "%s%u", prefix, i), .type = v->part, .local = true};
+  sq_cu_place p = {.base = sq_arena_fmt(w->k->a, "%s%u", prefix, i),
+                   .type = v->part,
+                   .local = true,
+                   .shared = shared};
   p.type.rank = rank;
   p.type.dim = dim;
   return p;

@@ -37,6 +37,27 @@ Test(sweep, a_thread_a_lane) {
 }
 // 66 rows of a matrix are more than a thread holds; the second result lacks the lanes.
 Test(sweep, a_team_a_lane) {
+  // What is not shared out is read at an index that is: 4 gates of 10 channels.
+  run("gates", HEAD
+      "entry @f(%x: f32[N, M], %w: f32[40, 10], %h0: f32[M, 10]) -> (y: f32[N, M, 10], h: f32[M, "
+      "10]) "
+      "{\n"
+      "  %h, %y = sweep {\n"
+      "    %h.1, %c.1, %y.1 = scan extent N carried 2 (%h0, %h0) { (%n: i32, %h.2: f32[M, 10], "
+      "%c.2: "
+      "f32[M, 10])\n"
+      "      %z = generic (%h.2, %w, %x, %n) [c < M, o < 40] sum [i < 10] { %w[o, i] * %h.2[c, i]; "
+      "post acc + %x[i64(%n), c] } : f32[M, 40]\n"
+      "      %c.3 = generic (%z, %c.2) [c < M, i < 10] { sigmoid(%z[c, i + 10]) * %c.2[c, i] + "
+      "sigmoid(%z[c, i]) * tanh(%z[c, i + 20]) } : f32[M, 10]\n"
+      "      %h.3 = generic (%z, %c.3) [c < M, i < 10] { sigmoid(%z[c, i + 30]) * tanh(%c.3[c, i]) "
+      "} "
+      ": f32[M, 10]\n"
+      "      %y.2 = generic (%h.3, %c.2) [c < M, i < 10] { %h.3[c, i] + 0.5 * %c.2[c, i] } : "
+      "f32[M, 10]\n"
+      "      yield %h.3, %c.3, %y.2\n    } : f32[M, 10], f32[M, 10], f32[N, M, 10]\n"
+      "    yield %h.1, %y.1\n  } : f32[M, 10], f32[N, M, 10]\n"
+      "  yield %y, %h\n}\n");
   run("delta", HEAD
       "entry @f(%q: f32[N, 66], %v: f32[N, 70], %s0: f32[66, 70], %c0: f32) -> (y: f32[N, 70], t: "
       "f32[N], s: f32[66, 70], e: f32) {\n"
