@@ -470,6 +470,27 @@ sq_chunk sq_chunk_make(sq_sweep *s) {
   return w.c;
 }
 
+sq_sweep_nest *sq_chunk_part(const sq_sweep *s, sq_dtype type, uint32_t member, uint32_t scalar) {
+  sq_arena *a = s->g->arena;
+  const sq_sweep_nest *from = &s->member[member];
+  sq_sweep_nest *n = SQ_NEW(a, sq_sweep_nest);
+  *n = *from;
+  n->n = SQ_NEW(a, sq_node);
+  *n->n = *from->n;
+  n->n->g = SQ_NEW(a, sq_generic);
+  sq_generic *g = n->n->g;
+  *g = *from->n->g;
+  memset(&g->s, 0, sizeof g->s); // more are added
+  for (uint32_t j = 0; j < from->n->g->s.n; j++) sq_push(a, &g->s, from->n->g->s.v[j]);
+  g->n_par += g->n_red;
+  g->n_red = 0;
+  g->monoid = SQ_MONOID_NONE;
+  g->domain.n = 0;
+  g->post = SQ_NO_SCALAR;
+  g->body = scalar != SQ_NO_SCALAR ? scalar : sq_sc_float(s->g, g, type, 1);
+  return n;
+}
+
 // ---- cost --------------------------------------------------------------------------------------
 bool sq_chunk_length_ok(int64_t n) { return n >= 16 && n <= MAX_LENGTH && !(n & (n - 1)); }
 

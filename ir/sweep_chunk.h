@@ -72,6 +72,8 @@ typedef struct sq_chunk {
 
 // Adds scalars to members of s.
 sq_chunk sq_chunk_make(sq_sweep *s);
+// A scalar of a member (NO_SCALAR: 1) as an operation of its own, which runs over the rows if it has them.
+sq_sweep_nest *sq_chunk_part(const sq_sweep *s, sq_dtype type, uint32_t member, uint32_t scalar);
 // Cycles of a turn of all columns of one index of the other lanes, with vectors of so many bytes: turn
 // by turn, and in blocks of the best length. Rows or columns that are not known count as SQ_CHUNK_GUESS.
 enum {

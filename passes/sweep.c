@@ -24,6 +24,7 @@
 #include "ir/sweep_newton.h"
 #include "ir/sweep_prefix.h"
 #include "ir/sweep_team.h"
+#include "ir/sweep_tiles.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -427,18 +428,46 @@ static const char *find_powers(sweeper *w, const sq_node *scan) {
 }
 
 // ---- the pass ----------------------------------------------------------------------------------
-// A team of threads takes turns one by one, and all of a lane; unwrap undoes what does not fit it.
+// Blocks of turns as products of a block of threads, where states are large enough.
+static const char *choose_tiles(sweeper *w, sq_node *scan) {
+  sq_graph *g = w->g;
+  w->sweep->extent = sq_dim_const(g->dims, FEW_TURNS * 4); // lanes are others then
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  sq_chunk c = s->why ? (sq_chunk){.why = s->why} : sq_chunk_make(s);
+  w->sweep->extent = (sq_dim){0};
+  sq_sweep_tiles p = {.why = c.why};
+  int64_t n;
+  if (!c.why) p = sq_sweep_tiles_best(&c, scan->n_carried);
+  if (!p.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * p.length) return "";
+  if (!p.why && w->o->sequential_scans) p.why = "--sequential-scans";
+  if (p.why) {
+    if (c.matrix)
+      sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
+                    "a matrix turn by turn, not in blocks: %s", p.why);
+    return "";
+  }
+  w->sweep->extent = sq_dim_const(g->dims, p.length);
+  return sq_arena_fmt(
+      g->arena, ", in blocks of %u turns%s, a block of %d threads for each %u columns", p.length,
+      c.n_solved ? ", solved for what they add" : "", SQ_TILES_THREADS, p.columns);
+}
+
+// A block of threads takes turns in blocks; a team of threads takes them one by one, and all of a lane;
+// unwrap undoes what fits neither.
 static void end_on_device(sweeper *w, sq_node *scan, uint32_t taken) {
   sq_graph *g = w->g;
-  const sq_sweep *s = sq_sweep_make(g, w->sweep);
-  sq_sweep_team t = sq_sweep_team_make(s);
   if (parallel_asked(w, scan) && scan->flag & 2)
     no_newton(w, scan, scan->span, "the target takes turns one by one");
-  if (t.why) return;
-  const char *team = t.threads == 1 ? "a thread" : sq_arena_fmt(g->arena, "%u threads", t.threads);
+  const char *how = choose_tiles(w, scan);
+  const sq_sweep *s = sq_sweep_make(g, w->sweep);
+  sq_sweep_team t = sq_sweep_team_make(s);
+  if (t.why && !*how) return;
+  if (!*how)
+    how =
+        t.threads == 1 ? ", a thread each" : sq_arena_fmt(g->arena, ", %u threads each", t.threads);
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
-                "all turns in one kernel%s%s, %s each",
-                taken ? ", with the work on what it emits" : "", say_lanes(g, s), team);
+                "all turns in one kernel%s%s%s", taken ? ", with the work on what it emits" : "",
+                say_lanes(g, s), how);
 }
 
 static void do_scan(sweeper *w, sq_node *scan) {

@@ -8,9 +8,10 @@
 //   %h, %e = scan extent N carried 1 (%h0) { ... }
 //   %z = generic (%e) ...
 //
-// A device has kernels for streams, and for sweeps that fit the registers of a team of threads
-// (ir/sweep_team.h). Of the others it is said why.
+// A device has kernels for streams, for sweeps in blocks that fit shared memory (ir/sweep_tiles.h), and for
+// sweeps that fit the registers of a team of threads (ir/sweep_team.h). Of the others it is said why.
 #include "ir/sweep_team.h"
+#include "ir/sweep_tiles.h"
 #include "passes/internal.h"
 
 static void dissolve(sq_func *f, sq_node *whole) {
@@ -33,10 +34,18 @@ static void tell(sq_graph *g, sq_func *f, const sq_node *sweep, const char *why)
                      sq_arena_fmt(g->arena, "runs turn by turn: %s", why));
 }
 
+static bool in_blocks(sq_graph *g, sq_node *n) {
+  sq_sweep *s = sq_sweep_make(g, n);
+  if (s->why || !s->chunk) return false;
+  sq_chunk c = sq_chunk_make(s);
+  return !c.why && !sq_sweep_tiles_make(&c, s->scan->n_carried, s->chunk).why;
+}
+
 // Has the target a kernel for it? On a device, what has none is told of.
 static bool keeps(sq_graph *g, sq_func *f, const sq_pass_options *o, sq_node *n) {
   if (!o->device) return false;
   if (n->op == SQ_OP_STREAM) return true;
+  if (in_blocks(g, n)) return true;
   const char *why = sq_sweep_team_make(sq_sweep_make(g, n)).why;
   if (why) tell(g, f, n, why);
   return !why;

@@ -31,24 +31,7 @@ static sq_selement *open_element(sq_schunk_emit *x, const sq_sweep_nest *n, uint
 }
 
 sq_sweep_nest *sq_schunk_part(sq_schunk_emit *x, uint32_t member, uint32_t scalar) {
-  sq_arena *a = x->k->a;
-  const sq_sweep_nest *from = &x->s->member[member];
-  sq_sweep_nest *n = SQ_NEW(a, sq_sweep_nest);
-  *n = *from;
-  n->n = SQ_NEW(a, sq_node);
-  *n->n = *from->n;
-  n->n->g = SQ_NEW(a, sq_generic);
-  sq_generic *g = n->n->g;
-  *g = *from->n->g;
-  memset(&g->s, 0, sizeof g->s); // more are added
-  for (uint32_t j = 0; j < from->n->g->s.n; j++) sq_push(a, &g->s, from->n->g->s.v[j]);
-  g->n_par += g->n_red;
-  g->n_red = 0;
-  g->monoid = SQ_MONOID_NONE;
-  g->domain.n = 0;
-  g->post = SQ_NO_SCALAR;
-  g->body = scalar != SQ_NO_SCALAR ? scalar : sq_sc_float(x->k->g, g, x->p->c.type, 1);
-  return n;
+  return sq_chunk_part(x->s, x->p->c.type, member, scalar);
 }
 
 // ---- parts by rows -----------------------------------------------------------------------------

@@ -9,21 +9,16 @@
 // unrolled and it lies in registers. Teams of neighbours have neighbouring indices of the last lane,
 // so that they read and write side by side; in a team neighbours have neighbouring indices of what is
 // shared out. A sum over that goes through the team in a tree, the same for all sizes.
+#include "codegen/cuda/sweep.h"
 #include "codegen/cpu/driver.h"
-#include "codegen/cuda/cuda.h"
-#include "ir/sweep_team.h"
+#include "codegen/cuda/sweep_blocks.h"
 
 enum { THREADS = 128, TURNS = 4, SMALL = 40 }; // turns at once, of what is small
 
-typedef struct sweep {
-  sq_cu *k;
-  const sq_sweep *s;
-  sq_sweep_team team;
-  sq_cu_place *value; // per value of the sweep: its array
-} sweep;
+typedef sq_cu_sweep sweep;
 
 // ---- arrays ------------------------------------------------------------------------------------
-static sq_cu_place array_of(sweep *w, uint32_t i, const char *prefix) {
+sq_cu_place sq_cu_sweep_array(sweep *w, uint32_t i, const char *prefix) {
   const sq_sweep_value *v = &w->s->value[i];
   sq_graph *g = w->k->g;
   sq_dim *dim = SQ_ARRAY(w->k->a, sq_dim, v->rank + 1);
@@ -45,13 +40,13 @@ static sq_cu_place array_of(sweep *w, uint32_t i, const char *prefix) {
   p.type.dim = dim;
   return p;
 }
-static void declare(sweep *w, uint32_t i, const char *name) {
+void sq_cu_sweep_declare(sweep *w, uint32_t i, const char *name) {
   sq_cu_line(w->k, "%s %s[%u];", sq_cu_type(w->s->value[i].part.dtype), name,
              sq_sweep_team_share(w->s, &w->team, i));
 }
 
 // ---- nests at elements -------------------------------------------------------------------------
-static void begin(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
+void sq_cu_sweep_begin(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
   sq_cu_nest_begin(t, w->k, x->n, NULL);
   for (uint32_t i = 0; i < x->n->n_in; i++)
     if (x->inner[i] != SQ_SWEEP_NONE) t->place[i] = w->value[x->inner[i]];
@@ -76,7 +71,7 @@ static uint32_t open_axes(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x, uint3
     sq_dim_is_const(k->g->dims, w->s->size[x->cls[a]], &size);
     bool split = x->cls[a] == w->team.split;
     const char *i = sq_cu_temp(k, "j");
-    sq_cu_line(k, "#pragma unroll");
+    sq_cu_line(k, w->rolled ? "#pragma unroll 1" : "#pragma unroll");
     int64_t team = split ? w->team.threads : 1;
     sq_cu_open(k, "for (int %s = 0; %s < %lld; %s++) {", i, i,
                (long long)((size + team - 1) / team), i);
@@ -137,9 +132,9 @@ static const char *own_place(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x,
   return sq_cu_flat(w->k, to, pos, n);
 }
 // The nest at all its elements into the array `to`.
-static void emit(sweep *w, const sq_sweep_nest *x, const sq_cu_place *to) {
+void sq_cu_sweep_emit(sweep *w, const sq_sweep_nest *x, const sq_cu_place *to) {
   sq_cu_nest t;
-  begin(w, &t, x);
+  sq_cu_sweep_begin(w, &t, x);
   sq_cu_open(w->k, "{");
   uint32_t opened = open_axes(w, &t, x, 0, t.g->n_par);
   const char *v = element(w, &t, x);
@@ -148,7 +143,7 @@ static void emit(sweep *w, const sq_sweep_nest *x, const sq_cu_place *to) {
   sq_cu_close(w->k);
 }
 // Which threads write what lacks lanes, or what is not shared out: the first of them.
-static const char *writers(sweep *w, const sq_sweep_nest *x) {
+const char *sq_cu_sweep_writers(sweep *w, const sq_sweep_nest *x) {
   sq_text t = {.arena = w->k->a};
   bool split = w->team.threads == 1;
   sq_text_add(&t, "live");
@@ -161,11 +156,11 @@ static const char *writers(sweep *w, const sq_sweep_nest *x) {
   if (!split) sq_text_add(&t, " && mate == 0");
   return t.v;
 }
-static void write(sweep *w, const sq_sweep_nest *x) {
+void sq_cu_sweep_write(sweep *w, const sq_sweep_nest *x) {
   sq_cu_nest t;
   sq_cu_place to = sq_cu_place_of(w->k, NULL, x->n->out[0]);
-  begin(w, &t, x);
-  sq_cu_open(w->k, "if (%s) {", writers(w, x));
+  sq_cu_sweep_begin(w, &t, x);
+  sq_cu_open(w->k, "if (%s) {", sq_cu_sweep_writers(w, x));
   uint32_t opened = open_axes(w, &t, x, 0, t.g->n_par);
   sq_cu_nest_store(&t, &to, element(w, &t, x));
   while (opened--) sq_cu_close(w->k);
@@ -173,32 +168,38 @@ static void write(sweep *w, const sq_sweep_nest *x) {
 }
 
 // ---- turns -------------------------------------------------------------------------------------
-static void turns(sweep *w) {
+static void each(sweep *w, uint32_t state, const char *to, const char *from) {
+  sq_cu_line(w->k, w->rolled ? "#pragma unroll 1" : "#pragma unroll");
+  sq_cu_line(w->k, "for (int j = 0; j < %u; j++) %s[j] = %s[j];",
+             sq_sweep_team_share(w->s, &w->team, state), to, from);
+}
+void sq_cu_sweep_turn(sweep *w) {
   sq_cu *k = w->k;
   const sq_sweep *s = w->s;
-  const char *n = sq_cu_dim(k, s->extent);
-  bool small = w->team.threads == 1 && w->team.elements <= SMALL;
-  sq_cu_line(k, "#pragma unroll %d", small ? TURNS : 1);
-  sq_cu_open(k, "for (sq_i64 i = 0; i < %s; i++) {", n);
-  sq_cu_line(k, "const sq_i64 turn = %s%s;", s->reversed ? sq_arena_fmt(k->a, "%s - 1 - ", n) : "",
-             "i");
   for (uint32_t i = 0; i < s->n_member; i++) {
-    declare(w, s->member[i].value, w->value[s->member[i].value].base);
-    emit(w, &s->member[i], &w->value[s->member[i].value]);
+    sq_cu_sweep_declare(w, s->member[i].value, w->value[s->member[i].value].base);
+    sq_cu_sweep_emit(w, &s->member[i], &w->value[s->member[i].value]);
   }
-  for (uint32_t i = 0; i < s->n_store; i++) write(w, &s->store[i]);
+  for (uint32_t i = 0; i < s->n_store; i++) sq_cu_sweep_write(w, &s->store[i]);
   for (uint32_t c = 0; c < s->scan->n_carried; c++) { // all at once: one may become another
     const char *next = sq_arena_fmt(k->a, "next%u", c);
-    declare(w, c, next);
-    sq_cu_line(k, "#pragma unroll");
-    sq_cu_line(k, "for (int j = 0; j < %u; j++) %s[j] = %s[j];",
-               sq_sweep_team_share(s, &w->team, c), next, w->value[s->next[c]].base);
+    sq_cu_sweep_declare(w, c, next);
+    each(w, c, next, w->value[s->next[c]].base);
   }
-  for (uint32_t c = 0; c < s->scan->n_carried; c++) {
-    sq_cu_line(k, "#pragma unroll");
-    sq_cu_line(k, "for (int j = 0; j < %u; j++) %s[j] = next%u[j];",
-               sq_sweep_team_share(s, &w->team, c), w->value[c].base, c);
-  }
+  for (uint32_t c = 0; c < s->scan->n_carried; c++)
+    each(w, c, w->value[c].base, sq_arena_fmt(k->a, "next%u", c));
+}
+const char *sq_cu_sweep_turn_of(sweep *w, const char *i) {
+  if (!w->s->reversed) return i;
+  return sq_arena_fmt(w->k->a, "%s - 1 - (%s)", sq_cu_dim(w->k, w->s->extent), i);
+}
+static void turns(sweep *w) {
+  sq_cu *k = w->k;
+  bool small = w->team.threads == 1 && w->team.elements <= SMALL;
+  sq_cu_line(k, "#pragma unroll %d", small ? TURNS : 1);
+  sq_cu_open(k, "for (sq_i64 i = 0; i < %s; i++) {", sq_cu_dim(k, w->s->extent));
+  sq_cu_line(k, "const sq_i64 turn = %s;", sq_cu_sweep_turn_of(w, "i"));
+  sq_cu_sweep_turn(w);
   sq_cu_close(k);
 }
 static LLVMValueRef lanes(sweep *w) {
@@ -230,7 +231,7 @@ static void open_team(sweep *w, const char *units) {
     sq_cu_line(k, "u /= %s;", n);
   }
 }
-void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
+static void by_turns(sq_cg *cg, sq_node *n) {
   sq_cu kern, *k = &kern;
   const sq_sweep *s = sq_sweep_make(cg->graph, n);
   sweep w = {.k = k, .s = s, .team = sq_sweep_team_make(s)};
@@ -238,16 +239,19 @@ void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
   sq_cu_begin(k, cg, "sweep", n->n_out ? n->out[0] : NULL, THREADS);
   k->syncs = w.team.threads > 1;
   w.value = SQ_ARRAY(k->a, sq_cu_place, s->n_value + 1);
-  for (uint32_t i = 0; i < s->n_value; i++) w.value[i] = array_of(&w, i, "w");
+  for (uint32_t i = 0; i < s->n_value; i++) w.value[i] = sq_cu_sweep_array(&w, i, "w");
   LLVMValueRef units = lanes(&w);
   open_team(&w, sq_cu_number(k, units));
   for (uint32_t c = 0; c < s->scan->n_carried; c++) {
-    declare(&w, c, w.value[c].base);
-    emit(&w, &s->load[c], &w.value[c]);
+    sq_cu_sweep_declare(&w, c, w.value[c].base);
+    sq_cu_sweep_emit(&w, &s->load[c], &w.value[c]);
   }
   if (k->syncs) sq_cu_line(k, "SQ_SYNC();"); // where it ends may be where mates have begun
   turns(&w);
-  for (uint32_t i = 0; i < s->n_final; i++) write(&w, &s->final[i]);
+  for (uint32_t i = 0; i < s->n_final; i++) sq_cu_sweep_write(&w, &s->final[i]);
   sq_cu_close(k);
   sq_cu_launch(k, units, THREADS / w.team.threads, 0);
+}
+void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
+  if (!sq_cuda_sweep_blocks(cg, n)) by_turns(cg, n);
 }

@@ -78,6 +78,7 @@ Test(blocks, decay_of_rows, .init = wider) {
   edges("one column", (shape){"f32", "", 3, 1, 16, ROWWISE, "%n"});
   edges("before the turn", (shape){"f32", "", 8, 3, 16, ROWWISE, "%s"});
 }
+#ifndef CHECK_TARGETS
 // Where a call tells sizes: around whole tiles and vectors, below and above what blocks are worth.
 static const char *const shapes[] = {"N=53 R=65 C=65",  "N=33 R=64 C=64",  "N=17 R=1 C=1031",
                                      "N=32 R=130 C=8",  "N=35 R=33 C=130", "N=20 R=3 C=5",
@@ -90,6 +91,7 @@ Test(blocks, sizes_of_a_call, .init = wider) {
   blocks("rows", x, shapes, COUNT(shapes), PLAIN);
   blocks("f64", (shape){"f64", "", ROWS, COLUMNS, 16, ROWWISE, "%s"}, shapes, COUNT(shapes), PLAIN);
 }
+#endif
 Test(blocks, longer, .init = wider) {
   blocks("32", (shape){"f32", "", 24, 20, 32, HEADWISE, "%n"}, long_turns, COUNT(long_turns),
          PLAIN);
@@ -119,6 +121,7 @@ Test(blocks, not_finite, .init = wider) {
   edges("large factors of nothing, rows", x);
 }
 
+#ifndef CHECK_TARGETS // what a kernel is emulated for would take minutes
 // Of 100,003 turns. What is added is below 0.05 x 4 x 4, so with the decay 0.8 an element of the state stays
 // below 4. A block gives it 16 products and sums and up to 16 factors, 36 roundings of at most 4 u, and hands
 // 0.8^16 of its error on: 150 u. A sum of 8 rows of weights up to 0.08 gets 0.64 of that and 42 roundings of
@@ -127,6 +130,7 @@ static void longer(void) { slack = 4; }
 Test(blocks, of_many_turns, .init = longer) {
   blocks("long", (shape){"f32", "", 8, 8, 16, "0.8", "%n"}, (const char *[]){"N=100003"}, 1, PLAIN);
 }
+#endif
 
 // ---- several states and sums -------------------------------------------------------------------
 static const char divided[] =
@@ -303,6 +307,7 @@ Test(blocks, delta_not_finite, .init = solving) {
         SPECIAL);
 }
 
+#ifndef CHECK_TARGETS
 Test(blocks, delta_sizes_of_a_call, .init = solving) {
   rule x = {"f32", "", ROWS, COLUMNS, 16, HEADWISE, ONCE, "%n"};
   delta("a head", x, shapes, COUNT(shapes), PLAIN);
@@ -318,3 +323,4 @@ Test(blocks, delta_of_many_turns, .init = longer) {
   delta("long", (rule){"f32", "", 8, 8, 16, "0.9", "0.05 * t1 - t2", "%n"},
         (const char *[]){"N=100003"}, 1, PLAIN);
 }
+#endif
