@@ -51,3 +51,17 @@ sq_sweep_tiles sq_sweep_tiles_best(const sq_chunk *c, uint32_t n_state) {
   if (!p.why && (c->rows < FEW_ROWS || c->columns < FEW_COLUMNS)) p.why = "its states are small";
   return p;
 }
+
+// ---- maps of turns -----------------------------------------------------------------------------
+const char *sq_prefix_tiles(const sq_sweep *s) {
+  const sq_sweep_team one = {.split = SQ_SWEEP_NONE, .threads = 1};
+  uint64_t all = 0, carried = 0;
+  if (sq_sweep_team_make(s).why) return "it does not fit a team of threads";
+  for (uint32_t v = 0; v < s->n_value; v++) {
+    uint64_t n = sq_sweep_team_share(s, &one, v);
+    all += n;
+    if (v < s->scan->n_carried) carried += n;
+  }
+  bool fits = all <= SQ_SWEEP_MOST && 8 * carried * SQ_PREFIX_THREADS <= SQ_TILES_SHARED / 2;
+  return fits ? NULL : "a turn of a lane has many elements";
+}

@@ -7,6 +7,7 @@
 // All is as large as shared memory of 48 KiB allows: first columns, then rows.
 #pragma once
 #include "ir/sweep_chunk.h"
+#include "ir/sweep_team.h"
 
 enum { SQ_TILES_THREADS = 128, SQ_TILES_ACROSS = 16, SQ_TILES_DOWN = 8, SQ_TILES_SKEW = 4 };
 enum { SQ_TILES_SHARED = 48 * 1024, SQ_TILES_KEPT = 64, SQ_TILES_PAIRS = 4 };
@@ -22,3 +23,10 @@ typedef struct sq_sweep_tiles {
 sq_sweep_tiles sq_sweep_tiles_make(const sq_chunk *c, uint32_t n_state, uint32_t length);
 // The same with blocks of as many turns as are best.
 sq_sweep_tiles sq_sweep_tiles_best(const sq_chunk *c, uint32_t n_state);
+
+// ---- maps of turns (sweep_prefix.h) ------------------------------------------------------------
+// A block of threads for each index of the lanes, a thread for each turn of a stretch: worth it where
+// lanes are few.
+enum { SQ_PREFIX_THREADS = 128, SQ_PREFIX_LANES = 1024, SQ_PREFIX_SOLVED = 16 };
+// NULL, or why a lane does not fit such a block.
+const char *sq_prefix_tiles(const sq_sweep *s);

@@ -452,13 +452,40 @@ static const char *choose_tiles(sweeper *w, sq_node *scan) {
       c.n_solved ? ", solved for what they add" : "", SQ_TILES_THREADS, p.columns);
 }
 
-// A block of threads takes turns in blocks; a team of threads takes them one by one, and all of a lane;
-// unwrap undoes what fits neither.
+// Turns by their maps, a block of threads for each lane, where lanes are few: a thread for each would wait
+// for memory and for itself in every turn.
+static const char *choose_maps(sweeper *w, sq_node *scan) {
+  sq_graph *g = w->g;
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  double lanes = 1;
+  int64_t n;
+  for (uint32_t c = 0; c < s->n_class; c++) {
+    if (!s->lane[c]) continue;
+    if (!sq_dim_is_const(g->dims, s->size[c], &n)) return "";
+    lanes *= (double)n;
+  }
+  if (lanes > SQ_PREFIX_LANES || sq_prefix_tiles(s)) return "";
+  if (sq_dim_is_const(g->dims, s->extent, &n) && n < SQ_PREFIX_THREADS / 2) return "";
+  sq_prefix f = sq_prefix_make(s);
+  if (f.large || f.solved > SQ_PREFIX_SOLVED) return "";
+  const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
+  if (why) {
+    sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
+                  "turns wait for each other: %s", why);
+    return "";
+  }
+  w->sweep->flag |= 1;
+  return sq_arena_fmt(g->arena, ", turns by their maps, %d threads each", SQ_PREFIX_THREADS);
+}
+
+// A block of threads takes turns in blocks, or their maps; a team of threads takes them one by one, and
+// all of a lane; unwrap undoes what fits none.
 static void end_on_device(sweeper *w, sq_node *scan, uint32_t taken) {
   sq_graph *g = w->g;
   if (parallel_asked(w, scan) && scan->flag & 2)
     no_newton(w, scan, scan->span, "the target takes turns one by one");
   const char *how = choose_tiles(w, scan);
+  if (!*how) how = choose_maps(w, scan);
   const sq_sweep *s = sq_sweep_make(g, w->sweep);
   sq_sweep_team t = sq_sweep_team_make(s);
   if (t.why && !*how) return;

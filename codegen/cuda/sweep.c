@@ -11,7 +11,6 @@
 // shared out. A sum over that goes through the team in a tree, the same for all sizes.
 #include "codegen/cuda/sweep.h"
 #include "codegen/cpu/driver.h"
-#include "codegen/cuda/sweep_blocks.h"
 
 enum { THREADS = 128, TURNS = 4, SMALL = 40 }; // turns at once, of what is small
 
@@ -253,5 +252,5 @@ static void by_turns(sq_cg *cg, sq_node *n) {
   sq_cu_launch(k, units, THREADS / w.team.threads, 0);
 }
 void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
-  if (!sq_cuda_sweep_blocks(cg, n)) by_turns(cg, n);
+  if (!sq_cuda_sweep_blocks(cg, n) && !sq_cuda_sweep_prefix(cg, n)) by_turns(cg, n);
 }

@@ -22,3 +22,7 @@ const char *sq_cu_sweep_writers(sq_cu_sweep *w, const sq_sweep_nest *x); // the 
 // Members and stores of the turn, and what is carried becomes the next.
 void sq_cu_sweep_turn(sq_cu_sweep *w);
 const char *sq_cu_sweep_turn_of(sq_cu_sweep *w, const char *i); // the one that is done as the i-th
+
+// Other forms: false: it is not of that form, or does not fit.
+bool sq_cuda_sweep_blocks(sq_cg *cg, sq_node *n); // sweep_blocks.c: blocks of turns
+bool sq_cuda_sweep_prefix(sq_cg *cg, sq_node *n); // sweep_prefix.c: maps of turns

@@ -38,8 +38,6 @@ static inline bool sq_cu_read_solved(const sq_cu_blocks *b, uint32_t read) {
 }
 
 // ---- sweep_blocks.c ----------------------------------------------------------------------------
-// false: it is not in blocks, or does not fit.
-bool sq_cuda_sweep_blocks(sq_cg *cg, sq_node *n);
 // Opens the elements of n_major x n_minor, one after another shared out to threads: `int major, minor`.
 void sq_cu_blocks_open(sq_cu_blocks *b, const char *major, uint32_t n_major, const char *minor,
                        uint32_t n_minor);

@@ -318,6 +318,43 @@ template <class A> SQ_FN A sq_block_reduce(SQ_CTX A acc, SQ_SHARED_OF(A) room) {
 }
 
 // ---- orders: strictly before in ascending order, NaN last
+// Maps of turns: what becomes of a state. `then`: this one after `first`.
+template <class T> struct sq_map_sum {
+  T by, other;
+  SQ_METHOD T apply(T h) const { return sq_c_fma(by, h, other); }
+  SQ_METHOD sq_map_sum then(T by1, T other1) const { return {by * by1, apply(other1)}; }
+};
+template <class T> struct sq_map_max {
+  T by, other;
+  static SQ_METHOD T none() { return (T)-SQ_INF; }
+  SQ_METHOD T apply(T h) const { return sq_maximum(h + by, other); }
+  SQ_METHOD sq_map_max then(T by1, T other1) const { return {by + by1, apply(other1)}; }
+};
+template <class T> struct sq_map_min {
+  T by, other;
+  static SQ_METHOD T none() { return (T)SQ_INF; }
+  SQ_METHOD T apply(T h) const { return sq_minimum(h + by, other); }
+  SQ_METHOD sq_map_min then(T by1, T other1) const { return {by + by1, apply(other1)}; }
+};
+// Those of the threads up to each, put together: the second half of each 2 * half threads comes after the
+// first. Ends with a barrier.
+template <class M, class T>
+SQ_FN M sq_block_maps(SQ_CTX M m, SQ_SHARED_OF(T) by, SQ_SHARED_OF(T) other) {
+  const int i = (int)SQ_TID;
+  SQ_SST(by, i, m.by);
+  SQ_SST(other, i, m.other);
+  SQ_SYNC();
+  for (int half = 1; half < SQ_THREADS; half *= 2) {
+    if (i & half) {
+      const int end = (i & -2 * half) + half - 1;
+      m = m.then(SQ_SLD(by, end), SQ_SLD(other, end));
+      SQ_SST(by, i, m.by);
+      SQ_SST(other, i, m.other);
+    }
+    SQ_SYNC();
+  }
+  return m;
+}
 template <class T> SQ_FN bool sq_below(T a, T b) { return a < b || (b != b && a == a); }
 
 // ---- random numbers
