@@ -145,3 +145,4 @@ void sq_cuda_sort(sq_cg *cg, sq_node *n);
 void sq_cuda_topk(sq_cg *cg, sq_node *n);
 void sq_cuda_random(sq_cg *cg, sq_node *n);
 void sq_cuda_sweep(sq_cg *cg, sq_node *n);
+sq_kernel_scratch sq_cuda_sweep_need(sq_graph *g, const sq_node *n);

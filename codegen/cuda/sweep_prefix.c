@@ -1,5 +1,5 @@
 // Scans by the maps of turns (ir/sweep_prefix.h) as kernels, for few lanes: a block of threads for each
-// index of the lanes, a thread for each turn of a stretch.
+// index of the lanes and chunk of the turns, a thread for each turn of a stretch.
 //
 //   states from where the scan begins, in shared memory
 //   for each stretch of 128 turns
@@ -11,19 +11,30 @@
 //     otherwise: turn by turn, by one thread, from the states as they were
 //   ends
 //
-// The steps are the same whatever the sizes are.
+// Where no map depends on another state, long scans have several chunks: a kernel before makes the map of
+// each chunk, and a block begins with those of the chunks before its own, put together in their order. Where
+// these are not finite it begins with the last chunk before which they are, and stores its own turns.
+//
+// How many chunks there are, and what is put together with what, depends on sizes alone.
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/sweep.h"
 #include "ir/sweep_tiles.h"
 
 enum { THREADS = SQ_PREFIX_THREADS };
+// At most so many blocks where there are several chunks, of at least so many turns.
+enum { BLOCKS = 1056, CHUNK = 4 * THREADS };
 
 typedef struct maps {
   sq_cu *k;
   sq_cu_sweep w;
   sq_sweep *s;
   sq_prefix f;
-  bool *before; // per carried value: the state before the turn is there
+  bool *before;                    // per carried value: the state before the turn is there
+  bool chunked;                    // there may be several chunks
+  uint32_t n;                      // elements that are carried
+  uint32_t *at;                    // per carried value: its first
+  LLVMValueRef lanes, chunks, per; // per: turns of a chunk
+  const char *part, *count;        // memory of the chunks' maps and of the first states; chunks
 } maps;
 
 static uint32_t count(maps *x, uint32_t value) {
@@ -64,6 +75,29 @@ static void to_carry(maps *x, uint32_t c, const char *from) {
   sq_cu_line(x->k, "#pragma unroll");
   sq_cu_line(x->k, "for (int j = 0; j < %u; j++) SQ_SST(carry%u, j, %s[j]);", count(x, c), c, from);
 }
+// In memory: by and other of each chunk of each lane; behind all of them the states of each lane.
+static const char *map_place(maps *x, const char *chunk, uint32_t c, int other) {
+  return sq_arena_fmt(x->k->a, "%s, ((lane * %s + %s) * %u + %u + j) * 2 + %d", x->part, x->count,
+                      chunk, x->n, x->at[c], other);
+}
+static const char *state_place(maps *x, uint32_t c) {
+  return sq_arena_fmt(x->k->a, "%s, %u + lane * %u + %u + j", x->part, 2 * BLOCKS * x->n, x->n,
+                      x->at[c]);
+}
+static bool is_compared(const maps *x, uint32_t c) { // nothing is added: whatever comes is right
+  const sq_prefix_map *p = &x->f.map[x->s->next[c] - x->s->scan->n_carried];
+  return p->how != SQ_PREFIX_SUM && p->by == SQ_NO_SCALAR;
+}
+static const char *map_type(maps *x, uint32_t c) {
+  sq_prefix_how how = SQ_PREFIX_SUM;
+  for (uint32_t i = 0; i < x->s->n_member; i++)
+    if (x->f.solves[i] == c) how = x->f.map[i].how;
+  return sq_arena_fmt(x->k->a, "sq_map_%s<%s>",
+                      how == SQ_PREFIX_SUM   ? "sum"
+                      : how == SQ_PREFIX_MAX ? "max"
+                                             : "min",
+                      type_of(x, c));
+}
 static void begin_states(maps *x) {
   sq_cu_open(x->k, "if (SQ_TID == 0) {");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
@@ -74,8 +108,42 @@ static void begin_states(maps *x) {
   sq_cu_close(x->k);
   sq_cu_line(x->k, "SQ_SYNC();");
 }
+// The states before the chunk, or before the last one before it where they are finite: `from`.
+static void begin_chunk(maps *x) {
+  sq_cu *k = x->k;
+  uint32_t n = x->s->scan->n_carried;
+  sq_cu_open(k, "if (SQ_TID == 0) {");
+  sq_cu_line(k, "sq_i64 from = 0;");
+  for (uint32_t c = 0; c < n; c++) {
+    declare(x, c);
+    open_elements(x, c);
+    sq_cu_line(k, "SQ_SST(carry%u, j, %s[j] = (%s)SQ_LD(%s));", c, array(x, c), type_of(x, c),
+               state_place(x, c));
+    sq_cu_close(k);
+  }
+  sq_cu_line(k, "#pragma unroll 4");
+  sq_cu_open(k, "for (sq_i64 m = 0; m < chunk; m++) {");
+  sq_cu_line(k, "float bad = 0;");
+  for (uint32_t c = 0; c < n; c++) {
+    open_elements(x, c);
+    sq_cu_line(k, "const %s all = {(%s)SQ_LD(%s), (%s)SQ_LD(%s)};", map_type(x, c), type_of(x, c),
+               map_place(x, "m", c, 0), type_of(x, c), map_place(x, "m", c, 1));
+    sq_cu_line(k, "%s[j] = all.apply(%s[j]);", array(x, c), array(x, c));
+    if (!is_compared(x, c)) sq_cu_line(k, "bad += (float)(%s[j] * 0);", array(x, c));
+    sq_cu_close(k);
+  }
+  sq_cu_open(k, "if (bad == bad) {");
+  sq_cu_line(k, "from = m + 1;");
+  for (uint32_t c = 0; c < n; c++) to_carry(x, c, array(x, c));
+  sq_cu_close(k);
+  sq_cu_close(k);
+  sq_cu_line(k, "SQ_SST(begins, 0, from);");
+  sq_cu_close(k);
+  sq_cu_line(k, "SQ_SYNC();");
+}
 static void end_states(maps *x) {
-  sq_cu_open(x->k, "if (SQ_TID == 0) {");
+  sq_cu_open(x->k, "if (SQ_TID == 0 && hi == %s && (lo < hi || chunk == 0)) {",
+             sq_cu_dim(x->k, x->s->extent));
   sq_cu_line(x->k, "const bool live = true;");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) from_carry(x, c);
   for (uint32_t i = 0; i < x->s->n_final; i++) sq_cu_sweep_write(&x->w, &x->s->final[i]);
@@ -124,21 +192,25 @@ static void part(maps *x, uint32_t i, uint32_t scalar, const char *name, const c
   sq_cu_line(x->k, "%s[j] = %s;", to.base, none);
   sq_cu_close(x->k);
 }
+static void parts(maps *x, uint32_t i) {
+  const sq_prefix_map *p = &x->f.map[i];
+  bool sum = p->how == SQ_PREFIX_SUM;
+  part(x, i, p->by, "by", sum ? "1" : "0");
+  part(x, i, p->other, "other",
+       sum ? "0" : sq_arena_fmt(x->k->a, "%s::none()", map_type(x, x->f.solves[i])));
+}
 static void solve(maps *x, uint32_t i) {
   sq_cu *k = x->k;
   const sq_prefix_map *p = &x->f.map[i];
   uint32_t v = x->s->member[i].value, c = x->f.solves[i];
-  bool sum = p->how == SQ_PREFIX_SUM;
-  const char *how = sum ? "sq_map_sum" : p->how == SQ_PREFIX_MAX ? "sq_map_max" : "sq_map_min";
   const char *t = type_of(x, v);
-  part(x, i, p->by, "by", sum ? "1" : "0");
-  part(x, i, p->other, "other", sum ? "0" : sq_arena_fmt(k->a, "%s<%s>::none()", how, t));
+  parts(x, i);
   declare(x, v);
   open_elements(x, v);
-  sq_cu_line(k, "%s<%s> m = {by%u[j], other%u[j]};", how, t, v, v);
+  sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", map_type(x, c), v, v);
   sq_cu_line(k, "m = sq_block_maps(SQ_ME m, by_%s, other_%s);", t, t);
   sq_cu_line(k, "%s[j] = m.apply(SQ_SLD(carry%u, j));", array(x, v), c);
-  if (sum || p->by != SQ_NO_SCALAR) // else comparisons alone
+  if (p->how == SQ_PREFIX_SUM || p->by != SQ_NO_SCALAR) // else comparisons alone
     sq_cu_line(k, "if (live) bad += (float)(%s[j] * 0);", array(x, v));
   sq_cu_close(k);
 }
@@ -171,7 +243,9 @@ static void agree(maps *x) {
 }
 static void keep(maps *x) {
   sq_cu *k = x->k;
+  sq_cu_open(k, "if (i0 >= lo) {");
   for (uint32_t i = 0; i < x->s->n_store; i++) sq_cu_sweep_write(&x->w, &x->s->store[i]);
+  sq_cu_close(k);
   sq_cu_open(k, "if (SQ_TID == last) {");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
     if (x->s->next[c] != c) to_carry(x, c, array(x, x->s->next[c]));
@@ -181,6 +255,7 @@ static void turn_by_turn(maps *x) {
   sq_cu *k = x->k;
   x->w.rolled = true;
   sq_cu_open(k, "if (SQ_TID == 0) {");
+  sq_cu_line(k, "const bool live = i0 >= lo;");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) from_carry(x, c);
   sq_cu_line(k, "#pragma unroll 1");
   sq_cu_open(k, "for (sq_i64 i = i0; i <= i0 + last; i++) {");
@@ -191,15 +266,18 @@ static void turn_by_turn(maps *x) {
   sq_cu_close(k);
   x->w.rolled = false;
 }
-static void stretch(maps *x) {
+static void open_stretches(maps *x, const char *first) {
   sq_cu *k = x->k;
-  const char *n = sq_cu_dim(k, x->s->extent);
   sq_cu_line(k, "#pragma unroll 1");
-  sq_cu_open(k, "for (sq_i64 i0 = 0; i0 < %s; i0 += %d) {", n, THREADS);
-  sq_cu_line(k, "const sq_i64 last = i0 + %d < %s ? %d : %s - 1 - i0;", THREADS, n, THREADS - 1, n);
+  sq_cu_open(k, "for (sq_i64 i0 = %s; i0 < hi; i0 += %d) {", first, THREADS);
+  sq_cu_line(k, "const sq_i64 last = i0 + %d < hi ? %d : hi - 1 - i0;", THREADS, THREADS - 1);
   sq_cu_line(k, "const bool live = SQ_TID <= last;");
   sq_cu_line(k, "const sq_i64 i = i0 + (live ? SQ_TID : last);");
   sq_cu_line(k, "const sq_i64 turn = %s;", sq_cu_sweep_turn_of(&x->w, "i"));
+}
+static void stretches(maps *x) {
+  sq_cu *k = x->k;
+  open_stretches(x, x->chunked ? "SQ_SLD(begins, 0) * per" : "0");
   sq_cu_line(k, "float bad = 0;");
   members(x);
   sq_cu_line(k, "SQ_SYNC();"); // all have read what is carried
@@ -214,16 +292,112 @@ static void stretch(maps *x) {
   sq_cu_close(k);
 }
 
-// ---- the kernel --------------------------------------------------------------------------------
+// ---- maps of chunks ----------------------------------------------------------------------------
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+// Marks members that the scalar is made of; false: a state is among what it is made of.
+static bool needs(maps *x, const sq_sweep_nest *n, uint32_t scalar, bool *member) {
+  const sq_generic *g = n->n->g;
+  bool *used = SQ_ARRAY(x->k->a, bool, g->s.n + 1);
+  if (scalar == SQ_NO_SCALAR) return true;
+  used[scalar] = true;
+  for (uint32_t j = scalar + 1; j-- > 0;) {
+    const sq_scalar *r = &g->s.v[j];
+    if (!used[j]) continue;
+    sq_scalar_refs(r, mark, used);
+    if (r->kind != SQ_SC_READ || n->inner[r->operand] == SQ_SWEEP_NONE) continue;
+    if (n->inner[r->operand] < x->s->scan->n_carried) return false;
+    uint32_t i = n->inner[r->operand] - x->s->scan->n_carried;
+    const sq_sweep_nest *m = &x->s->member[i];
+    if (member[i]) continue;
+    member[i] = true;
+    const sq_generic *of = m->n->g;
+    if (!needs(x, m, of->body, member) || !needs(x, m, of->post, member)) return false;
+    for (uint32_t d = 0; d < of->domain.n; d++)
+      if (!needs(x, m, of->domain.v[d], member)) return false;
+  }
+  return true;
+}
+// Is each state solved for, by maps that no state is in?
+static bool find_chunks(maps *x, bool *member) {
+  uint32_t n = x->s->scan->n_carried;
+  x->n = 0;
+  for (uint32_t c = 0; c < n; c++) {
+    uint32_t next = x->s->next[c];
+    x->at[c] = x->n;
+    x->n += count(x, c);
+    if (next < n || x->f.solves[next - n] != c) return false;
+    const sq_prefix_map *p = &x->f.map[next - n];
+    const sq_sweep_nest *m = &x->s->member[next - n];
+    if (!needs(x, m, p->by, member) || !needs(x, m, p->other, member)) return false;
+  }
+  return x->n > 0 && x->n <= SQ_PREFIX_SOLVED;
+}
+static void chunk_maps(maps *x, const bool *member) {
+  sq_cu *k = x->k;
+  uint32_t n = x->s->scan->n_carried;
+  open_stretches(x, "lo");
+  sq_cu_line(k, "(void)live;");
+  for (uint32_t i = 0; i < x->s->n_member; i++) {
+    if (!member[i]) continue;
+    declare(x, x->s->member[i].value);
+    sq_cu_sweep_emit(&x->w, &x->s->member[i], &x->w.value[x->s->member[i].value]);
+  }
+  for (uint32_t c = 0; c < n; c++) {
+    uint32_t i = x->s->next[c] - n, v = x->s->member[i].value;
+    const char *t = type_of(x, c);
+    parts(x, i);
+    open_elements(x, c);
+    sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", map_type(x, c), v, v);
+    sq_cu_line(k, "m = sq_block_maps(SQ_ME m, by_%s, other_%s);", t, t);
+    sq_cu_open(k, "if (SQ_TID == last) {");
+    sq_cu_line(k, "if (i0 > lo) m = m.then(SQ_SLD(carry%u, j), SQ_SLD(edge%u, j));", c, c);
+    sq_cu_line(k, "SQ_SST(carry%u, j, m.by);", c);
+    sq_cu_line(k, "SQ_SST(edge%u, j, m.other);", c);
+    sq_cu_close(k);
+    sq_cu_close(k);
+  }
+  sq_cu_close(k);
+  sq_cu_line(k, "SQ_SYNC();");
+  sq_cu_open(k, "if (SQ_TID == 0 && lo < hi) {");
+  for (uint32_t c = 0; c < n; c++) {
+    open_elements(x, c);
+    sq_cu_line(k, "SQ_ST(%s, (double)SQ_SLD(carry%u, j));", map_place(x, "chunk", c, 0), c);
+    sq_cu_line(k, "SQ_ST(%s, (double)SQ_SLD(edge%u, j));", map_place(x, "chunk", c, 1), c);
+    sq_cu_close(k);
+  }
+  sq_cu_close(k);
+}
+static void first_states(maps *x) {
+  sq_cu *k = x->k;
+  sq_cu_open(k, "if (SQ_TID == 0 && chunk == 0) {");
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
+    declare(x, c);
+    sq_cu_sweep_emit(&x->w, &x->s->load[c], &x->w.value[c]);
+    open_elements(x, c);
+    sq_cu_line(k, "SQ_ST(%s, (double)%s[j]);", state_place(x, c), array(x, c));
+    sq_cu_close(k);
+  }
+  sq_cu_close(k);
+}
+
+// ---- the kernels -------------------------------------------------------------------------------
 static void open_unit(maps *x, const char *units) {
   sq_cu *k = x->k;
+  const char *n = sq_cu_dim(k, x->s->extent);
   sq_cu_open(k, "for (sq_i64 u0 = SQ_BLOCK; u0 < %s; u0 += SQ_GRID) {", units);
-  sq_cu_line(k, "sq_i64 u = u0;");
+  if (x->chunked) {
+    sq_cu_line(k, "const sq_i64 chunk = u0 %% %s, lane = u0 / %s;", x->count, x->count);
+    sq_cu_line(k, "const sq_i64 per = %s, lo = chunk * per;", sq_cu_number(k, x->per));
+    sq_cu_line(k, "const sq_i64 hi = lo + per < %s ? lo + per : %s;", n, n);
+  } else {
+    sq_cu_line(k, "const sq_i64 chunk = 0, lane = u0, lo = 0, hi = %s;", n);
+  }
+  sq_cu_line(k, "sq_i64 u = lane;");
   for (uint32_t c = x->s->n_class; c-- > 0;) {
     if (!x->s->lane[c]) continue;
-    const char *n = sq_cu_dim(k, x->s->size[c]);
-    sq_cu_line(k, "const sq_i64 l%u = u %% %s;", c, n);
-    sq_cu_line(k, "u /= %s;", n);
+    const char *size = sq_cu_dim(k, x->s->size[c]);
+    sq_cu_line(k, "const sq_i64 l%u = u %% %s;", c, size);
+    sq_cu_line(k, "u /= %s;", size);
   }
 }
 static LLVMValueRef units(maps *x) {
@@ -234,31 +408,107 @@ static LLVMValueRef units(maps *x) {
     if (x->s->lane[c]) axis[n++].extent = x->s->size[c];
   return sq_cu_units(x->k, &all, n);
 }
-static bool plan(maps *x, sq_graph *g, sq_node *n) {
+static LLVMValueRef pick(sq_cg *cg, LLVMIntPredicate p, LLVMValueRef a, LLVMValueRef b) {
+  LLVMBuilderRef l = cg->builder;
+  return LLVMBuildSelect(l, LLVMBuildICmp(l, p, a, b, ""), a, b, "");
+}
+// As many chunks as fill the device, and are long.
+static void cut(maps *x, sq_cg *cg) {
+  LLVMBuilderRef l = cg->builder;
+  LLVMValueRef one = sq_cg_i64(cg, 1), n = sq_cg_dim(cg, x->s->extent);
+  LLVMValueRef long_ones = LLVMBuildSDiv(l, n, sq_cg_i64(cg, CHUNK), "");
+  LLVMValueRef lanes = pick(cg, LLVMIntSGT, x->lanes, one);
+  LLVMValueRef most = LLVMBuildSDiv(l, sq_cg_i64(cg, BLOCKS), lanes, "");
+  x->chunks = pick(cg, LLVMIntSGT, pick(cg, LLVMIntSLT, long_ones, most), one);
+  LLVMValueRef all =
+      LLVMBuildSDiv(l, LLVMBuildAdd(l, n, LLVMBuildSub(l, x->chunks, one, ""), ""), x->chunks, "");
+  all = LLVMBuildAdd(l, all, sq_cg_i64(cg, THREADS - 1), "");
+  all = LLVMBuildAnd(l, all, sq_cg_i64(cg, -(int64_t)THREADS), "");
+  x->per = pick(cg, LLVMIntSGT, all, sq_cg_i64(cg, THREADS));
+  all = LLVMBuildAdd(l, n, LLVMBuildSub(l, x->per, one, ""), ""); // none is empty
+  x->chunks = pick(cg, LLVMIntSGT, LLVMBuildSDiv(l, all, x->per, ""), one);
+}
+static void begin_kernel(maps *x, sq_cu *k, sq_cg *cg, sq_node *n, const char *name) {
+  x->k = x->w.k = k;
+  sq_cu_begin(k, cg, name, n->n_out ? n->out[0] : NULL, THREADS);
+  k->syncs = true;
+  for (uint32_t i = 0; i < x->s->n_value; i++) x->w.value[i] = sq_cu_sweep_array(&x->w, i, "w");
+  if (!x->lanes) x->lanes = units(x);
+  if (!x->chunked) return;
+  if (!x->chunks) cut(x, cg);
+  int64_t bytes = (int64_t)(2 * BLOCKS + BLOCKS) * x->n * 8;
+  x->part = sq_cu_memory(k, sq_cg_shared(cg), sq_cg_i64(cg, bytes), "double");
+  x->count = sq_cu_number(k, x->chunks);
+}
+static LLVMValueRef blocks(maps *x) {
+  return x->chunked ? sq_cu_mul(x->k, x->lanes, x->chunks) : x->lanes;
+}
+// Launched with no blocks where there is one chunk.
+static void first_kernel(maps *x, sq_cg *cg, sq_node *n, const bool *member) {
+  LLVMBuilderRef l = cg->builder;
+  sq_cu kern;
+  begin_kernel(x, &kern, cg, n, "chunks");
+  LLVMValueRef one = LLVMBuildICmp(l, LLVMIntEQ, x->chunks, sq_cg_i64(cg, 1), "");
+  LLVMValueRef all = LLVMBuildSelect(l, one, sq_cg_i64(cg, 0), blocks(x), "");
+  share(x);
+  open_unit(x, sq_cu_number(x->k, all));
+  first_states(x);
+  chunk_maps(x, member);
+  sq_cu_line(x->k, "SQ_SYNC();");
+  sq_cu_close(x->k);
+  sq_cu_launch(x->k, all, 1, 0);
+}
+static void second_kernel(maps *x, sq_cg *cg, sq_node *n) {
+  sq_cu kern;
+  begin_kernel(x, &kern, cg, n, "maps");
+  LLVMValueRef all = blocks(x);
+  share(x);
+  if (x->chunked) sq_cu_line(x->k, "SQ_SHARED(sq_i64, begins, 1);");
+  open_unit(x, sq_cu_number(x->k, all));
+  if (x->chunked) {
+    sq_cu_open(x->k, "if (%s == 1) {", x->count);
+    sq_cu_line(x->k, "if (SQ_TID == 0) SQ_SST(begins, 0, 0);");
+    begin_states(x);
+    sq_cu_close(x->k);
+    sq_cu_open(x->k, "else {");
+    begin_chunk(x);
+    sq_cu_close(x->k);
+  } else {
+    begin_states(x);
+  }
+  stretches(x);
+  end_states(x);
+  sq_cu_close(x->k);
+  sq_cu_launch(x->k, all, 1, 0);
+}
+static bool plan(maps *x, sq_graph *g, sq_node *n, sq_arena *a) {
   x->s = sq_sweep_make(g, n);
-  if (!x->s->prefix) return false;
-  if (sq_prefix_tiles(x->s)) return false;
+  if (!x->s->prefix || sq_prefix_tiles(x->s)) return false;
   x->f = sq_prefix_make(x->s);
-  return !x->f.why;
+  if (x->f.why) return false;
+  x->w = (sq_cu_sweep){.s = x->s};
+  x->w.team = (sq_sweep_team){.split = SQ_SWEEP_NONE, .threads = 1};
+  x->w.value = SQ_ARRAY(a, sq_cu_place, x->s->n_value + 1);
+  x->before = SQ_ARRAY(a, bool, x->s->scan->n_carried + 1);
+  x->at = SQ_ARRAY(a, uint32_t, x->s->scan->n_carried + 1);
+  return true;
+}
+sq_kernel_scratch sq_cuda_sweep_need(sq_graph *g, const sq_node *n) {
+  sq_node *node = (sq_node *)(uintptr_t)n;
+  sq_cu kern = {.a = g->arena};
+  maps all = {.k = &kern}, *x = &all;
+  if (!plan(x, g, node, g->arena)) return (sq_kernel_scratch){0};
+  bool *member = SQ_ARRAY(g->arena, bool, x->s->n_member + 1);
+  if (!find_chunks(x, member)) return (sq_kernel_scratch){0};
+  return (sq_kernel_scratch){.shared = sq_dim_const(g->dims, (int64_t)3 * BLOCKS * x->n * 8)};
 }
 bool sq_cuda_sweep_prefix(sq_cg *cg, sq_node *n) {
-  sq_cu kern, *k = &kern;
-  maps all = {.k = k}, *x = &all;
-  if (!plan(x, cg->graph, n)) return false;
-  sq_cu_begin(k, cg, "maps", n->n_out ? n->out[0] : NULL, THREADS);
-  k->syncs = true;
-  x->w = (sq_cu_sweep){.k = k, .s = x->s};
-  x->w.team = (sq_sweep_team){.split = SQ_SWEEP_NONE, .threads = 1};
-  x->w.value = SQ_ARRAY(k->a, sq_cu_place, x->s->n_value + 1);
-  x->before = SQ_ARRAY(k->a, bool, x->s->scan->n_carried + 1);
-  for (uint32_t i = 0; i < x->s->n_value; i++) x->w.value[i] = sq_cu_sweep_array(&x->w, i, "w");
-  LLVMValueRef n_units = units(x);
-  share(x);
-  open_unit(x, sq_cu_number(k, n_units));
-  begin_states(x);
-  stretch(x);
-  end_states(x);
-  sq_cu_close(k);
-  sq_cu_launch(k, n_units, 1, 0);
+  sq_cu kern = {.a = cg->scratch};
+  maps all = {.k = &kern}, *x = &all;
+  if (!plan(x, cg->graph, n, cg->scratch)) return false;
+  bool *member = SQ_ARRAY(cg->scratch, bool, x->s->n_member + 1);
+  x->chunked = find_chunks(x, member);
+  if (x->chunked) first_kernel(x, cg, n, member);
+  second_kernel(x, cg, n);
   return true;
 }

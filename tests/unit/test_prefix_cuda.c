@@ -1,5 +1,5 @@
 // Scans by the maps of turns as kernels of a device: all that tests/unit/test_prefix.c asks of the CPU, and
-// sizes at the edges of stretches, under the emulation of CUDA.
+// sizes at the edges of stretches and chunks, under the emulation of CUDA.
 #define CHECK_TARGETS "cuda-emu"
-#define CHECK_TURNS "N=127", "N=128", "N=129", "N=300"
+#define CHECK_TURNS "N=127", "N=128", "N=129", "N=300", "N=1024", "N=1025", "N=2053"
 #include "tests/unit/test_prefix.c"
