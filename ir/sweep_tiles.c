@@ -2,7 +2,7 @@
 // at a time, or why there is no such way.
 #include "ir/sweep_tiles.h"
 
-enum { FEW_ROWS = 16, FEW_COLUMNS = 8 };
+enum { FEW_ROWS = 16, FEW_COLUMNS = 8, GOOD_DEPTH = 16 };
 
 static uint32_t wide_states(const sq_chunk *c, uint32_t n_state) {
   uint32_t n = 0;
@@ -37,12 +37,14 @@ static bool fits(const sq_chunk *c, uint32_t n_state, sq_sweep_tiles *p) {
 sq_sweep_tiles sq_sweep_tiles_make(const sq_chunk *c, uint32_t n_state, uint32_t length) {
   sq_sweep_tiles p = {.length = length};
   if (c->n_pairs > SQ_TILES_PAIRS) return p.why = "many sums over states", p;
-  uint32_t groups = SQ_TILES_THREADS / length;
-  for (p.columns = c->columns > 16 ? 32 : 16; p.columns >= 16; p.columns /= 2)
-    for (p.depth = 32; p.depth >= groups && p.depth >= SQ_TILES_DOWN; p.depth /= 2) {
-      if (p.depth > 8 && p.depth / 2 >= c->rows) continue;
-      if (fits(c, n_state, &p)) return p;
-    }
+  uint32_t groups = SQ_TILES_THREADS / length,
+           least = groups > SQ_TILES_DOWN ? groups : SQ_TILES_DOWN;
+  for (uint32_t low = GOOD_DEPTH; low >= least; low /= 2) // few rows at a time are many barriers
+    for (p.columns = c->columns > 16 ? 32 : 16; p.columns >= 16; p.columns /= 2)
+      for (p.depth = 32; p.depth >= low; p.depth /= 2) {
+        if (p.depth > least && p.depth / 2 >= c->rows) continue;
+        if (fits(c, n_state, &p)) return p;
+      }
   return p.why = "its states and what a block of turns brings are more than shared memory holds", p;
 }
 sq_sweep_tiles sq_sweep_tiles_best(const sq_chunk *c, uint32_t n_state) {

@@ -4,7 +4,8 @@
 //     a block of 128 threads for each h and each 32 columns c: S 128 x 32 in shared memory, and for 32
 //     turns v and y, and the scores 32 x 32; of the 32 turns of k and q 32 rows at a time
 //
-// All is as large as shared memory of 48 KiB allows: first columns, then rows.
+// All is as large as shared memory of 48 KiB allows: columns first, unless rows come by fewer than 16
+// then.
 #pragma once
 #include "ir/sweep_chunk.h"
 #include "ir/sweep_team.h"
@@ -27,6 +28,6 @@ sq_sweep_tiles sq_sweep_tiles_best(const sq_chunk *c, uint32_t n_state);
 // ---- maps of turns (sweep_prefix.h) ------------------------------------------------------------
 // A block of threads for each index of the lanes, a thread for each turn of a stretch: worth it where
 // lanes are few.
-enum { SQ_PREFIX_THREADS = 128, SQ_PREFIX_LANES = 1024, SQ_PREFIX_SOLVED = 16 };
+enum { SQ_PREFIX_THREADS = 128, SQ_PREFIX_LANES = 1024, SQ_PREFIX_SOLVED = 8 };
 // NULL, or why a lane does not fit such a block.
 const char *sq_prefix_tiles(const sq_sweep *s);

@@ -21,8 +21,9 @@
 #include "ir/sweep_tiles.h"
 
 enum { THREADS = SQ_PREFIX_THREADS };
-// At most so many blocks where there are several chunks, of at least so many turns.
-enum { BLOCKS = 1056, CHUNK = 4 * THREADS };
+// At most so many blocks where there are several chunks, two a multiprocessor (each puts together the maps
+// of those before it), of at least so many turns.
+enum { BLOCKS = 264, CHUNK = 4 * THREADS };
 
 typedef struct maps {
   sq_cu *k;
@@ -121,7 +122,7 @@ static void begin_chunk(maps *x) {
                state_place(x, c));
     sq_cu_close(k);
   }
-  sq_cu_line(k, "#pragma unroll 4");
+  sq_cu_line(k, "#pragma unroll 8");
   sq_cu_open(k, "for (sq_i64 m = 0; m < chunk; m++) {");
   sq_cu_line(k, "float bad = 0;");
   for (uint32_t c = 0; c < n; c++) {
