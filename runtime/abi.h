@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define SQ_ABI_VERSION 2u
+#define SQ_ABI_VERSION 3u
 
 // A size expression in postfix: operands are pushed, the one value left is the result. Arithmetic
 // that overflows, divides by zero or meets an unbound symbol makes the expression invalid.
@@ -50,6 +50,11 @@ typedef struct sq_abi_cell {
   char *data;
 } sq_abi_cell;
 
+// A scalar state of integers that lies on a device, as the host knows it.
+typedef struct sq_abi_mirror {
+  int64_t value, valid; // valid 0: to be read from the device first
+} sq_abi_mirror;
+
 typedef struct sq_call sq_call;
 typedef struct sq_device sq_device;
 typedef void (*sq_task)(void *closure, int64_t task, int64_t worker);
@@ -71,7 +76,7 @@ struct sq_call {
   // Makes the growing axis of every instance of `state` at least n long; nonzero: no memory.
   // May move cell[].data and changes sym[grow symbol]. Afterwards the arena holds what entry->arena
   // says for the new extents (never less than before); it may move, its content is kept. So do
-  // `reset` and `resize`.
+  // `reset` and `resize`. Kernels that have failed before it in the order of the call undo it.
   int32_t (*reserve)(sq_call *c, uint32_t state, int64_t n);
   int32_t (*reset)(sq_call *c); // all states that are neither kept nor derived
   // The error word: (site + 1) of the lowest failing site, 0 for none; kernels lower it atomically.
@@ -96,6 +101,10 @@ struct sq_call {
   // turn by turn instead, and the largest residual that was accepted (a double, not negative).
   uint64_t newton_stretches, newton_iterations, newton_redone;
   double newton_residual;
+  // Of a device. By input: where the host has it, or NULL. By row, as `cell`: scalar states; the code
+  // keeps them true as long as nothing fails.
+  const void *const *host_in;
+  sq_abi_mirror *mirror;
 };
 
 // An argument of a kernel: a number (bytes -1), or an address of the device and how many bytes from

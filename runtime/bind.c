@@ -224,7 +224,10 @@ static int all_inputs(const binder *b) {
   for (uint32_t k = 0; k < e->n_in; k++) SQ_TRY((sq_status)bind_input(b, k));
   for (uint32_t k = 0; k < e->n_in; k++) SQ_TRY((sq_status)check_axes(b, k));
   for (uint32_t k = 0; k < e->n_require; k++) SQ_TRY((sq_status)check_require(b, &e->require[k]));
-  for (uint32_t k = 0; k < e->n_in; k++) b->m->in[k] = b->in[k].data ? b->in[k].data : b->m->empty;
+  for (uint32_t k = 0; k < e->n_in; k++) {
+    b->m->in[k] = b->in[k].data ? b->in[k].data : b->m->empty;
+    b->m->host_in[k] = b->in[k].device == SEQM_HOST ? b->m->in[k] : NULL;
+  }
   return SQ_OK;
 }
 

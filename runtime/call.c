@@ -62,8 +62,19 @@ void seqm_model_trace(seqm_model *m, seqm_mark mark, void *user) {
   m->trace_user = user;
 }
 
-int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
-              void **out) {
+// On a device: what the code asks for is kept back, unless a trace wants the time of each kernel.
+static int32_t run_there(seqm_model *m, seqm_entry *e, sq_call *c) {
+  sq_gpu_record *r = &e->record;
+  r->replayed = r->alone = r->built = r->changed = 0;
+  sq_gpu_record *outer = sq_gpu_record_begin(m->gpu, c->mark ? NULL : r);
+  int32_t failed = e->code(c);
+  if (sq_gpu_record_end(m->gpu, outer) && !c->trouble) c->trouble = m->gpu->trouble;
+  m->graphs = (seqm_graphs){r->replayed, r->alone, r->built, r->changed};
+  return failed || c->trouble;
+}
+
+int sq_rt_run(seqm_model *m, seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
+              const void **host_in, void **out) {
   size_t bytes = 0;
   SQ_TRY((sq_status)sq_rt_arena_bytes(m, e->abi, sym, &bytes));
   SQ_TRY((sq_status)sq_rt_arena_fit(m, arena, bytes, false));
@@ -82,6 +93,8 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
                         .reset = sq_rt_reset,
                         .error_value = INT64_MIN,
                         .error_limit = -1,
+                        .host_in = host_in,
+                        .mirror = m->scalar,
                         .device = m->gpu ? &sq_gpu_device : m->hooks.device,
                         .kernels = e->kernels},
                   .m = m,
@@ -90,9 +103,12 @@ int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *are
   if (m->trace) r.c.mark = mark_kernel;
   if (m->trace) m->trace(m->trace_user, e->abi->name, true);
   if (m->gpu && sq_gpu_enter(m->gpu)) return sq_rt_fail(m->ctx, SQ_EWORLD, "%s", m->gpu->trouble);
-  int32_t failed = e->code(&r.c);
+  int32_t failed = m->gpu ? run_there(m, e, &r.c) : e->code(&r.c);
   if (m->gpu) sq_gpu_leave(m->gpu);
   if (m->trace) m->trace(m->trace_user, NULL, false);
+  // Kernels that write look at the device's error word, the host did not.
+  if (failed && r.c.device) sq_rt_scalars_forget(m);
+  if (failed && r.n_reserved && !r.c.trouble) SQ_TRY((sq_status)sq_rt_reserve_undo(&r));
   m->newton = (seqm_newton){r.c.newton_stretches, r.c.newton_iterations, r.c.newton_redone,
                             r.c.newton_residual};
   if (r.hook_status) return r.hook_status;
@@ -299,7 +315,7 @@ static int call(seqm_model *m, seqm_entry *e, const seqm_tensor *in, size_t n_in
   SQ_TRY((sq_status)prepare(m, e));
   if (m->gpu) SQ_TRY((sq_status)sq_rt_inputs(m, e, in));
   SQ_TRY((sq_status)make_outputs(m, e, out));
-  SQ_TRY((sq_status)sq_rt_run(m, e, m->sym, &m->arena, m->in, m->out));
+  SQ_TRY((sq_status)sq_rt_run(m, e, m->sym, &m->arena, m->in, m->host_in, m->out));
   return finish_outputs(m, e, out);
 }
 
@@ -317,6 +333,11 @@ int seqm_call(seqm_model *m, const seqm_entry *entry, const seqm_tensor *in, siz
 
 int seqm_newton_count(const seqm_model *m, seqm_newton *n) {
   *n = m->newton;
+  return SQ_OK;
+}
+
+int seqm_graph_count(const seqm_model *m, seqm_graphs *g) {
+  *g = m->graphs;
   return SQ_OK;
 }
 

@@ -4,6 +4,7 @@
 //
 // so that the host's memory may change when a call returns, and the bus is as fast as it can be.
 #include "runtime/cuda.h"
+#include <stdlib.h>
 #include <string.h>
 
 int sq_gpu_failed(sq_gpu *d, int code, const char *function) {
@@ -60,6 +61,7 @@ static void stop(sq_gpu *d) {
     sq_gpu_leave(d);
   }
   if (d->ctx) d->cu.CtxRelease(d->ordinal);
+  sq_gpu_list_drop(d);
   sq_nv_close(&d->cu);
 }
 
@@ -72,6 +74,8 @@ int sq_gpu_open(seqm_context *ctx, sq_gpu **out) {
   d->count = 1;
   if (sq_nv_open(&d->cu, d->trouble, sizeof d->trouble)) {
     if (!start(d)) {
+      const char *told = getenv("SEQM_CUDA_GRAPH");
+      d->graphs = !told || strcmp(told, "0") != 0;
       *out = ctx->gpu = d;
       return SQ_OK;
     }
@@ -102,6 +106,7 @@ void *sq_gpu_get(sq_gpu *d, size_t bytes) {
 // Waits until all that was asked for before is done.
 void sq_gpu_drop(sq_gpu *d, void *p) {
   if (!p || sq_gpu_enter(d)) return;
+  sq_gpu_flush(d); // the call will hear of a failure
   d->cu.MemFree((sq_nv_address)(uintptr_t)p);
   sq_gpu_leave(d);
 }
@@ -124,6 +129,7 @@ static int make_slots(sq_gpu *d) {
 static int take_slot(sq_gpu *d, unsigned *k) {
   int e = make_slots(d);
   if (e) return e;
+  if ((e = sq_gpu_flush(d))) return e;
   *k = d->next_slot++ % SQ_GPU_SLOTS;
   return sq_gpu_failed(d, d->cu.EventSynchronize(d->free_again[*k]), "cuEventSynchronize");
 }
@@ -196,19 +202,23 @@ int sq_gpu_take(sq_gpu *d, void *to, const void *from, size_t bytes) {
 static int spare(sq_gpu *d, size_t bytes) {
   if (bytes <= d->spare_bytes) return 0;
   sq_nv_address at = 0;
+  int e = sq_gpu_flush(d); // copies by way of it
+  if (e) return e;
   if (d->spare) d->cu.MemFree((sq_nv_address)(uintptr_t)d->spare);
   d->spare = NULL;
   d->spare_bytes = 0;
-  int e = sq_gpu_failed(d, d->cu.MemAlloc(&at, bytes), "cuMemAlloc");
+  e = sq_gpu_failed(d, d->cu.MemAlloc(&at, bytes), "cuMemAlloc");
   if (e) return e;
   d->spare = (void *)(uintptr_t)at;
   d->spare_bytes = bytes;
   return 0;
 }
 
+static int rows(sq_gpu *d, const sq_gpu_rows *r) {
+  return sq_gpu_ask(d, &(sq_gpu_op){.kind = SQ_GPU_ROWS, .rows = *r}, NULL);
+}
 static int copy(sq_gpu *d, void *to, const void *from, size_t bytes) {
-  sq_nv_address a = (sq_nv_address)(uintptr_t)to, b = (sq_nv_address)(uintptr_t)from;
-  return sq_gpu_failed(d, d->cu.MemcpyDtoD(a, b, bytes, d->stream), "cuMemcpyDtoD");
+  return rows(d, &(sq_gpu_rows){to, from, bytes, bytes, bytes, 1});
 }
 
 static int move(sq_gpu *d, void *to, const void *from, size_t bytes) {
@@ -228,29 +238,12 @@ int sq_gpu_move(sq_gpu *d, void *to, const void *from, size_t bytes) {
   return e;
 }
 
-static int move_rows(sq_gpu *d, char *to, size_t to_pitch, const char *from, size_t from_pitch,
-                     size_t width, size_t height) {
-  const sq_nv_rows rows = {
-      .from = {.kind = SQ_NV_DEVICE, .device = (sq_nv_address)(uintptr_t)from, .pitch = from_pitch},
-      .to = {.kind = SQ_NV_DEVICE, .device = (sq_nv_address)(uintptr_t)to, .pitch = to_pitch},
-      .width = width,
-      .height = height};
-  if (height == 1) return copy(d, to, from, width);
-  if (d->cu.MemcpyRows(&rows, d->stream) == 0) return 0;
-  // A pitch that the driver does not take.
-  for (size_t k = 0; k < height; k++) {
-    int e = copy(d, to + k * to_pitch, from + k * from_pitch, width);
-    if (e) return e;
-  }
-  return 0;
-}
-
 int sq_gpu_move_rows(sq_gpu *d, void *to, size_t to_pitch, const void *from, size_t from_pitch,
                      size_t width, size_t height) {
   if (!width || !height) return 0;
   int e = sq_gpu_enter(d);
   if (e) return e;
-  e = move_rows(d, to, to_pitch, from, from_pitch, width, height);
+  e = rows(d, &(sq_gpu_rows){to, from, to_pitch, from_pitch, width, height});
   sq_gpu_leave(d);
   return e;
 }

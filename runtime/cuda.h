@@ -12,6 +12,39 @@
 #include "runtime/cuda_driver.h"
 #include "runtime/internal.h"
 
+// ---- what a call asks for, and graphs of it (cuda_graph.c) -------------------------------------
+typedef struct sq_gpu_rows { // `height` rows of `width` bytes; a clear has one
+  char *to;
+  const char *from;
+  size_t to_pitch, from_pitch, width, height;
+} sq_gpu_rows;
+typedef struct sq_gpu_op {
+  enum { SQ_GPU_LAUNCH, SQ_GPU_ROWS, SQ_GPU_CLEAR } kind;
+  void *function; // of a launch: the driver's
+  const char *name;
+  unsigned blocks, threads;
+  uint32_t n_arg;
+  size_t arg; // where its words begin, in the list
+  sq_gpu_rows rows;
+} sq_gpu_op;
+typedef struct sq_gpu_list {
+  sq_gpu_op *op;
+  int64_t *word; // arguments
+  size_t n, room, n_word, room_word;
+} sq_gpu_list;
+typedef struct sq_gpu_graph {
+  sq_gpu_list list; // as it was last launched
+  void *graph, *exec, **node;
+  bool failed; // not built again
+} sq_gpu_graph;
+// The stretches of an entry, and how often: operations in graphs, alone; graphs built; nodes changed.
+enum { SQ_GPU_KEPT = 4 };
+typedef struct sq_gpu_record {
+  sq_gpu_graph kept[SQ_GPU_KEPT];
+  unsigned next;
+  uint64_t replayed, alone, built, changed;
+} sq_gpu_record;
+
 enum { SQ_GPU_SLOTS = 8, SQ_GPU_SLOT_BYTES = 1 << 20 };
 struct sq_gpu {
   sq_nv_driver cu;
@@ -27,6 +60,11 @@ struct sq_gpu {
   unsigned next_slot;
   void *spare; // for copies within that overlap
   size_t spare_bytes;
+  // What the call in progress has asked for since the last wait; NULL record: it is done at once.
+  bool graphs;
+  sq_gpu_list now;
+  sq_gpu_record *record;
+  int broken; // what the driver said to what was kept back, until the call has ended
 
   char trouble[512];
 };
@@ -46,6 +84,12 @@ int sq_gpu_move(sq_gpu *d, void *to, const void *from, size_t bytes); // they ma
 int sq_gpu_move_rows(sq_gpu *d, void *to, size_t to_pitch, const void *from, size_t from_pitch,
                      size_t width, size_t height);
 
+// From begin to end what is asked for is kept back, and given as graphs where it has come before. `end`
+// gets what `begin` returned. The device's context is current.
+sq_gpu_record *sq_gpu_record_begin(sq_gpu *d, sq_gpu_record *r);
+int sq_gpu_record_end(sq_gpu *d, sq_gpu_record *outer);
+void sq_gpu_record_drop(sq_gpu *d, sq_gpu_record *r);
+
 // Where kernels of a model say what has failed. On the device:
 // [0]: the lowest failing site + 1; [1 + 2 s], [2 + 2 s]: a value that failed at site s, its limit.
 typedef struct sq_gpu_errors {
@@ -53,6 +97,8 @@ typedef struct sq_gpu_errors {
   bool pending; // kernels were launched since [0] was looked at
 } sq_gpu_errors;
 #define SQ_GPU_ERROR_WORDS(n_site) (1 + 2 * (size_t)(n_site))
+// Behind them: what [0] was at some points of a call.
+enum { SQ_GPU_MARKS = 32 };
 
 // Kernels on the device: the image that fits it best.
 typedef struct sq_gpu_code sq_gpu_code;
@@ -66,6 +112,10 @@ extern const sq_device sq_gpu_device; // sq_call.kernels is an sq_gpu_code
 // --- inside -------------------------------------------------------------------------------------
 // In `trouble`: what the function said. Returns `code`.
 int sq_gpu_failed(sq_gpu *d, int code, const char *function);
+// An operation, now or when the call waits; `word`: its arguments.
+int sq_gpu_ask(sq_gpu *d, const sq_gpu_op *op, int64_t *word);
+int sq_gpu_flush(sq_gpu *d); // what was kept back is given to the driver
+void sq_gpu_list_drop(sq_gpu *d);
 // The device's context is current between the two, on this thread.
 int sq_gpu_enter(sq_gpu *d);
 void sq_gpu_leave(sq_gpu *d);

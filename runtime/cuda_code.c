@@ -153,16 +153,14 @@ static int32_t launch(sq_call *c, uint32_t kernel, int64_t blocks, const sq_devi
   const sq_abi_kernel *k = &code->k->kernel[kernel];
   value[0] = (int64_t)(uintptr_t)code->errors->words;
   for (uint32_t i = 1; i < n_arg; i++) value[i] = arg[i].value;
-  size_t size = n_arg * sizeof *value;
-  void *extra[] = {(void *)1, value, (void *)2, &size, NULL}; // a buffer, its size
-  int e = d->cu.LaunchKernel(code->function[kernel], (unsigned)blocks, 1, 1, k->threads, 1, 1, 0,
-                             d->stream, NULL, extra);
+  const sq_gpu_op op = {.kind = SQ_GPU_LAUNCH,
+                        .function = code->function[kernel],
+                        .name = k->name,
+                        .blocks = (unsigned)blocks,
+                        .threads = k->threads,
+                        .n_arg = n_arg};
+  int e = sq_gpu_ask(d, &op, value);
   code->errors->pending = true;
-  if (e) {
-    char what[200];
-    snprintf(what, sizeof what, "cuLaunchKernel of %s", k->name);
-    sq_gpu_failed(d, e, what);
-  }
   if (!e && c->mark) e = wait_for(d); // a trace wants its time, not that of the launch
   return done(c, e);
 }
@@ -181,10 +179,9 @@ static int32_t copy(sq_call *c, void *to, const void *from, int64_t bytes) {
 }
 static int32_t clear(sq_call *c, void *to, int64_t bytes) {
   sq_gpu_code *code = c->kernels;
-  sq_gpu *d = code->gpu;
   if (bytes <= 0) return 0;
-  int e = d->cu.Memset((sq_nv_address)(uintptr_t)to, 0, (size_t)bytes, d->stream);
-  return done(c, sq_gpu_failed(d, e, "cuMemsetD8"));
+  const sq_gpu_op op = {.kind = SQ_GPU_CLEAR, .rows = {.to = to, .width = (size_t)bytes}};
+  return done(c, sq_gpu_ask(code->gpu, &op, NULL));
 }
 
 static int take_error(sq_call *c, sq_gpu_code *code) {

@@ -21,6 +21,32 @@ typedef struct sq_nv_rows {
   sq_nv_side from, to;
   size_t width, height;
 } sq_nv_rows;
+// A copy as a node of a graph (CUDA_MEMCPY3D, version 2): layers of rows.
+typedef struct sq_nv_solid {
+  size_t x, y, z, level;
+  int kind;
+  const void *host;
+  sq_nv_address device;
+  void *array, *reserved;
+  size_t pitch, height;
+} sq_nv_solid;
+typedef struct sq_nv_box {
+  sq_nv_solid from, to;
+  size_t width, height, depth;
+} sq_nv_box;
+// A launch (CUDA_KERNEL_NODE_PARAMS, version 2), a clear (CUDA_MEMSET_NODE_PARAMS, version 1).
+typedef struct sq_nv_node {
+  void *function;
+  unsigned grid[3], block[3], shared;
+  void **params, **extra;
+  void *kernel, *context;
+} sq_nv_node;
+typedef struct sq_nv_fill {
+  sq_nv_address to;
+  size_t pitch;
+  unsigned value, element;
+  size_t width, height;
+} sq_nv_fill;
 enum { SQ_NV_DEVICE = 2, SQ_NV_OUT_OF_MEMORY = 2, SQ_NV_NO_DEVICE = 100 };
 enum { SQ_NV_CAPABILITY_MAJOR = 75, SQ_NV_CAPABILITY_MINOR = 76 }; // attributes of a device
 enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_BYTES = 6 };
@@ -59,6 +85,20 @@ enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_B
   F(cuLaunchKernel, LaunchKernel,                                                                  \
     (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *,         \
      void **, void **))                                                                            \
+  F(cuGraphCreate, GraphCreate, (void **, unsigned))                                               \
+  F(cuGraphDestroy, GraphDestroy, (void *))                                                        \
+  F(cuGraphAddKernelNode_v2, GraphAddKernel,                                                       \
+    (void **, void *, void **, size_t, const sq_nv_node *))                                        \
+  F(cuGraphAddMemcpyNode, GraphAddMemcpy,                                                          \
+    (void **, void *, void **, size_t, const sq_nv_box *, void *))                                 \
+  F(cuGraphAddMemsetNode, GraphAddMemset,                                                          \
+    (void **, void *, void **, size_t, const sq_nv_fill *, void *))                                \
+  F(cuGraphInstantiateWithFlags, GraphInstantiate, (void **, void *, unsigned long long))          \
+  F(cuGraphExecDestroy, ExecDestroy, (void *))                                                     \
+  F(cuGraphExecKernelNodeSetParams_v2, ExecSetKernel, (void *, void *, const sq_nv_node *))        \
+  F(cuGraphExecMemcpyNodeSetParams, ExecSetMemcpy, (void *, void *, const sq_nv_box *, void *))    \
+  F(cuGraphExecMemsetNodeSetParams, ExecSetMemset, (void *, void *, const sq_nv_fill *, void *))   \
+  F(cuGraphLaunch, GraphLaunch, (void *, void *))                                                  \
   F(cuGetErrorName, GetErrorName, (int, const char **))                                            \
   F(cuGetErrorString, GetErrorString, (int, const char **))
 

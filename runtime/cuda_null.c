@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int context, stream, event, module, function; // their addresses are the handles
-static int capability;                               // of the process: one environment
+static int context, stream, event, module, function, graph, node; // their addresses are the handles
+static int capability;                                            // of the process: one environment
 
 static int init(unsigned flags) { return flags != 0; }
 static int version(int *v) { return *v = 13000, 0; }
@@ -73,6 +73,26 @@ static int launch(void *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsi
   (void)shared, (void)params;
   return !f || !x || !y || !z || bx > 1024 || !bx || !by || !bz || !s || !extra;
 }
+static int graph_new(void **g, unsigned flags) { return *g = &graph, (int)flags; }
+static int add_kernel(void **n, void *g, void **before, size_t k, const sq_nv_node *p) {
+  *n = &node;
+  return !g || !before != !k || !p->function || !p->grid[0] || !p->block[0] || !p->extra;
+}
+static int add_box(void **n, void *g, void **before, size_t k, const sq_nv_box *p, void *c) {
+  *n = &node;
+  return !g || !before != !k || !p->to.device || !p->from.device || !c;
+}
+static int add_fill(void **n, void *g, void **before, size_t k, const sq_nv_fill *p, void *c) {
+  *n = &node;
+  return !g || !before != !k || !p->to || !c;
+}
+static int instantiate(void **e, void *g, unsigned long long flags) {
+  *e = &graph;
+  return !g || flags;
+}
+static int set_kernel(void *e, void *n, const sq_nv_node *p) { return !e || !n || !p->extra; }
+static int set_box(void *e, void *n, const sq_nv_box *p, void *c) { return !e || !n || !p || !c; }
+static int set_fill(void *e, void *n, const sq_nv_fill *p, void *c) { return !e || !n || !p || !c; }
 static int error_name(int e, const char **name) {
   return *name = "CUDA_ERROR_INVALID_VALUE", e != 1;
 }
@@ -112,6 +132,17 @@ bool sq_nv_null(sq_nv_driver *d, const char *name) {
                       .ModuleUnload = handle,
                       .ModuleGetFunction = get_function,
                       .LaunchKernel = launch,
+                      .GraphCreate = graph_new,
+                      .GraphDestroy = handle,
+                      .GraphAddKernel = add_kernel,
+                      .GraphAddMemcpy = add_box,
+                      .GraphAddMemset = add_fill,
+                      .GraphInstantiate = instantiate,
+                      .ExecDestroy = handle,
+                      .ExecSetKernel = set_kernel,
+                      .ExecSetMemcpy = set_box,
+                      .ExecSetMemset = set_fill,
+                      .GraphLaunch = record,
                       .GetErrorName = error_name,
                       .GetErrorString = error_text};
   return true;

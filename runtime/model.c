@@ -88,6 +88,7 @@ static int fill(seqm_model *m) {
   m->init_sym = sq_mem_get_array(ctx, (size_t)d->n_sym + 1, sizeof *m->init_sym);
   m->bound_by = sq_mem_get_array(ctx, (size_t)d->n_sym + 1, sizeof *m->bound_by);
   m->in = sq_mem_get_array(ctx, most_in, sizeof *m->in);
+  m->host_in = sq_mem_get_array(ctx, most_in, sizeof *m->host_in);
   m->out = sq_mem_get_array(ctx, most_out, sizeof *m->out);
   m->out_made = sq_mem_get_array(ctx, most_out, sizeof *m->out_made);
   m->out_room = sq_mem_get_array(ctx, most_out, sizeof *m->out_room);
@@ -96,8 +97,8 @@ static int fill(seqm_model *m) {
   m->mirror = sq_mem_get_array(ctx, most_out, sizeof *m->mirror);
   m->out_mirrored = sq_mem_get_array(ctx, most_out, sizeof *m->out_mirrored);
   if (!m->entry || !m->init || !m->param || !m->param_owned || !m->sym || !m->init_sym ||
-      !m->bound_by || !m->in || !m->out || !m->out_made || !m->out_room || !m->mark || !m->mirror ||
-      !m->out_mirrored)
+      !m->bound_by || !m->in || !m->host_in || !m->out || !m->out_made || !m->out_room ||
+      !m->mark || !m->mirror || !m->out_mirrored)
     return sq_rt_no_memory(ctx);
   fill_entries(m);
   SQ_TRY((sq_status)sq_weights_new(ctx, &m->weights));
@@ -133,9 +134,9 @@ void seqm_model_free(seqm_model *m) {
   sq_rt_room_drop(m, m->arena.p);
   sq_rt_room_drop(m, m->init_arena.p);
   sq_rt_device_close(m);
-  void *plain[] = {m->entry,    m->init,     m->param,  m->param_owned, m->sym,
-                   m->init_sym, m->bound_by, m->in,     m->out,         m->out_made,
-                   m->out_room, m->mark,     m->mirror, m->out_mirrored};
+  void *plain[] = {m->entry,    m->init,     m->param, m->param_owned, m->sym,
+                   m->init_sym, m->bound_by, m->in,    m->host_in,     m->out,
+                   m->out_made, m->out_room, m->mark,  m->mirror,      m->out_mirrored};
   for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) sq_mem_drop(ctx, plain[k]);
   if (m->hooks.release) m->hooks.release(m->hooks.user);
   if (m->library) dlclose(m->library);

@@ -20,6 +20,7 @@ struct seqm_entry {
   bool out_grows; // an output's shape mentions a growing extent
   sq_entry_code code;
   void *kernels; // of a device: of the JIT, or an sq_gpu_code
+  sq_gpu_record record;
 };
 
 typedef enum sq_state_phase {
@@ -62,11 +63,12 @@ struct seqm_model {
   // States.
   sq_rt_state *state;
   sq_abi_cell *cell;
+  sq_abi_mirror *scalar;      // by row, as `cell`: what the host knows of states on a device
   uint32_t n_cell, n_pending; // states that are not ready
   // One call at a time, and one init inside it.
   int64_t *sym, *init_sym;
-  uint32_t *bound_by; // per symbol: the input that bound it
-  const void **in;
+  uint32_t *bound_by;         // per symbol: the input that bound it
+  const void **in, **host_in; // host_in: what of it the caller has in the host's memory, else NULL
   void **out;
   bool *out_made; // allocated by this call
   size_t
@@ -83,6 +85,7 @@ struct seqm_model {
   sq_rt_arena *mirror; // by output: where the code writes what the host is to have
   bool *out_mirrored;  // by output: of the call in progress
   seqm_newton newton;  // of the last call
+  seqm_graphs graphs;
   seqm_mark trace;
   void *trace_user;
   bool calling;
@@ -96,6 +99,12 @@ typedef struct sq_rt_call {
   const seqm_entry *e;
   sq_rt_arena *arena;
   int hook_status; // not 0: a hook failed and set the message
+  // What `reserve` has made longer while kernels ran whose failure nobody has looked for.
+  struct {
+    uint32_t state;
+    int64_t before;
+  } reserved[SQ_GPU_MARKS];
+  uint32_t n_reserved;
 } sq_rt_call;
 
 // --- model.c ------------------------------------------------------------------------------------
@@ -138,8 +147,8 @@ int sq_rt_inputs(seqm_model *m, const seqm_entry *e, const seqm_tensor *in);
 
 // --- call.c -------------------------------------------------------------------------------------
 // Runs code with the arrays given; `sym` is complete. The message of a failure is set.
-int sq_rt_run(seqm_model *m, const seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
-              void **out);
+int sq_rt_run(seqm_model *m, seqm_entry *e, int64_t *sym, sq_rt_arena *arena, const void **in,
+              const void **host_in, void **out);
 // After an extent has changed: the outputs whose shape follows it have room.
 int sq_rt_outputs_follow(sq_rt_call *r);
 // Adds "FILE:LINE:COLUMN: what failed", and the source line with a caret.
@@ -161,10 +170,13 @@ size_t sq_rt_state_size(const seqm_model *m, uint32_t s); // bytes of an instanc
 int sq_rt_state_rows_room(seqm_model *m, uint32_t s, int64_t n);
 int sq_rt_state_rows(seqm_model *m, uint32_t s, int64_t n);
 size_t sq_rt_states_bytes(const seqm_model *m);
+void sq_rt_scalars_forget(seqm_model *m); // something else than code has written states
 // Hooks.
 int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n);
 int32_t sq_rt_resize(sq_call *c, uint32_t state, int64_t n);
 int32_t sq_rt_reset(sq_call *c);
+// After a failed call: as if it had ended before those `reserve` that come behind what has failed.
+int sq_rt_reserve_undo(sq_rt_call *r);
 
 // --- features.c ---------------------------------------------------------------------------------
 // The first of the needed CPU features that this machine lacks, or NULL.

@@ -13,7 +13,7 @@
 
 // --- the device ---------------------------------------------------------------------------------
 static int make_errors(seqm_model *m) {
-  size_t bytes = SQ_GPU_ERROR_WORDS(m->abi->n_site) * 8;
+  size_t bytes = (SQ_GPU_ERROR_WORDS(m->abi->n_site) + SQ_GPU_MARKS) * 8;
   const uint64_t none = 0;
   m->errors.words = sq_gpu_get(m->gpu, bytes);
   if (!m->errors.words) return sq_rt_fail_room(m, "%zu bytes for what may fail", bytes);
@@ -41,6 +41,7 @@ int sq_rt_device(seqm_model *m) {
 }
 
 static void unload(seqm_model *m, seqm_entry *e, uint32_t n) {
+  for (uint32_t k = 0; e && k < n; k++) sq_gpu_record_drop(m->gpu, &e[k].record);
   for (uint32_t k = 0; e && k < n; k++)
     if (e[k].kernels != m->kernels) sq_gpu_unload(m->ctx, e[k].kernels);
 }

@@ -153,6 +153,16 @@ typedef struct seqm_newton {
   double residual; // the largest |f(h before) - h| that was accepted, as a part of the largest |f|
 } seqm_newton;
 int seqm_newton_count(const seqm_model *m, seqm_newton *n);
+// How the last call went to a CUDA device: what it asks for between two waits is kept back, and given
+// as one graph where an earlier call has asked for the same kernels in the same order.
+// SEQM_CUDA_GRAPH=0 in the environment when the device is opened: never.
+typedef struct seqm_graphs {
+  uint64_t replayed; // kernels and copies in graphs
+  uint64_t alone;    // one by one: the first time, or too few, or what no graph can be built of
+  uint64_t built;    // graphs
+  uint64_t changed;  // nodes of graphs that got other arguments
+} seqm_graphs;
+int seqm_graph_count(const seqm_model *m, seqm_graphs *g); // all 0: not on such a device
 
 // ---- state -------------------------------------------------------------------------------------
 // Every state but those kept gets its first value (computed when next needed), then the model's own

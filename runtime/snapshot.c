@@ -279,6 +279,7 @@ static int make_room(loader *l) {
 // On the host nothing here can fail.
 static int take(loader *l) {
   seqm_model *m = l->m;
+  sq_rt_scalars_forget(m);
   for (uint32_t s = 0; s < m->abi->n_state; s++) {
     const sq_abi_state *a = &m->abi->state[s];
     if (a->derived) continue;

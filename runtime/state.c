@@ -43,7 +43,8 @@ int sq_rt_states_new(seqm_model *m) {
     if (end > m->n_cell) m->n_cell = end;
   }
   m->cell = sq_mem_get_array(m->ctx, m->n_cell, sizeof *m->cell);
-  if (!m->cell) return sq_rt_no_memory(m->ctx);
+  m->scalar = sq_mem_get_array(m->ctx, m->n_cell, sizeof *m->scalar);
+  if (!m->cell || !m->scalar) return sq_rt_no_memory(m->ctx);
   for (uint32_t k = 0; k < d->n_state; k++) {
     sq_rt_state *s = &m->state[k];
     if (!measure(&d->state[k], s))
@@ -71,6 +72,11 @@ void sq_rt_states_free(seqm_model *m) {
   }
   sq_mem_drop(m->ctx, m->state);
   sq_mem_drop(m->ctx, m->cell);
+  sq_mem_drop(m->ctx, m->scalar);
+}
+
+void sq_rt_scalars_forget(seqm_model *m) {
+  for (uint32_t k = 0; k < m->n_cell; k++) m->scalar[k].valid = 0;
 }
 
 size_t sq_rt_states_bytes(const seqm_model *m) {
@@ -179,14 +185,15 @@ static int compute(seqm_model *m, uint32_t s) {
   SQ_TRY((sq_status)check_init(m, s, init));
   for (uint32_t k = 0; k < a->count; k++) {
     int32_t instance = (int32_t)k;
-    const void *in[1] = {&instance};
+    const void *in[1] = {&instance}, *host_in[1] = {&instance};
     if (m->gpu) SQ_TRY((sq_status)instance_there(m, instance, in));
     void *out[1] = {t->row ? t->row[k] : m->cell[a->row + k].data};
     sq_rt_start_symbols(m, m->init_sym);
-    SQ_TRY((sq_status)sq_rt_run(m, init, m->init_sym, &m->init_arena, in, out));
+    SQ_TRY((sq_status)sq_rt_run(m, init, m->init_sym, &m->init_arena, in, host_in, out));
     if (a->derived) forget_params(m, init->abi, k);
   }
   t->extent = 0;
+  sq_rt_scalars_forget(m);
   return SQ_OK;
 }
 
@@ -323,9 +330,49 @@ static int set_extent(sq_rt_call *r, uint32_t s, int64_t n) {
   return follow(r);
 }
 
+// On a device a kernel before may have failed, or may yet. Waiting for it would cost each step of a
+// decoder a round trip, so the error word is noted there, in order, and looked at if the call fails.
+static char *mark_at(const seqm_model *m, uint32_t k) {
+  return (char *)m->errors.words + (SQ_GPU_ERROR_WORDS(m->abi->n_site) + k) * 8;
+}
+
+static bool has_room(const seqm_model *m, uint32_t s, int64_t n) {
+  const sq_rt_state *t = &m->state[s];
+  size_t bytes = 0;
+  bool ok = n >= 0 && !__builtin_mul_overflow(t->outer, (size_t)n, &bytes) &&
+            !__builtin_mul_overflow(bytes, t->inner, &bytes);
+  for (uint32_t k = 0; ok && k < m->abi->state[s].count; k++) ok = bytes <= t->capacity[k];
+  return ok;
+}
+
+static int32_t note(sq_rt_call *r, uint32_t s, int64_t n) {
+  seqm_model *m = r->m;
+  if (!m->gpu) return r->c.device ? r->c.device->test(&r->c) : 0;
+  if (!m->errors.pending) return 0;
+  // Where it moves, freeing waits anyway.
+  if (r->n_reserved == SQ_GPU_MARKS || !has_room(m, s, n)) return r->c.device->test(&r->c);
+  SQ_TRY((sq_status)hook_done(r, sq_rt_move(m, mark_at(m, r->n_reserved), m->errors.words, 8)));
+  r->reserved[r->n_reserved].state = s;
+  r->reserved[r->n_reserved++].before = m->state[s].extent;
+  return 0;
+}
+
+int sq_rt_reserve_undo(sq_rt_call *r) {
+  while (r->n_reserved-- > 0) {
+    uint64_t failed = 0;
+    uint32_t s = r->reserved[r->n_reserved].state;
+    SQ_TRY((sq_status)sq_rt_take(r->m, &failed, mark_at(r->m, r->n_reserved), sizeof failed));
+    if (failed) SQ_TRY((sq_status)sq_rt_state_rows(r->m, s, r->reserved[r->n_reserved].before));
+  }
+  r->n_reserved = 0;
+  return SQ_OK;
+}
+
 int32_t sq_rt_reserve(sq_call *c, uint32_t state, int64_t n) {
   sq_rt_call *r = (sq_rt_call *)c;
-  return n <= r->m->state[state].extent ? 0 : hook_done(r, set_extent(r, state, n));
+  if (n <= r->m->state[state].extent) return 0;
+  int32_t failed = note(r, state, n);
+  return failed ? failed : hook_done(r, set_extent(r, state, n));
 }
 
 int32_t sq_rt_resize(sq_call *c, uint32_t state, int64_t n) {

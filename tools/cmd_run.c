@@ -65,6 +65,14 @@ static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {
             "turn\n",
             (double)w.iterations / (double)w.stretches, (unsigned long long)w.stretches, w.residual,
             (unsigned long long)w.redone);
+  seqm_graphs g = sq_model_graphs(m);
+  if (cli->verbose && g.replayed + g.alone)
+    fprintf(
+        stderr,
+        "seqm: %s: %llu kernels and copies as graphs, %llu of them with other arguments, %llu one "
+        "by one; %llu graphs built\n",
+        e.name, (unsigned long long)g.replayed, (unsigned long long)g.changed,
+        (unsigned long long)g.alone, (unsigned long long)g.built);
   return give_outputs(m, c, &e, out);
 }
 

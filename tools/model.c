@@ -344,6 +344,12 @@ sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_te
   return runtime_failure(m, seqm_call(m->m, entry, in, e->n_in, out, e->n_out));
 }
 
+seqm_graphs sq_model_graphs(const sq_model *m) {
+  seqm_graphs g = {0};
+  if (m->m) seqm_graph_count(m->m, &g);
+  return g;
+}
+
 seqm_newton sq_model_newton(const sq_model *m) {
   seqm_newton n = {0};
   if (m->m) seqm_newton_count(m->m, &n);

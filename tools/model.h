@@ -44,6 +44,7 @@ sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_te
                               seqm_tensor *out);
 // How scans by Newton's method went in the last call; zeros for the interpreter.
 seqm_newton sq_model_newton(const sq_model *m);
+seqm_graphs sq_model_graphs(const sq_model *m);
 // The descriptor, the threads in use, bytes of memory.
 const sq_abi_model *sq_model_abi(const sq_model *m);
 int sq_model_threads(const sq_model *m);

@@ -57,11 +57,23 @@ static void fail_where(sq_cg *cg, LLVMValueRef bad, uint32_t site, LLVMValueRef 
   LLVMPositionBuilderAtEnd(b, next);
 }
 
+// What the host knows it tests without waiting for the device, which has a say where it fails: the
+// lowest site wins.
 static void emit_check(sq_cg *cg, sq_node *n) {
-  LLVMValueRef holds = sq_cg_bool(cg, n->in[0]);
-  fail_where(cg, LLVMBuildNot(cg->builder, holds, ""), n->site, sq_cg_i64(cg, INT64_MIN),
-             sq_cg_i64(cg, -1));
+  LLVMBuilderRef b = cg->builder;
+  LLVMValueRef bad = LLVMBuildNot(b, sq_cg_bool(cg, n->in[0]), "bad");
+  LLVMBasicBlockRef next = NULL;
+  if (sq_host_has(cg, n->in[0])) {
+    LLVMBasicBlockRef failing = sq_cg_block(cg, "failing");
+    next = sq_cg_block(cg, "checked");
+    LLVMBuildCondBr(b, bad, failing, next);
+    LLVMPositionBuilderAtEnd(b, failing);
+  }
+  fail_where(cg, bad, n->site, sq_cg_i64(cg, INT64_MIN), sq_cg_i64(cg, -1));
   sq_control_test(cg);
+  if (!next) return;
+  LLVMBuildBr(b, next);
+  LLVMPositionBuilderAtEnd(b, next);
 }
 
 static void emit_live(sq_cg *cg, sq_node *n) {
@@ -92,8 +104,9 @@ static void call_hook(sq_cg *cg, size_t hook, LLVMValueRef state, LLVMValueRef n
   sq_control_go_on_if(cg, LLVMBuildICmp(cg->builder, LLVMIntEQ, status, sq_cg_i32(cg, 0), ""));
 }
 
+// The hook looks at the device's error word itself, where it has to.
 static void emit_reserve(sq_cg *cg, sq_node *n) {
-  sq_control_test(cg);
+  test_word(cg);
   LLVMValueRef rows = sq_cg_integer(cg, n->in[0]);
   call_hook(cg, offsetof(sq_call, reserve), sq_cg_i32(cg, (int32_t)n->ref), rows);
 }
@@ -108,8 +121,10 @@ static void emit_reset(sq_cg *cg, sq_node *n) {
 // operation still mean the extent from before.
 static void emit_write(sq_cg *cg, sq_node *n) {
   sq_driver *dr = sq_cg_driver(cg);
-  if (sq_write_is_done(cg->graph, n)) return;
-  test_word(cg);
+  bool done = sq_write_is_done(cg->graph, n);
+  if (!done) test_word(cg);
+  // What the host knows is in no place yet.
+  if (!sq_host_write(cg, n) && done) return;
   const sq_state *s = n->op == SQ_OP_STATE_WRITE ? &cg->graph->state.v[n->ref] : NULL;
   if (!s || !s->grow.i || n->g->pos) {
     sq_kernel_emit(cg, n);
@@ -156,7 +171,18 @@ static void loop_close(sq_cg *cg, const loop *l) {
 }
 
 static void move_all(sq_cg *cg, sq_value *const *to, sq_value *const *from, uint32_t n) {
-  for (uint32_t k = 0; k < n; k++) sq_cg_move(cg, to[k], NULL, from[k]);
+  for (uint32_t k = 0; k < n; k++)
+    if (sq_host_has(cg, to[k]))
+      sq_host_carry(cg, to[k], from[k]);
+    else
+      sq_cg_move(cg, to[k], NULL, from[k]);
+}
+
+// What a loop carried, when it has ended.
+static void move_out(sq_cg *cg, sq_value *const *out, sq_value *const *carried, uint32_t n) {
+  sq_host_arrive(cg, carried, n);
+  move_all(cg, out, carried, n);
+  sq_host_arrive(cg, out, n);
 }
 
 static void emit_repeat(sq_cg *cg, sq_node *n) {
@@ -168,11 +194,11 @@ static void emit_repeat(sq_cg *cg, sq_node *n) {
   loop l = loop_open(cg, lo, hi, "repeat");
   test_word(cg);
   sq_cg_set_integer(cg, body->args.v[0], l.index);
-  sq_cg_know(cg, body->args.v[0], l.index);
+  sq_host_arrive(cg, carried, count);
   sq_control_block(cg, body);
   move_all(cg, carried, sq_block_end(body)->in, count);
   loop_close(cg, &l);
-  move_all(cg, n->out, carried, count);
+  move_out(cg, n->out, carried, count);
 }
 
 static void emit_while(sq_cg *cg, sq_node *n) {
@@ -183,16 +209,18 @@ static void emit_while(sq_cg *cg, sq_node *n) {
   LLVMValueRef limit = n->extent.i ? sq_cg_dim(cg, n->extent) : sq_cg_i64(cg, INT64_MAX);
   loop l = loop_open(cg, sq_cg_i64(cg, 0), limit, "while");
   test_word(cg);
+  sq_host_arrive(cg, cond->args.v, count);
   sq_control_block(cg, cond);
-  sq_control_test(cg);
+  if (!sq_host_has(cg, sq_block_end(cond)->in[0])) sq_control_test(cg);
   LLVMBasicBlockRef inside = sq_cg_block(cg, "holds");
   LLVMBuildCondBr(b, sq_cg_bool(cg, sq_block_end(cond)->in[0]), inside, l.done);
   LLVMPositionBuilderAtEnd(b, inside);
   move_all(cg, body->args.v, cond->args.v, count);
+  sq_host_arrive(cg, body->args.v, count);
   sq_control_block(cg, body);
   move_all(cg, cond->args.v, sq_block_end(body)->in, count);
   loop_close(cg, &l);
-  move_all(cg, n->out, cond->args.v, count);
+  move_out(cg, n->out, cond->args.v, count);
 }
 
 static void emit_if(sq_cg *cg, sq_node *n) {
@@ -207,6 +235,7 @@ static void emit_if(sq_cg *cg, sq_node *n) {
     LLVMBuildBr(b, done);
   }
   LLVMPositionBuilderAtEnd(b, done);
+  sq_host_arrive(cg, n->out, n->n_out);
 }
 
 // A row of `to`, whose leading axes are those of a region, receives an element.
@@ -227,13 +256,13 @@ static void emit_scan(sq_cg *cg, sq_node *n) {
   LLVMValueRef t = l.index;
   if (n->flag & 1) t = LLVMBuildSub(b, LLVMBuildSub(b, extent, sq_cg_i64(cg, 1), ""), l.index, "t");
   sq_cg_set_integer(cg, body->args.v[0], t);
-  sq_cg_know(cg, body->args.v[0], t);
+  sq_host_arrive(cg, carried, count);
   sq_control_block(cg, body);
   sq_value **yields = sq_block_end(body)->in;
   for (uint32_t k = count; k < n->n_out; k++) move_row(cg, n->out[k], t, yields[k]);
   move_all(cg, carried, yields, count);
   loop_close(cg, &l);
-  move_all(cg, n->out, carried, count);
+  move_out(cg, n->out, carried, count);
 }
 
 static void emit_map(sq_cg *cg, sq_node *n) {
@@ -249,7 +278,6 @@ static void emit_map(sq_cg *cg, sq_node *n) {
   }
   // All of them every time: values of the body may lie in the place of one that is no longer used.
   for (uint32_t k = 0; k < n->g->n_par; k++) sq_cg_set_integer(cg, body->args.v[k], l[k].index);
-  for (uint32_t k = 0; k < n->g->n_par; k++) sq_cg_know(cg, body->args.v[k], l[k].index);
   test_word(cg);
   sq_control_block(cg, body);
   for (uint32_t k = 0; k < n->n_out; k++) move_row(cg, n->out[k], row, sq_block_end(body)->in[k]);
@@ -327,6 +355,9 @@ void sq_control_block(sq_cg *cg, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     SQ_ASSERT(emitters[n->op], "no code for operation %s", sq_op_table[n->op].name);
+    if (sq_host_emit(cg, n)) continue;
+    if (n->op == SQ_OP_UPDATE && sq_host_has(cg, n->in[0])) // in place
+      sq_host_settle(cg, n->in[0], sq_cg_pointer(cg, n->in[0]));
     if (sq_kernel_is(n)) emit_mark(cg, n);
     emitters[n->op](cg, n);
   }

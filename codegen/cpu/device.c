@@ -47,8 +47,3 @@ void sq_cg_device_clear(sq_cg *cg, LLVMValueRef to, LLVMValueRef bytes) {
   LLVMValueRef arg[2] = {to, bytes};
   sq_cg_device_call(cg, offsetof(sq_device, clear), arg, 2);
 }
-
-void sq_cg_know(sq_cg *cg, const sq_value *v, LLVMValueRef i) {
-  sq_driver *dr = sq_cg_driver(cg);
-  if (dr->known) dr->known[v->id] = i;
-}

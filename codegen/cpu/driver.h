@@ -104,7 +104,10 @@ typedef struct sq_driver {
   LLVMValueRef *local;        // by value id: memory of a scalar without a store
   SQ_VEC(LLVMValueRef) fixed; // by dim id: values known since the start
   const uint32_t *param_row, *state_row;
-  LLVMValueRef *known; // by value id, on a device: what the host knows of an integer
+  // On a device, by value id: does the host know the integer; its word where the code now is, its
+  // variable where loops and branches carry it (host.c).
+  bool *on_host;
+  LLVMValueRef *known, *variable;
   LLVMValueRef word,
       args;      // on a device: memory of the host for a scalar, for the arguments of a launch
   sq_sym frozen; // a growing extent that stands for `frozen_value` while its state is rewritten
@@ -130,6 +133,8 @@ LLVMValueRef sq_cg_integer(sq_cg *cg, const sq_value *v);
 LLVMValueRef sq_cg_bool(sq_cg *cg, const sq_value *v);
 // An i64 stored at an integer value's memory in its type.
 void sq_cg_set_integer(sq_cg *cg, const sq_value *v, LLVMValueRef i);
+// Row of the state's instance that a node names, in the tables of sq_call.
+LLVMValueRef sq_cg_state_row(sq_cg *cg, const sq_node *n);
 // Bytes of a value's storage.
 LLVMValueRef sq_cg_bytes(sq_cg *cg, const sq_value *v);
 // Does moving `from` to `to` need no code?
@@ -148,8 +153,25 @@ LLVMValueRef sq_cg_word(sq_cg *cg);
 void sq_cg_device_write(sq_cg *cg, LLVMValueRef to, LLVMValueRef from, int64_t bytes);
 void sq_cg_device_copy(sq_cg *cg, LLVMValueRef to, LLVMValueRef from, LLVMValueRef bytes);
 void sq_cg_device_clear(sq_cg *cg, LLVMValueRef to, LLVMValueRef bytes);
-// v, the index of a loop, has the value i (i64) while the loop's body runs.
-void sq_cg_know(sq_cg *cg, const sq_value *v, LLVMValueRef i);
+
+// ---- scalars that the host knows (host.c) ------------------------------------------------------
+// Finds them, for an entry on a device. On the host nothing is known in this sense: all false.
+void sq_host_find(sq_cg *cg);
+bool sq_host_has(const sq_cg *cg, const sq_value *v);
+// Its word, an i64 in the range of its type; where it gets one.
+LLVMValueRef sq_host_word(sq_cg *cg, const sq_value *v);
+void sq_host_set(sq_cg *cg, const sq_value *v, LLVMValueRef word);
+// From value to value by variables: first all that leave a block are carried, then those arrive
+// that begin the next.
+void sq_host_carry(sq_cg *cg, const sq_value *to, const sq_value *from);
+void sq_host_arrive(sq_cg *cg, sq_value *const *v, uint32_t n);
+// The word into memory of the device, in the value's type.
+void sq_host_settle(sq_cg *cg, const sq_value *v, LLVMValueRef at);
+void sq_host_inputs(sq_cg *cg);
+// Emits an operation whose result is known: true, and there is nothing else to do.
+bool sq_host_emit(sq_cg *cg, sq_node *n);
+// A state_write: the state's mirror follows. True where the host knows what is written.
+bool sq_host_write(sq_cg *cg, sq_node *n);
 
 // ---- operations (control.c) --------------------------------------------------------------------
 // All nodes of a block but its yield.

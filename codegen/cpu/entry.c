@@ -55,8 +55,7 @@ static LLVMValueRef scalar_at(sq_cg *cg, const sq_value *v) {
 LLVMValueRef sq_cg_integer(sq_cg *cg, const sq_value *v) {
   sq_dtype t = v->type.dtype;
   SQ_ASSERT(!sq_is_float(t), "an integer scalar was expected");
-  if (sq_cg_driver(cg)->known && sq_cg_driver(cg)->known[v->id])
-    return sq_cg_driver(cg)->known[v->id];
+  if (sq_host_has(cg, v)) return sq_host_word(cg, v);
   LLVMValueRef x = LLVMBuildLoad2(cg->builder, integer_type(cg, t), scalar_at(cg, v), "");
   if (sq_dtype_table[t].bytes == 8) return x;
   return sq_dtype_table[t].cls == 'I' ? LLVMBuildSExt(cg->builder, x, sq_cg_type_i64(cg), "")
@@ -65,20 +64,20 @@ LLVMValueRef sq_cg_integer(sq_cg *cg, const sq_value *v) {
 
 LLVMValueRef sq_cg_bool(sq_cg *cg, const sq_value *v) {
   LLVMTypeRef type = integer_type(cg, v->type.dtype);
+  if (sq_host_has(cg, v))
+    return LLVMBuildICmp(cg->builder, LLVMIntNE, sq_host_word(cg, v), sq_cg_i64(cg, 0), "");
   LLVMValueRef x = LLVMBuildLoad2(cg->builder, type, scalar_at(cg, v), "");
   return LLVMBuildICmp(cg->builder, LLVMIntNE, x, LLVMConstNull(type), "");
 }
 
 void sq_cg_set_integer(sq_cg *cg, const sq_value *v, LLVMValueRef i) {
-  LLVMTypeRef type = integer_type(cg, v->type.dtype);
-  int bytes = sq_dtype_table[v->type.dtype].bytes;
-  if (bytes < 8) i = LLVMBuildTrunc(cg->builder, i, type, "");
-  if (!sq_cg_on_device(cg)) {
-    LLVMBuildStore(cg->builder, i, sq_cg_pointer(cg, v));
+  if (sq_host_has(cg, v)) {
+    sq_host_set(cg, v, i);
     return;
   }
-  LLVMBuildStore(cg->builder, i, sq_cg_word(cg));
-  sq_cg_device_write(cg, sq_cg_pointer(cg, v), sq_cg_word(cg), bytes);
+  LLVMTypeRef type = integer_type(cg, v->type.dtype);
+  if (sq_dtype_table[v->type.dtype].bytes < 8) i = LLVMBuildTrunc(cg->builder, i, type, "");
+  LLVMBuildStore(cg->builder, i, sq_cg_pointer(cg, v));
 }
 
 // ---- places ------------------------------------------------------------------------------------
@@ -153,10 +152,13 @@ static LLVMValueRef param_data(sq_cg *cg, const sq_node *n) {
   return table_row(cg, offsetof(sq_call, param), sizeof(void *), row);
 }
 
-static LLVMValueRef state_data(sq_cg *cg, const sq_node *n) {
+LLVMValueRef sq_cg_state_row(sq_cg *cg, const sq_node *n) {
   uint32_t first = sq_cg_driver(cg)->state_row[n->ref];
-  LLVMValueRef row = instance_row(cg, n, first, cg->graph->state.v[n->ref].count);
-  return table_row(cg, offsetof(sq_call, cell), sizeof(sq_abi_cell), row);
+  return instance_row(cg, n, first, cg->graph->state.v[n->ref].count);
+}
+
+static LLVMValueRef state_data(sq_cg *cg, const sq_node *n) {
+  return table_row(cg, offsetof(sq_call, cell), sizeof(sq_abi_cell), sq_cg_state_row(cg, n));
 }
 
 LLVMValueRef sq_cg_target(sq_cg *cg, const sq_node *n) {
@@ -228,6 +230,10 @@ LLVMValueRef sq_cg_bytes(sq_cg *cg, const sq_value *v) {
 }
 
 void sq_cg_move(sq_cg *cg, const sq_value *to, LLVMValueRef at, const sq_value *from) {
+  if (sq_host_has(cg, from)) {
+    sq_host_settle(cg, from, at ? at : sq_cg_pointer(cg, to));
+    return;
+  }
   if (!at && sq_cg_same_place(to, from)) return;
   LLVMValueRef source = sq_cg_pointer(cg, from);
   if (!at) at = sq_cg_pointer(cg, to);
@@ -293,7 +299,7 @@ static void emit_end(sq_cg *cg, sq_func *f) {
   LLVMTypeRef i64 = sq_cg_type_i64(cg);
   for (uint32_t k = 0; end && k < end->n_in; k++) {
     const sq_value *v = end->in[k];
-    if (v->store == SQ_STORE_OUTPUT && v->store_index == k) continue;
+    if (v->store == SQ_STORE_OUTPUT && v->store_index == k && !sq_host_has(cg, v)) continue;
     LLVMValueRef out = table_row(cg, offsetof(sq_call, out), sizeof(void *), sq_cg_i64(cg, k));
     sq_cg_move(cg, v, out, v);
   }
@@ -327,7 +333,7 @@ LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool exte
               .kernels = u->cuda};
   dr.layout = sq_layout_make(g, u->target, f, cg.scratch);
   dr.local = SQ_ARRAY(cg.scratch, LLVMValueRef, g->n_values + 1);
-  if (sq_cg_on_device(&cg)) dr.known = SQ_ARRAY(cg.scratch, LLVMValueRef, g->n_values + 1);
+  if (sq_cg_on_device(&cg)) sq_host_find(&cg);
   dr.param_row = sq_rows_param(g, cg.scratch);
   dr.state_row = sq_rows_state(g, cg.scratch);
 
@@ -347,6 +353,7 @@ LLVMValueRef sq_entry_emit(sq_unit *u, sq_func *f, const char *symbol, bool exte
   emit_start(&cg, f);
   if (sq_cg_on_device(&cg)) sq_cg_device_call(&cg, offsetof(sq_device, begin), NULL, 0);
   clear_outputs(&cg, f);
+  sq_host_inputs(&cg);
   sq_control_block(&cg, f->body);
   emit_end(&cg, f);
   return cg.entry;

@@ -74,6 +74,8 @@ const char *sq_cu_dim(sq_cu *k, sq_dim d);            // a number or an argument
 sq_dim sq_cu_elements(sq_cu *k, const sq_type *t);
 const char *sq_cu_where_numbered(sq_cu *k, const sq_type *t, const char *number);
 const char *sq_cu_number(sq_cu *k, LLVMValueRef v); // an i64 of the entry
+// A scalar that the host knows as a number, always an argument: kernels of equal layers are one. Or NULL.
+const char *sq_cu_host(sq_cu *k, const sq_value *v);
 // Memory of the entry as an argument: elements of type t, `bytes` of them all.
 const char *sq_cu_memory(sq_cu *k, LLVMValueRef at, LLVMValueRef bytes, const char *type);
 const char *sq_cu_pointer(sq_cu *k, const sq_value *v);

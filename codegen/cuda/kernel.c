@@ -78,6 +78,10 @@ const char *sq_cu_number(sq_cu *k, LLVMValueRef v) {
     return sq_arena_fmt(k->a, "%lldll", (long long)LLVMConstIntGetSExtValue(v));
   return add_arg(k, v, NULL, "sq_int", "n");
 }
+const char *sq_cu_host(sq_cu *k, const sq_value *v) {
+  if (!sq_host_has(k->cg, v)) return NULL;
+  return add_arg(k, sq_host_word(k->cg, v), NULL, "sq_int", "n");
+}
 const char *sq_cu_dim(sq_cu *k, sq_dim d) {
   int64_t c;
   if (sq_dim_is_const(k->g->dims, d, &c))
@@ -92,6 +96,9 @@ const char *sq_cu_memory(sq_cu *k, LLVMValueRef at, LLVMValueRef bytes, const ch
 }
 const char *sq_cu_pointer(sq_cu *k, const sq_value *v) {
   while (k->pointer.n <= v->id) sq_push(k->a, &k->pointer, NULL);
+  bool elsewhere = v->store == SQ_STORE_STATE || v->store == SQ_STORE_INPUT;
+  if (!k->pointer.v[v->id] && sq_host_has(k->cg, v) && !elsewhere)
+    sq_host_settle(k->cg, v, sq_cg_pointer(k->cg, v));
   if (!k->pointer.v[v->id])
     k->pointer.v[v->id] = sq_cu_memory(k, sq_cg_pointer(k->cg, v), sq_cg_bytes(k->cg, v),
                                        sq_cu_mem_type(v->type.dtype));

@@ -193,9 +193,23 @@ const char *sq_cu_nest_inside(sq_cu_nest *t, uint32_t s) {
   return positions(t, x->n_pos, x->pos, &t->n->in[x->operand]->type, name);
 }
 
+static const char *read_known(sq_cu_nest *t, const sq_scalar *x, const char *word) {
+  sq_cu *k = t->k;
+  const char *guard = x->guard == SQ_NO_SCALAR ? NULL : sq_cu_nest_value(t, x->guard);
+  const char *e = cast(k, sq_arena_fmt(k->a, "(sq_i64)%s", word), SQ_I64, x->dtype);
+  const char *v = sq_cu_temp(k, "v"), *type = sq_cu_type(x->dtype);
+  if (guard)
+    sq_cu_line(k, "const %s %s = %s ? %s : (%s)0;", type, v, guard, e, type);
+  else
+    sq_cu_line(k, "const %s %s = %s;", type, v, e);
+  return v;
+}
+
 static const char *read(sq_cu_nest *t, uint32_t s) {
   sq_cu *k = t->k;
   const sq_scalar *x = &t->g->s.v[s];
+  const char *known = sq_cu_host(k, t->n->in[x->operand]);
+  if (known) return read_known(t, x, known);
   const sq_cu_place *p = place_of(t, x->operand);
   const char **name = SQ_ARRAY(k->a, const char *, x->n_pos + 1);
   bool checked = x->site != SQ_NO_SITE || x->other != SQ_NO_SCALAR || t->safe;

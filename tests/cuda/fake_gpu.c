@@ -10,7 +10,8 @@
 //                                 context is current, launches fit the kernel
 //   "compiled" code               is the source, and compiled for the host when it is loaded
 //
-// SEQM_FAKE_GPU="devices=1 capability=90 driver=13000 nvrtc=13000 memory=BYTES fail=NAME:NTH:CODE"
+// SEQM_FAKE_GPU="devices=1 capability=90 driver=13000 nvrtc=13000 memory=BYTES fail=NAME:NTH:CODE
+// count=1", which says at the end how often each function was called.
 #include "fake_gpu.h"
 #include "base/context.h"
 #include "codegen/cuda/cuda.h"
@@ -38,7 +39,7 @@ enum {
 
 // ---- settings ----------------------------------------------------------------------------------
 static struct {
-  long devices, capability, driver, nvrtc, memory;
+  long devices, capability, driver, nvrtc, memory, count;
   char fail_name[64];
   long fail_nth;
   int fail_code;
@@ -76,6 +77,7 @@ static void read_settings(void) {
   number(text, "driver", &set.driver);
   number(text, "nvrtc", &set.nvrtc);
   number(text, "memory", &set.memory);
+  number(text, "count", &set.count);
   if ((at = strstr(text, "fail=")))
     sscanf(at + 5, "%63[^:]:%ld:%d", set.fail_name, &set.fail_nth, &set.fail_code);
 }
@@ -650,12 +652,8 @@ static bool translate(job *j, const uint64_t *word, uint32_t n, const char *name
   fault("%s: the first argument is not memory of the device", name);
   return false;
 }
-EXPORT int cuLaunchKernel(function *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
-                          unsigned bz, unsigned shared, void *s, void **params, void **extra);
-EXPORT int cuLaunchKernel(function *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
-                          unsigned bz, unsigned shared, void *s, void **params, void **extra) {
-  ENTER();
-  NEED_STREAM(s);
+static int check_launch(function *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                        unsigned bz, unsigned shared, void **params, void **extra, job *out) {
   const sq_emu_kernel *k = &f->m->code->kernel[f->number];
   bool form = !params && extra && extra[0] == (void *)1 && extra[2] == (void *)2 && !extra[4];
   size_t size = form ? *(const size_t *)extra[3] : 0;
@@ -669,7 +667,212 @@ EXPORT int cuLaunchKernel(function *f, unsigned x, unsigned y, unsigned z, unsig
     free(j.arg);
     return ILLEGAL_ADDRESS;
   }
-  add(j);
+  *out = j;
+  return OK;
+}
+EXPORT int cuLaunchKernel(function *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                          unsigned bz, unsigned shared, void *s, void **params, void **extra);
+EXPORT int cuLaunchKernel(function *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                          unsigned bz, unsigned shared, void *s, void **params, void **extra) {
+  ENTER();
+  NEED_STREAM(s);
+  job j;
+  int e = check_launch(f, x, y, z, bx, by, bz, shared, params, extra, &j);
+  if (!e) add(j);
+  return e;
+}
+
+// ---- the driver: graphs ------------------------------------------------------------------------
+// Nodes in a row, each behind the one before. An instance has copies of them; what is changed there
+// counts from its next launch on.
+typedef struct node {
+  struct graph *g;
+  size_t at;
+} node;
+typedef struct graph {
+  bool is_exec;
+  size_t n;
+  node **node; // of the graph; an instance has none
+  job *job;
+} graph;
+typedef struct launch_params { // CUDA_KERNEL_NODE_PARAMS_v2
+  function *f;
+  unsigned grid[3], block[3], shared;
+  void **params, **extra;
+  void *kernel, *context;
+} launch_params;
+typedef struct solid {
+  size_t x, y, z, level;
+  int type;
+  const void *host;
+  address device;
+  void *array, *reserved;
+  size_t pitch, height;
+} solid;
+typedef struct box { // CUDA_MEMCPY3D
+  solid from, to;
+  size_t width, height, depth;
+} box;
+typedef struct fill { // CUDA_MEMSET_NODE_PARAMS
+  address to;
+  size_t pitch;
+  unsigned value, element;
+  size_t width, height;
+} fill;
+
+static int launch_job(const launch_params *p, job *j) {
+  if (p->kernel || p->context) return INVALID_VALUE;
+  return check_launch(p->f, p->grid[0], p->grid[1], p->grid[2], p->block[0], p->block[1],
+                      p->block[2], p->shared, p->params, p->extra, j);
+}
+static bool at_origin(const solid *s) { return s->type == 2 && !s->x && !s->y && !s->z; }
+static int box_job(const box *b, job *j) {
+  size_t last = b->height - 1;
+  if (!at_origin(&b->from) || !at_origin(&b->to) || b->depth != 1 || !b->width || !b->height ||
+      b->width > b->from.pitch || b->width > b->to.pitch) {
+    fault("a node of a graph does not copy rows within the device");
+    return INVALID_VALUE;
+  }
+  char *p = span(b->to.device, last * b->to.pitch + b->width, "a copy of a graph");
+  char *q = span(b->from.device, last * b->from.pitch + b->width, "a copy of a graph");
+  *j = (job){.kind = ROWS,
+             .to = p,
+             .from = q,
+             .bytes = b->width,
+             .to_pitch = b->to.pitch,
+             .from_pitch = b->from.pitch,
+             .height = b->height};
+  return p && q ? OK : INVALID_VALUE;
+}
+static int fill_job(const fill *f, job *j) {
+  char *p = f->element == 1 && f->height == 1 ? span(f->to, f->width, "a clear of a graph") : NULL;
+  *j = (job){.kind = SET, .to = p, .bytes = f->width, .value = (int)f->value};
+  return p ? OK : INVALID_VALUE;
+}
+
+static int add_node(graph *g, node **before, size_t n, node **out, int e, job j) {
+  if (e) return e;
+  if (g->is_exec || n != (g->n ? 1 : 0) || (n && before[0] != g->node[g->n - 1])) {
+    fault("the nodes of a graph are not a row");
+    return INVALID_VALUE;
+  }
+  g->node = realloc(g->node, (g->n + 1) * sizeof *g->node);
+  g->job = realloc(g->job, (g->n + 1) * sizeof *g->job);
+  *out = g->node[g->n] = malloc(sizeof **out);
+  **out = (node){g, g->n};
+  g->job[g->n++] = j;
+  return OK;
+}
+static int set_node(graph *exec, node *n, int e, job j) {
+  if (e) return e;
+  if (!exec->is_exec || n->at >= exec->n || exec->job[n->at].kind != j.kind ||
+      (j.kind == LAUNCH && exec->job[n->at].f != j.f) ||
+      (j.kind == ROWS && (exec->job[n->at].height == 1) != (j.height == 1))) {
+    fault("a node of a graph becomes another");
+    free(j.arg);
+    return INVALID_VALUE;
+  }
+  free(exec->job[n->at].arg);
+  exec->job[n->at] = j;
+  return OK;
+}
+static int drop_graph(graph *g) {
+  for (size_t k = 0; k < g->n; k++) {
+    free(g->job[k].arg);
+    if (g->node) free(g->node[k]);
+  }
+  free(g->node);
+  free(g->job);
+  free(g);
+  alive_others--;
+  return OK;
+}
+static job copy_job(job j) {
+  sq_device_arg *arg = j.arg;
+  if (!arg) return j;
+  j.arg = malloc(j.n_arg * sizeof *arg);
+  if (!j.arg) abort();
+  memcpy(j.arg, arg, j.n_arg * sizeof *arg);
+  return j;
+}
+
+EXPORT int cuGraphCreate(graph **g, unsigned flags);
+EXPORT int cuGraphCreate(graph **g, unsigned flags) {
+  ENTER();
+  if (flags || !(*g = calloc(1, sizeof **g))) return INVALID_VALUE;
+  alive_others++;
+  return OK;
+}
+EXPORT int cuGraphDestroy(graph *g);
+EXPORT int cuGraphDestroy(graph *g) { return drop_graph(g); }
+EXPORT int cuGraphExecDestroy(graph *exec);
+EXPORT int cuGraphExecDestroy(graph *exec) { return drop_graph(exec); }
+EXPORT int cuGraphAddKernelNode_v2(node **n, graph *g, node **before, size_t k,
+                                   const launch_params *p);
+EXPORT int cuGraphAddKernelNode_v2(node **n, graph *g, node **before, size_t k,
+                                   const launch_params *p) {
+  ENTER();
+  NEED_CONTEXT();
+  job j;
+  int e = launch_job(p, &j);
+  return add_node(g, before, k, n, e, j);
+}
+EXPORT int cuGraphAddMemcpyNode(node **n, graph *g, node **before, size_t k, const box *b, void *c);
+EXPORT int cuGraphAddMemcpyNode(node **n, graph *g, node **before, size_t k, const box *b,
+                                void *c) {
+  ENTER();
+  job j;
+  int e = c == &context_ ? box_job(b, &j) : INVALID_CONTEXT;
+  return add_node(g, before, k, n, e, j);
+}
+EXPORT int cuGraphAddMemsetNode(node **n, graph *g, node **before, size_t k, const fill *f,
+                                void *c);
+EXPORT int cuGraphAddMemsetNode(node **n, graph *g, node **before, size_t k, const fill *f,
+                                void *c) {
+  ENTER();
+  job j;
+  int e = c == &context_ ? fill_job(f, &j) : INVALID_CONTEXT;
+  return add_node(g, before, k, n, e, j);
+}
+EXPORT int cuGraphInstantiateWithFlags(graph **exec, graph *g, unsigned long long flags);
+EXPORT int cuGraphInstantiateWithFlags(graph **exec, graph *g, unsigned long long flags) {
+  ENTER();
+  NEED_CONTEXT();
+  if (flags || !g->n) return INVALID_VALUE;
+  graph *x = *exec = calloc(1, sizeof *x);
+  if (!x || !(x->job = calloc(g->n, sizeof *x->job))) abort();
+  for (; x->n < g->n; x->n++) x->job[x->n] = copy_job(g->job[x->n]);
+  x->is_exec = true;
+  alive_others++;
+  return OK;
+}
+EXPORT int cuGraphExecKernelNodeSetParams_v2(graph *exec, node *n, const launch_params *p);
+EXPORT int cuGraphExecKernelNodeSetParams_v2(graph *exec, node *n, const launch_params *p) {
+  ENTER();
+  job j;
+  int e = launch_job(p, &j);
+  return set_node(exec, n, e, j);
+}
+EXPORT int cuGraphExecMemcpyNodeSetParams(graph *exec, node *n, const box *b, void *c);
+EXPORT int cuGraphExecMemcpyNodeSetParams(graph *exec, node *n, const box *b, void *c) {
+  ENTER();
+  job j;
+  int e = c == &context_ ? box_job(b, &j) : INVALID_CONTEXT;
+  return set_node(exec, n, e, j);
+}
+EXPORT int cuGraphExecMemsetNodeSetParams(graph *exec, node *n, const fill *f, void *c);
+EXPORT int cuGraphExecMemsetNodeSetParams(graph *exec, node *n, const fill *f, void *c) {
+  ENTER();
+  job j;
+  int e = c == &context_ ? fill_job(f, &j) : INVALID_CONTEXT;
+  return set_node(exec, n, e, j);
+}
+EXPORT int cuGraphLaunch(graph *exec, void *s);
+EXPORT int cuGraphLaunch(graph *exec, void *s) {
+  ENTER();
+  NEED_STREAM(s);
+  if (!exec->is_exec) return INVALID_VALUE;
+  for (size_t k = 0; k < exec->n; k++) add(copy_job(exec->job[k]));
   return OK;
 }
 
@@ -782,6 +985,8 @@ EXPORT const fake_gpu fake_gpu_calls = {reset,  fail, calls,        alive,
 
 // A command has nobody to ask: what is wrong is said at the end.
 __attribute__((destructor)) static void end(void) {
+  for (int k = 0; set.count && counted[k].name; k++)
+    fprintf(stderr, "fake GPU: %s %ld\n", counted[k].name, counted[k].n);
   if (*set.faults) fprintf(stderr, "fake GPU: faults: %s\n", set.faults);
   if (alive()) fprintf(stderr, "fake GPU: %ld things are left\n", alive());
   if (depth) fprintf(stderr, "fake GPU: %d contexts are left current\n", depth);

@@ -29,6 +29,36 @@ static const char source[] =
     "  }\n"
     "  entry last() -> y: f32[d] { return cache[1, len - 1] }\n"
     "}\n";
+// A decoder: positions, lengths, caches of fixed and of growing room.
+static const char decoder[] =
+    "module Layer(d, ctx) {\n"
+    "  param w[d, d]\n"
+    "  state k[ctx, d] = 0\n"
+    "  state v[grow, d] = 0\n"
+    "  proc extend(x[N, d], len: i32) -> [N, d] {\n"
+    "    T = len + N\n"
+    "    y[n, j] = sum(i) x[n, i] * w[i, j]\n"
+    "    k[len + n, j] <- y[n, j]\n"
+    "    reserve v, T\n"
+    "    v[len + n, j] <- x[n, j]\n"
+    "    s[n, t < T limit ctx] = sum(j) x[n, j] * k[t, j]\n"
+    "    a[n, t] = softmax(t where t <= len + n) s[n, t]\n"
+    "    return [n, j: sum(t < T) a[n, t] * v[t, j]]\n"
+    "  }\n"
+    "}\n"
+    "model m(d = 4, ctx = 16, layers = 3, vocab = 8) {\n"
+    "  param e[vocab, d]\n"
+    "  sub layer[i < layers] = Layer(d, ctx)\n"
+    "  state len: i32 = 0\n"
+    "  entry step(id: i32) -> y: f32[d] {\n"
+    "    check len + 1 <= ctx, \"the context is full\"\n"
+    "    x[n < 1, j] = e[id, j]\n"
+    "    for i < layers { x = layer[i].extend(x, len) }\n"
+    "    len <- len + 1\n"
+    "    return x[0]\n"
+    "  }\n"
+    "  entry grown() -> y: i32[2] { return [i < 2: select(i == 0, len, size(layer[0].v, 0))] }\n"
+    "}\n";
 static char folder[] = "/tmp/seqm-gpu-XXXXXX";
 static char object[64], saved[64];
 static const fake_gpu *gpu;
@@ -97,16 +127,17 @@ static void close_model(session *s) {
   seqm_context_free(s->ctx);
 }
 
-static void compile_to(const char *target) {
+static void compile_text(const char *target, const char *text) {
   seqm_context *ctx = seqm_context_new(NULL);
   char path[64];
   snprintf(path, sizeof path, "%s/m.seqm", folder);
   FILE *f = fopen(path, "w");
-  cr_assert(f && fputs(source, f) >= 0 && !fclose(f));
+  cr_assert(f && fputs(text, f) >= 0 && !fclose(f));
   const seqm_compile_options o = {.target = target};
   cr_assert_eq(seqm_compile_to(ctx, path, &o, object, NULL), 0, "%s", seqm_message(ctx));
   seqm_context_free(ctx);
 }
+static void compile_to(const char *target) { compile_text(target, source); }
 static void expected(session *s) {
   compile_to("cpu");
   s->word = "";
@@ -192,6 +223,125 @@ Test(gpu, the_host_may_forget_and_a_call_allocates_nothing) {
   cr_assert_eq(gpu->calls("cuMemAlloc_v2"), before);
   close_model(&s);
   nothing_left();
+}
+Test(gpu, a_step_brings_home_its_outputs_alone) {
+  session s = {.word = ""};
+  compile_text("cuda", decoder);
+  gpu->reset();
+  open_model(&s);
+  const seqm_entry *step = seqm_model_entry(s.m, "step");
+  for (int32_t id = 0; id < 8; id++) {
+    seqm_tensor in = {.dtype = SEQM_I32, .data = &id}, out = {0};
+    long down = gpu->calls("cuMemcpyDtoHAsync_v2"), up = gpu->calls("cuMemcpyHtoDAsync_v2");
+    cr_assert_eq(seqm_call(s.m, step, &in, 1, &out, 1), 0, "%s", seqm_message(s.ctx));
+    seqm_tensor_free(s.ctx, &out);
+    // The output and the error word; where the cache moves also a look at the error word before. The
+    // first step computes what states begin with.
+    long home = gpu->calls("cuMemcpyDtoHAsync_v2") - down;
+    if (id) cr_assert_leq(home, id & (id - 1) ? 2 : 3, "step %d: %ld copies", id, home);
+    if (id) cr_assert_eq(gpu->calls("cuMemcpyHtoDAsync_v2"), up + 1);
+  }
+  close_model(&s);
+  nothing_left();
+}
+
+// What fails comes before the caches grow: they are as long as before, and the next step goes on.
+static void step(session *s, int32_t id, int32_t status, int32_t length) {
+  seqm_tensor in = {.dtype = SEQM_I32, .data = &id}, out = {0}, n = {0};
+  const seqm_entry *e = seqm_model_entry(s->m, "step");
+  cr_assert_eq(seqm_call(s->m, e, &in, 1, &out, 1), status, "%s", seqm_message(s->ctx));
+  if (status) cr_assert(strstr(seqm_message(s->ctx), "e[id, j]"), "%s", seqm_message(s->ctx));
+  if (!status && length <= 6) memcpy(s->y + 4 * (length - 1), out.data, 16);
+  seqm_tensor_free(s->ctx, &out);
+  call(s, "grown", NULL, 0, &n);
+  cr_assert_eq(((int32_t *)n.data)[0], length);
+  cr_assert_eq(((int32_t *)n.data)[1], length);
+  seqm_tensor_free(s->ctx, &n);
+}
+static void steps_of_which_some_fail(session *s) {
+  open_model(s);
+  step(s, 3, 0, 1);
+  step(s, -1, 1, 1);
+  step(s, 4, 0, 2);
+  step(s, 0, 0, 3);
+  step(s, 8, 1, 3); // there is room for what it would have added
+  step(s, 1, 0, 4);
+  step(s, 2, 0, 5);
+  step(s, 99, 1, 5);
+  step(s, 6, 0, 6);
+  close_model(s);
+}
+Test(gpu, a_failing_step_leaves_no_rows) {
+  session want = {.word = ""}, s = {.word = ""};
+  compile_text("cpu", decoder);
+  steps_of_which_some_fail(&want);
+  compile_text("cuda", decoder);
+  gpu->reset();
+  steps_of_which_some_fail(&s);
+  same(&s, &want);
+  nothing_left();
+}
+// Steps that are alike become a graph, of which positions and lengths are changed.
+static void steps(session *s, const char *graphs) {
+  setenv("SEQM_CUDA_GRAPH", graphs, 1);
+  open_model(s);
+  for (int32_t id = 0; id < 6; id++) {
+    seqm_tensor in = {.dtype = SEQM_I32, .data = &id};
+    seqm_tensor out = {.dtype = SEQM_F32, .rank = 1, .dim = {4}, .data = s->y + 4 * id};
+    call(s, "step", &in, 1, &out);
+  }
+}
+Test(gpu, steps_are_graphs) {
+  session one = {.word = ""}, s = {.word = ""};
+  compile_text("cuda", decoder);
+  gpu->reset();
+  steps(&one, "0");
+  cr_assert_eq(gpu->calls("cuGraphLaunch"), 0);
+  close_model(&one);
+  gpu->reset();
+  steps(&s, "1");
+  cr_assert_arr_eq(s.y, one.y, sizeof s.y);
+  int32_t id = 7;
+  float y[4];
+  seqm_tensor in = {.dtype = SEQM_I32, .data = &id},
+              out = {.dtype = SEQM_F32, .rank = 1, .dim = {4}, .data = y};
+  long alone = gpu->calls("cuLaunchKernel"), graphs = gpu->calls("cuGraphLaunch");
+  call(&s, "step", &in, 1, &out);
+  cr_assert_eq(gpu->calls("cuLaunchKernel"), alone);
+  cr_assert_eq(gpu->calls("cuGraphLaunch"), graphs + 1);
+  seqm_graphs g;
+  cr_assert_eq(seqm_graph_count(s.m, &g), 0);
+  cr_assert_eq(g.alone, 0);
+  cr_assert_gt(g.replayed, 10);
+  cr_assert_gt(g.changed, 0);
+  cr_assert_lt(g.changed, g.replayed);
+  close_model(&s);
+  nothing_left();
+}
+// A graph that cannot be made or changed is done without; one that is not launched fails the call.
+Test(gpu, graphs_refused) {
+  static const char *const functions[] = {
+      "cuGraphCreate",  "cuGraphAddKernelNode_v2",           "cuGraphInstantiateWithFlags",
+      "cuGraphLaunch",  "cuGraphExecKernelNodeSetParams_v2", "cuGraphAddMemcpyNode",
+      "cuLaunchKernel", "cuGraphExecMemcpyNodeSetParams",
+  };
+  session want = {.word = ""};
+  compile_text("cuda", decoder);
+  steps(&want, "0");
+  close_model(&want);
+  for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
+    for (long n = 1; n <= 40; n += n < 6 ? 1 : 7) {
+      session s = {.word = "cu"};
+      gpu->reset();
+      gpu->fail(functions[k], n, 999);
+      steps(&s, "1");
+      close_model(&s);
+      bool needed =
+          !strcmp(functions[k], "cuGraphLaunch") || !strcmp(functions[k], "cuLaunchKernel");
+      if (!needed) cr_assert_eq(s.refused, 0, "%s", functions[k]);
+      if (!s.refused) cr_assert_arr_eq(s.y, want.y, sizeof s.y);
+      nothing_left();
+    }
 }
 Test(gpu, failing_tests_have_their_place) {
   session s = {.word = ""};
