@@ -17,7 +17,8 @@ sq_status sq_cuda_arch_of(sq_arena *a, sq_nvrtc *nvrtc, const sq_abi_gpu *gpu, c
     if (known[k] <= (int)gpu->capability && known[k] > newest) newest = known[k];
   if (newest) {
     bool same = newest == (int)gpu->capability;
-    *arch = sq_arena_fmt(a, same ? "sm_%d" : "compute_%d", newest);
+    // What 9.0 alone has, products of groups of warps, is in code for 9.0 alone.
+    *arch = sq_arena_fmt(a, !same ? "compute_%d" : newest == 90 ? "sm_%da" : "sm_%d", newest);
     return SQ_OK;
   }
   int major, minor;

@@ -33,9 +33,11 @@ static void touch(sq_emu_thread *t, const void *at, int bytes, int kind) {
 static void outside(sq_emu_thread *t, const char *name, long long index, long long count) {
   sq_emu_stop(fiber(t), "%s[%lld] is outside: it has %lld elements", name, index, count);
 }
-static void *shared(sq_emu_thread *t, const char *name, long long bytes) {
-  return sq_emu_shared(fiber(t), name, bytes);
+static void *shared(sq_emu_thread *t, const char *name, long long bytes, int align) {
+  return sq_emu_shared(fiber(t), name, bytes, (uint32_t)align);
 }
+static unsigned address(sq_emu_thread *t, const void *at) { return sq_emu_address(fiber(t), at); }
+static const void *behind(sq_emu_thread *t, unsigned at) { return sq_emu_behind(fiber(t), at); }
 static void touch_shared(sq_emu_thread *t, const char *name, const void *at, int bytes, int kind) {
   sq_emu_touch_shared(fiber(t), name, at, bytes, kind);
 }
@@ -58,7 +60,8 @@ static const void *posted(sq_emu_thread *t, int lane) {
 static void copy(sq_emu_thread *t, const char *name, void *to, const void *from) {
   sq_emu_copy_begins(fiber(t), name, to, from);
 }
-static void copied(sq_emu_thread *t) { sq_emu_copies_end(fiber(t)); }
+static void group(sq_emu_thread *t) { fiber(t)->group++; }
+static void copied(sq_emu_thread *t, int but) { sq_emu_copies_end(fiber(t), but); }
 static void failed(sq_emu_thread *t, unsigned site, long long value, long long limit) {
   sq_emu_module *m = fiber(t)->m;
   uint64_t mine = (uint64_t)site + 1;
@@ -69,8 +72,9 @@ static void failed(sq_emu_thread *t, unsigned site, long long value, long long l
 }
 static int has_failed(sq_emu_thread *t) { return fiber(t)->m->error != 0; }
 
-const sq_emu_calls sq_emu_functions = {sync,   touch, outside, shared, touch_shared, exchange,
-                                       posted, copy,  copied,  failed, has_failed};
+const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,  shared,    address,
+                                       behind, touch_shared, exchange, posted,    copy,
+                                       group,  copied,       failed,   has_failed};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

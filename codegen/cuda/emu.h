@@ -31,6 +31,7 @@ typedef struct sq_emu_array { // in shared memory
   char *data;
   sq_emu_cell *cell; // per byte
   int64_t bytes;
+  uint32_t address; // in shared memory
 } sq_emu_array;
 
 enum { SQ_EMU_THREADS = 1024, SQ_EMU_ARRAYS = 512, SQ_EMU_WIDTH = 64, SQ_EMU_STACK = 128 << 10 };
@@ -38,6 +39,7 @@ typedef enum sq_emu_state { SQ_EMU_READY, SQ_EMU_BARRIER, SQ_EMU_WARP, SQ_EMU_DO
 typedef struct sq_emu_copy { // under way to shared memory
   const char *name;
   unsigned *to, word[4];
+  uint64_t group;
 } sq_emu_copy;
 typedef struct sq_emu_fiber {
   sq_emu_thread t; // first
@@ -48,6 +50,7 @@ typedef struct sq_emu_fiber {
   char slot[2][SQ_EMU_WIDTH];
   sq_emu_copy *copy;
   uint32_t n_copy, room;
+  uint64_t group; // of the next copies
 } sq_emu_fiber;
 struct sq_emu_module {
   void *library;
@@ -77,11 +80,13 @@ _Noreturn void sq_emu_stop(sq_emu_fiber *f, const char *fmt, ...)
 extern const sq_emu_calls sq_emu_functions;
 // emu_memory.c
 void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind);
-void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes);
+void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t align);
+uint32_t sq_emu_address(sq_emu_fiber *f, const void *at);
+const void *sq_emu_behind(sq_emu_fiber *f, uint32_t address);
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind);
 void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void *from);
-void sq_emu_copies_end(sq_emu_fiber *f);
-void sq_emu_block_begins(sq_emu_module *m); // shared memory is undefined again
+void sq_emu_copies_end(sq_emu_fiber *f, int but); // all but so many groups; -1: all
+void sq_emu_block_begins(sq_emu_module *m);       // shared memory is undefined again
 void sq_emu_memory_free(sq_emu_module *m);
 // emu_fiber.c: threads that wait for one another
 void sq_emu_fibers_run(sq_emu_module *m); // the threads of a block until all are done or one stops

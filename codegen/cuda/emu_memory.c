@@ -84,17 +84,35 @@ void sq_emu_memory_free(sq_emu_module *m) {
   sq_emu_block_begins(m);
   free(m->table);
 }
-void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes) {
+void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t align) {
   sq_emu_module *m = f->m;
   for (uint32_t k = 0; k < m->n_array; k++)
     if (m->array[k].name == name) return m->array[k].data;
   if (m->n_array == SQ_EMU_ARRAYS) sq_emu_stop(f, "more than %d shared arrays", SQ_EMU_ARRAYS);
+  // The first begins at 16, so that none is aligned to more by chance.
+  uint32_t end = 16;
+  if (m->n_array) end = m->array[m->n_array - 1].address + (uint32_t)m->array[m->n_array - 1].bytes;
   sq_emu_array *s = &m->array[m->n_array++];
   *s = (sq_emu_array){name, malloc((size_t)bytes), calloc((size_t)bytes, sizeof(sq_emu_cell)),
-                      bytes};
+                      bytes, (end + align - 1) / align * align};
   if (!s->data || !s->cell) sq_emu_stop(f, "out of memory");
   memset(s->data, 0xfb, (size_t)bytes);
   return s->data;
+}
+uint32_t sq_emu_address(sq_emu_fiber *f, const void *at) {
+  const sq_emu_module *m = f->m;
+  const char *p = at;
+  for (uint32_t k = 0; k < m->n_array; k++)
+    if (p >= m->array[k].data && p < m->array[k].data + m->array[k].bytes)
+      return m->array[k].address + (uint32_t)(p - m->array[k].data);
+  sq_emu_stop(f, "an address is not shared memory");
+}
+const void *sq_emu_behind(sq_emu_fiber *f, uint32_t address) {
+  const sq_emu_module *m = f->m;
+  for (uint32_t k = 0; k < m->n_array; k++)
+    if (address - m->array[k].address < m->array[k].bytes)
+      return m->array[k].data + (address - m->array[k].address);
+  sq_emu_stop(f, "nothing is at %u in shared memory", address);
 }
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind) {
   sq_emu_module *m = f->m;
@@ -128,13 +146,20 @@ void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void 
   c->name = name;
   c->to = to;
   memcpy(c->word, from, sizeof c->word);
+  c->group = f->group;
 }
-void sq_emu_copies_end(sq_emu_fiber *f) {
-  for (uint32_t i = 0; i < f->n_copy; i++)
+void sq_emu_copies_end(sq_emu_fiber *f, int but) {
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < f->n_copy; i++) {
+    if (but >= 0 && f->copy[i].group + (uint64_t)but >= f->group) {
+      f->copy[left++] = f->copy[i];
+      continue;
+    }
     for (int k = 0; k < 4; k++) {
       unsigned *to = f->copy[i].to + k;
       sq_emu_touch_shared(f, f->copy[i].name, to, sizeof *to, 1);
       *to = f->copy[i].word[k];
     }
-  f->n_copy = 0;
+  }
+  f->n_copy = left;
 }

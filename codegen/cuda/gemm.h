@@ -39,7 +39,25 @@ sq_cu_tiled sq_cuda_gemm(sq_cg *cg, sq_node *n, LLVMValueRef *few);
 // The type of both factors, where it is one of 16 bits and what is multiplied is what is in memory;
 // SQ_DTYPE_COUNT: another.
 sq_dtype sq_cu_mma_type(const sq_generic *k, const sq_cu_product *p, const sq_node *n);
-enum { SQ_CU_MMA_ROWS = 128, SQ_CU_MMA_COLUMNS = 64, SQ_CU_MMA_THREADS = 256 };
+enum {
+  SQ_CU_MMA_ROWS = 128,
+  SQ_CU_MMA_COLUMNS = 64,
+  SQ_CU_MMA_THREADS = 256,
+  SQ_CU_MMA_DEPTH = 32
+};
+typedef struct sq_cu_side { // a factor: how its tiles are made
+  int number, rows;
+  sq_cu_role role;
+  const char *tile, *held, *first; // shared memory, registers, the tile's first row or column
+  bool vectors, along; // it is read by 8 elements; memory runs along what is summed over
+} sq_cu_side;
+// Into the words of `held` (sq_vec8, zeros) the 8 elements of "row" from "depth" on.
+void sq_cu_fetch_elements(const sq_cu_tiles *x, const sq_cu_side *s, const char *held);
+// The result c[i] of "row" and "column", behind post, to its place.
+void sq_cu_store_result(const sq_cu_tiles *x, const sq_cu_place *to);
+// gemm_wgmma.c: another body, for processors of sm_90a.
+void sq_cu_wgmma_body(const sq_cu_tiles *x, const sq_cu_side *side, const char *across,
+                      const char *down, const char *type, const sq_cu_place *to);
 // Tiles to make, of rows and columns of them: none where it is left to another kernel.
 LLVMValueRef sq_cu_tile_units(const sq_cu_tiles *x, LLVMValueRef rows, LLVMValueRef columns);
 // The kernel's body and its launch.

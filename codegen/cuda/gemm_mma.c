@@ -16,7 +16,7 @@ enum {
   ROWS = SQ_CU_MMA_ROWS,
   COLUMNS = SQ_CU_MMA_COLUMNS,
   THREADS = SQ_CU_MMA_THREADS,
-  DEPTH = 32,
+  DEPTH = SQ_CU_MMA_DEPTH,
   PITCH = DEPTH / 2 + 4, // words
   WARP = 32,             // rows and columns of a warp
   VECTOR = 8,
@@ -65,15 +65,8 @@ static bool takes_vectors(const sq_cu_tiles *x, int side) {
 }
 
 // ---- tiles in and out --------------------------------------------------------------------------
-typedef struct side {
-  int number, rows;
-  sq_cu_role role;
-  const char *tile, *held, *first; // shared memory, registers, the tile's first row or column
-  bool vectors, along;
-} side;
-
 // The row and the 8 columns of its tile that this thread brings in turn f.
-static void place_in_tile(sq_cu *k, const side *s) {
+static void place_in_tile(sq_cu *k, const sq_cu_side *s) {
   sq_cu_line(k, "const sq_i64 e = f * %d + SQ_TID;", THREADS);
   if (s->along)
     sq_cu_line(k, "const sq_i64 m = e / %d, d = e %% %d * %d;", DEPTH / VECTOR, DEPTH / VECTOR,
@@ -81,9 +74,9 @@ static void place_in_tile(sq_cu *k, const side *s) {
   else
     sq_cu_line(k, "const sq_i64 m = e %% %d, d = e / %d * %d;", s->rows, s->rows, VECTOR);
 }
-static int turns(const side *s) { return s->rows * DEPTH / VECTOR / THREADS; }
+static int turns(const sq_cu_side *s) { return s->rows * DEPTH / VECTOR / THREADS; }
 
-static void fetch_vector(const sq_cu_tiles *x, const side *s) {
+static void fetch_vector(const sq_cu_tiles *x, const sq_cu_side *s) {
   uint32_t mark = sq_cu_nest_enter(x->t);
   sq_cu_nest_unflatten(x->t, x->p->axis[s->role], x->p->n[s->role], "row");
   sq_cu_nest_unflatten(x->t, x->p->axis[SQ_CU_SUM], 1, "depth");
@@ -91,7 +84,7 @@ static void fetch_vector(const sq_cu_tiles *x, const side *s) {
              sq_cu_nest_place(x->t, x->p->read[s->number]));
   sq_cu_nest_leave(x->t, mark);
 }
-static void fetch_elements(const sq_cu_tiles *x, const side *s) {
+void sq_cu_fetch_elements(const sq_cu_tiles *x, const sq_cu_side *s, const char *held) {
   sq_cu *k = x->k;
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int i = 0; i < %d; i++) {", VECTOR);
@@ -100,13 +93,13 @@ static void fetch_elements(const sq_cu_tiles *x, const side *s) {
   uint32_t mark = sq_cu_nest_enter(x->t);
   sq_cu_nest_unflatten(x->t, x->p->axis[s->role], x->p->n[s->role], "row");
   sq_cu_nest_unflatten(x->t, x->p->axis[SQ_CU_SUM], x->p->n[SQ_CU_SUM], "at");
-  sq_cu_line(k, "%s[f].w[i / 2] |= (sq_u32)SQ_LD_BITS(%s) << i %% 2 * 16;", s->held,
+  sq_cu_line(k, "%s.w[i / 2] |= (sq_u32)SQ_LD_BITS(%s) << i %% 2 * 16;", held,
              sq_cu_nest_place(x->t, x->p->read[s->number]));
   sq_cu_nest_leave(x->t, mark);
   sq_cu_close(k);
   sq_cu_close(k);
 }
-static void fetch(const sq_cu_tiles *x, const side *s, const char *from) {
+static void fetch(const sq_cu_tiles *x, const sq_cu_side *s, const char *from) {
   sq_cu *k = x->k;
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int f = 0; f < %d; f++) {", turns(s));
@@ -117,11 +110,11 @@ static void fetch(const sq_cu_tiles *x, const side *s, const char *from) {
   if (s->vectors)
     fetch_vector(x, s);
   else
-    fetch_elements(x, s);
+    sq_cu_fetch_elements(x, s, sq_arena_fmt(k->a, "%s[f]", s->held));
   sq_cu_close(k);
   sq_cu_close(k);
 }
-static void put_down(sq_cu *k, const side *s) {
+static void put_down(sq_cu *k, const sq_cu_side *s) {
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int f = 0; f < %d; f++) {", turns(s));
   place_in_tile(k, s);
@@ -150,13 +143,9 @@ static void multiply(sq_cu *k, const char *type) {
              type);
   sq_cu_close(k);
 }
-static void store(const sq_cu_tiles *x, const sq_cu_place *to) {
+void sq_cu_store_result(const sq_cu_tiles *x, const sq_cu_place *to) {
   sq_cu *k = x->k;
   const sq_generic *g = x->t->g;
-  sq_cu_line(k, "#pragma unroll");
-  sq_cu_open(k, "for (int i = 0; i < 32; i++) {");
-  sq_cu_line(k, "const sq_i64 row = row0 + wm + i / 16 * 16 + i / 2 %% 2 * 8 + g;");
-  sq_cu_line(k, "const sq_i64 column = column0 + wn + i / 4 %% 4 * 8 + 2 * q + i %% 2;");
   sq_cu_open(k, "if (row < %s && column < %s) {", x->count[SQ_CU_ROW], x->count[SQ_CU_COLUMN]);
   uint32_t mark = sq_cu_nest_enter(x->t);
   sq_cu_nest_unflatten(x->t, x->p->axis[SQ_CU_ROW], x->p->n[SQ_CU_ROW], "row");
@@ -166,11 +155,19 @@ static void store(const sq_cu_tiles *x, const sq_cu_place *to) {
   sq_cu_nest_store(x->t, to, v);
   sq_cu_nest_leave(x->t, mark);
   sq_cu_close(k);
+}
+static void store(const sq_cu_tiles *x, const sq_cu_place *to) {
+  sq_cu *k = x->k;
+  sq_cu_line(k, "#pragma unroll");
+  sq_cu_open(k, "for (int i = 0; i < 32; i++) {");
+  sq_cu_line(k, "const sq_i64 row = row0 + wm + i / 16 * 16 + i / 2 %% 2 * 8 + g;");
+  sq_cu_line(k, "const sq_i64 column = column0 + wn + i / 4 %% 4 * 8 + 2 * q + i %% 2;");
+  sq_cu_store_result(x, to);
   sq_cu_close(k);
 }
 
 // ---- the kernel --------------------------------------------------------------------------------
-static void begin(sq_cu *k, const side *a, const side *b) {
+static void begin(sq_cu *k, const sq_cu_side *a, const sq_cu_side *b) {
   sq_cu_line(k, "SQ_SHARED(sq_u32, tile_a, %d);", ROWS * PITCH);
   sq_cu_line(k, "SQ_SHARED(sq_u32, tile_b, %d);", COLUMNS * PITCH);
   sq_cu_line(k, "const int g = (int)(SQ_TID %% 32) / 4, q = (int)(SQ_TID %% 4);");
@@ -178,7 +175,7 @@ static void begin(sq_cu *k, const side *a, const side *b) {
              WARP);
   sq_cu_line(k, "sq_vec8 held_a[%d], held_b[%d];", turns(a), turns(b));
 }
-static void sum(const sq_cu_tiles *x, const side *a, const side *b, const char *type) {
+static void sum(const sq_cu_tiles *x, const sq_cu_side *a, const sq_cu_side *b, const char *type) {
   sq_cu *k = x->k;
   fetch(x, a, "0");
   fetch(x, b, "0");
@@ -192,26 +189,38 @@ static void sum(const sq_cu_tiles *x, const side *a, const side *b, const char *
   sq_cu_line(k, "SQ_SYNC();");
   sq_cu_close(k);
 }
-void sq_cu_mma_emit(const sq_cu_tiles *x, sq_dtype t, const sq_cu_place *to) {
+static void body(const sq_cu_tiles *x, const sq_cu_side *side, const char *across, const char *down,
+                 const char *type, const sq_cu_place *to) {
   sq_cu *k = x->k;
-  side a = {0, ROWS, SQ_CU_ROW, "tile_a", "held_a", "row0", takes_vectors(x, 0), false};
-  side b = {1, COLUMNS, SQ_CU_COLUMN, "tile_b", "held_b", "column0", takes_vectors(x, 1), false};
-  a.along = sq_cu_runs_along_sum(x, 0);
-  b.along = sq_cu_runs_along_sum(x, 1);
-  LLVMValueRef rows = sq_cu_tile_count(k, x->extent[SQ_CU_ROW], ROWS);
-  LLVMValueRef columns = sq_cu_tile_count(k, x->extent[SQ_CU_COLUMN], COLUMNS);
-  LLVMValueRef units = sq_cu_tile_units(x, rows, columns);
-  const char *across = sq_cu_number(k, columns), *down = sq_cu_number(k, rows);
-  begin(k, &a, &b);
-  sq_cu_open(k, "for (sq_i64 t = SQ_BLOCK; t < %s; t += SQ_GRID) {", sq_cu_number(k, units));
+  begin(k, &side[0], &side[1]);
+  sq_cu_open(k, "for (sq_i64 t = SQ_BLOCK; t < %s * %s * %s; t += SQ_GRID) {", across, down,
+             x->count[SQ_CU_BATCH]);
   sq_cu_line(k, "const sq_i64 column0 = t %% %s * %d, rest = t / %s;", across, COLUMNS, across);
   sq_cu_line(k, "const sq_i64 row0 = rest %% %s * %d, z = rest / %s;", down, ROWS, down);
   sq_cu_nest_unflatten(x->t, x->p->axis[SQ_CU_BATCH], x->p->n[SQ_CU_BATCH], "z");
   sq_cu_line(k, "float c[32];");
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k, "for (int i = 0; i < 32; i++) c[i] = 0;");
-  sum(x, &a, &b, sq_cu_mem_type(t));
+  sum(x, &side[0], &side[1], type);
   store(x, to);
   sq_cu_close(k);
-  sq_cu_launch(k, units, 1, 0);
+}
+void sq_cu_mma_emit(const sq_cu_tiles *x, sq_dtype t, const sq_cu_place *to) {
+  sq_cu *k = x->k;
+  sq_cu_side side[2] = {
+      {0, ROWS, SQ_CU_ROW, "tile_a", "held_a", "row0", takes_vectors(x, 0), false},
+      {1, COLUMNS, SQ_CU_COLUMN, "tile_b", "held_b", "column0", takes_vectors(x, 1), false}};
+  for (int i = 0; i < 2; i++) side[i].along = sq_cu_runs_along_sum(x, i);
+  LLVMValueRef rows = sq_cu_tile_count(k, x->extent[SQ_CU_ROW], ROWS);
+  LLVMValueRef columns = sq_cu_tile_count(k, x->extent[SQ_CU_COLUMN], COLUMNS);
+  const char *across = sq_cu_number(k, columns), *down = sq_cu_number(k, rows);
+  const char *type = sq_cu_mem_type(t);
+  sq_cu_line(k, "#if !SQ_WGMMA");
+  body(x, side, across, down, type, to);
+  sq_cu_line(k, "#else");
+  side[0].tile = "ring_a";
+  side[1].tile = "ring_b";
+  sq_cu_wgmma_body(x, side, across, down, type, to);
+  sq_cu_line(k, "#endif");
+  sq_cu_launch(k, sq_cu_tile_units(x, rows, columns), 1, 0);
 }

@@ -5,6 +5,7 @@
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/cuda.h"
 #include "codegen/cuda/stream.h"
+#include <stdlib.h>
 
 sq_cuda *sq_cuda_new(sq_arena *a) {
   sq_cuda *c = SQ_NEW(a, sq_cuda);
@@ -12,6 +13,8 @@ sq_cuda *sq_cuda_new(sq_arena *a) {
   return c;
 }
 void sq_cuda_unit(const sq_cuda *c, bool emulated, sq_text *out) {
+  const char *told = getenv("SEQM_EMU_ARCH");
+  if (emulated && told && !strcmp(told, "sm_90a")) sq_text_add(out, "#define SQ_WGMMA 1\n");
   const char *part[] = {sq_cuda_types, emulated ? sq_cuda_emu_thread : "",
                         emulated ? sq_cuda_emu : sq_cuda_gpu, sq_cuda_common};
   for (size_t k = 0; k < sizeof part / sizeof *part; k++) {

@@ -187,11 +187,12 @@ struct module {
 };
 // The kernels as the emulation takes them, of what NVRTC was given.
 static const char magic[] = "fake code for ";
-static sq_status load(module *m, const char *source, const char **message) {
+static sq_status load(module *m, const char *source, bool groups, const char **message) {
   sq_arena *a = &m->ctx->arena;
   sq_text head = {.arena = a}, unit = {.arena = a};
   const char *before[] = {sq_cuda_types, "", sq_cuda_gpu, sq_cuda_common};
   const char *instead[] = {sq_cuda_types, sq_cuda_emu_thread, sq_cuda_emu, sq_cuda_common};
+  if (groups) sq_text_add(&unit, "#define SQ_WGMMA 1\n");
   for (int k = 0; k < 4; k++) {
     sq_text_add(&head, "%s\n", before[k]);
     sq_text_add(&unit, "%s\n", instead[k]);
@@ -584,7 +585,8 @@ fits(const char *arch) { // one rule of the real ones: code for what is newer do
 static int load_guarded(module *m, const char *image) {
   const char *message = "", *source = strchr(image, '\n');
   if (setjmp(m->ctx->guard.jmp)) return OUT_OF_MEMORY;
-  if (load(m, source + 1, &message) == SQ_OK) return OK;
+  bool groups = !strncmp(image + sizeof magic - 1, "sm_90a\n", 7);
+  if (load(m, source + 1, groups, &message) == SQ_OK) return OK;
   fault("%s", message);
   return INVALID_IMAGE;
 }

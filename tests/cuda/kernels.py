@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What NVRTC makes of the kernels of models: registers, shared memory, spills.
 
-    kernels.py --seqm build/seqm --source . [--arch sm_80,sm_90a,sm_100] [--all] [MODEL.seqm ...]
+    kernels.py --seqm build/seqm --source . [--arch sm_80,sm_90a,sm_100] [--float bf16] [--all] [MODEL.seqm ...]
 
 No graphics processor is needed. Without models all examples are compiled. One line a model and
 architecture; with --all one line a kernel. Exit status 1 when a kernel does not compile or spills,
@@ -81,6 +81,7 @@ def main():
     parser.add_argument("--seqm", required=True)
     parser.add_argument("--source", required=True)
     parser.add_argument("--arch", default="sm_80,sm_90a,sm_100")
+    parser.add_argument("--float", default="f32", help="as of seqm")
     parser.add_argument("--all", action="store_true", help="a line a kernel")
     args = parser.parse_args()
     try:
@@ -96,7 +97,7 @@ def main():
     bad = 0
     for model in models:
         name = os.path.basename(model).removesuffix(".seqm")
-        dump = subprocess.run([args.seqm, "dump", model, "--stage", "cuda"], capture_output=True, text=True)
+        dump = subprocess.run([args.seqm, "dump", model, "--stage", "cuda", "--float", args.float], capture_output=True, text=True)
         if dump.returncode:
             print(f"{name:28} {dump.stderr.strip()}")
             bad += 1

@@ -44,7 +44,9 @@ SQ_FN T *sq_shared_at(SQ_CTX const sq_shared_array<T> &s, const char *name, sq_i
   return s.p + i;
 }
 #define SQ_SHARED(T, name, n)                                                                      \
-  sq_shared_array<T> name = {(T *)sq_me->call->shared(sq_me, #name, (n) * sizeof(T)), n}
+  sq_shared_array<T> name = {(T *)sq_me->call->shared(sq_me, #name, (n) * sizeof(T), 16), n}
+#define SQ_SHARED_TILE(T, name, n)                                                                 \
+  sq_shared_array<T> name = {(T *)sq_me->call->shared(sq_me, #name, (n) * sizeof(T), 1024), n}
 #define SQ_SHARED_OF(T) sq_shared_array<T>
 #define SQ_SLD(s, i) (*sq_shared_at(sq_me, s, #s, i, 0))
 #define SQ_SST(s, i, v) (*sq_shared_at(sq_me, s, #s, i, 1) = (v))
@@ -79,7 +81,9 @@ SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq
 }
 #define SQ_LD_PAIR(p, i) sq_pair_at(sq_me, p, #p, i)
 #define SQ_COPY(s, i, p, at, ok) sq_copy(sq_me, s, #s, i, p, #p, at, ok)
-#define SQ_COPIED() sq_me->call->copied(sq_me)
+#define SQ_COPIED() sq_me->call->copied(sq_me, -1)
+#define SQ_COPY_GROUP() sq_me->call->group(sq_me)
+#define SQ_COPIED_BUT(n) sq_me->call->copied(sq_me, n)
 #define SQ_TID ((sq_i64)sq_me->thread)
 #define SQ_THREADS ((sq_i64)sq_me->threads)
 #define SQ_BLOCK sq_me->block
@@ -111,6 +115,69 @@ template <class A> SQ_FN A sq_shuffle_xor(SQ_CTX const A &mine, int mask) {
 // ---- tensor cores: what each lane has posted is there for all of the warp until the next but one
 #define SQ_POST(words) sq_me->call->exchange(sq_me, words, sizeof words, 0)
 #define SQ_POSTED(words, k, lane) (((const sq_u32 *)sq_me->call->posted(sq_me, lane))[k])
+
+// ---- products of a group of four warps: done when waited for, from what is then where the descriptors say
+#ifndef SQ_WGMMA
+#define SQ_WGMMA 0 // the emulation is sm_80, but where it is said to be sm_90a
+#endif
+struct sq_wgmma_list {
+  int n = 0;
+  struct {
+    float *c;
+    sq_u64 a, b;
+  } v[8];
+};
+#define SQ_ASYNC_FENCE()
+#define SQ_WGMMA_BEGIN()
+#define SQ_WGMMA_END()
+#define SQ_TILE(s, i) sq_tile(sq_me, &(s).p[i])
+SQ_FN sq_u64 sq_tile(SQ_CTX const sq_u32 *p) {
+  return (sq_u64)((sq_me->call->address(sq_me, p) & 0x3ffff) >> 4) | (sq_u64)1 << 16 |
+         (sq_u64)(512 >> 4) << 32 | (sq_u64)2 << 62;
+}
+// Elements 2 pair and 2 pair + 1 of a row. Rows of 128, 64 or 32 bytes lie in eights, the eights `stride`
+// apart, and bits 4 to 6 of an address are changed by bits 7 to 9, of which a swizzle has three, two or
+// one. Without swizzle pieces of 16 bytes lie in eights, those along a row `lead` apart.
+SQ_FN sq_u32 sq_tile_word(SQ_CTX sq_u64 tile, int row, int pair) {
+  const sq_u32 start = (sq_u32)(tile & 0x3fff) << 4, lead = (sq_u32)(tile >> 16 & 0x3fff) << 4;
+  const sq_u32 stride = (sq_u32)(tile >> 32 & 0x3fff) << 4, kind = (sq_u32)(tile >> 62);
+  sq_u32 at = start + row / 8 * stride;
+  if (kind)
+    at += row % 8 * (256 >> kind) + pair * 4;
+  else
+    at += pair / 4 * lead + row % 8 * 16 + pair % 4 * 4;
+  if (kind) at ^= (at >> 7 & ((16 >> kind) - 1)) << 4;
+  const sq_u32 *p = (const sq_u32 *)sq_me->call->behind(sq_me, at);
+  sq_me->call->touch_shared(sq_me, "a tile", p, 4, 0);
+  return *p;
+}
+template <class H> SQ_FN void sq_wgmma(SQ_CTX sq_wgmma_list &l, float *c, sq_u64 a, sq_u64 b) {
+  if (l.n == 8) sq_me->call->outside(sq_me, "products under way", l.n, 8);
+  l.v[l.n].c = c;
+  l.v[l.n].a = a;
+  l.v[l.n++].b = b;
+}
+SQ_FN float sq_half_of(const sq_bf16 *, sq_u32 bits);
+SQ_FN float sq_half_of(const sq_f16 *, sq_u32 bits);
+template <class H> SQ_FN void sq_wgmma_wait(SQ_CTX sq_wgmma_list &l) {
+  const int lane = (int)(SQ_TID % 32), warp = (int)(SQ_TID / 32 % 4), g = lane / 4, q = lane % 4;
+  for (int p = 0; p < l.n; p++) {
+    sq_u32 u[2][8];
+    for (int k = 0; k < 16; k++)
+      u[k / 8][k % 8] = sq_tile_word(sq_me, l.v[p].a, warp * 16 + k / 8 * 8 + g, k % 8);
+    for (int j = 0; j < 32; j++)
+      for (int k = 0; k < 8; k++) {
+        const sq_u32 w = sq_tile_word(sq_me, l.v[p].b, j / 2 * 8 + 2 * q + j % 2, k);
+        for (int r = 0; r < 2; r++) {
+          float *c = l.v[p].c + j / 2 * 4 + r * 2 + j % 2;
+          const H *h = 0;
+          *c = __builtin_fmaf(sq_half_of(h, u[r][k] & 0xffff), sq_half_of(h, w & 0xffff), *c);
+          *c = __builtin_fmaf(sq_half_of(h, u[r][k] >> 16), sq_half_of(h, w >> 16), *c);
+        }
+      }
+  }
+  l.n = 0;
+}
 
 // The words of the lanes for an operand from shared memory.
 SQ_FN void sq_fetch(SQ_CTX const sq_shared_array<sq_u32> &s, int at, int pitch, sq_u32 *w) {

@@ -11,15 +11,20 @@ typedef struct sq_emu_calls {
   void (*touch)(sq_emu_thread *t, const void *at, int bytes, int kind);
   void (*outside)(sq_emu_thread *t, const char *name, long long index, long long count);
   // The block's shared array of this name: made when first asked for.
-  void *(*shared)(sq_emu_thread *t, const char *name, long long bytes);
+  void *(*shared)(sq_emu_thread *t, const char *name, long long bytes, int align);
+  // Where it is in the block's shared memory; what is at such an address.
+  unsigned (*address)(sq_emu_thread *t, const void *at);
+  const void *(*behind)(sq_emu_thread *t, unsigned address);
   void (*touch_shared)(sq_emu_thread *t, const char *name, const void *at, int bytes, int kind);
   // Puts `bytes` at `mine` where lane `lane` ^ `mask` of the warp finds them, and returns its.
   const void *(*exchange)(sq_emu_thread *t, const void *mine, int bytes, int mask);
   // What lane `lane` of the warp gave to its last exchange.
   const void *(*posted)(sq_emu_thread *t, int lane);
-  // 16 bytes for shared memory, there when the thread has called `copied`.
+  // 16 bytes for shared memory, there when the thread has called `copied`: all but the newest `but` of
+  // what `group` has made one group each; -1: all.
   void (*copy)(sq_emu_thread *t, const char *name, void *to, const void *from);
-  void (*copied)(sq_emu_thread *t);
+  void (*group)(sq_emu_thread *t);
+  void (*copied)(sq_emu_thread *t, int but);
   void (*failed)(sq_emu_thread *t, unsigned site, long long value, long long limit);
   int (*has_failed)(sq_emu_thread *t);
 } sq_emu_calls;

@@ -123,6 +123,73 @@ SQ_FN void sq_copy(void *to, const void *from, bool ok) {
 SQ_FN void sq_copied() {}
 SQ_FN float sq_top(float a, float b) { return a != a || a > b ? a : b; }
 #endif
+// ---- products of a group of four warps (sm_90a). c += a b, of 64 x 16 and 16 x 128 elements of 16 bits
+// in shared memory; warp w of the group has rows 16 w to 16 w + 15, in each lane of c as sq_mma has it,
+// 16 times side by side. Between BEGIN and sq_wgmma_wait the results are not touched. See SQ_TILE.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define SQ_WGMMA 1
+#else
+#define SQ_WGMMA 0
+#endif
+#define SQ_SHARED_TILE(T, name, n) __shared__ __align__(1024) T name[n]
+// Copies since the last group are a group; all but the newest n groups have arrived.
+#if __CUDA_ARCH__ >= 800
+#define SQ_COPY_GROUP() asm volatile("cp.async.commit_group;" ::: "memory")
+#define SQ_COPIED_BUT(n) asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")
+#else
+#define SQ_COPY_GROUP()
+#define SQ_COPIED_BUT(n)
+#endif
+#if SQ_WGMMA
+struct sq_wgmma_list {};
+// What threads wrote to shared memory is there for products behind the next barrier.
+#define SQ_ASYNC_FENCE() asm volatile("fence.proxy.async.shared::cta;" ::: "memory")
+#define SQ_WGMMA_BEGIN() asm volatile("wgmma.fence.sync.aligned;" ::: "memory")
+#define SQ_WGMMA_END() asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
+// A factor of 16 bits in rows of 64 bytes, 8 of them 512 bytes from the next 8, swizzle 64.
+#define SQ_TILE(s, i) sq_tile(&(s)[i])
+SQ_FN sq_u64 sq_tile(const sq_u32 *p) {
+  return (sq_u64)((sq_shared_address(p) & 0x3ffff) >> 4) | (sq_u64)1 << 16 |
+         (sq_u64)(512 >> 4) << 32 | (sq_u64)2 << 62;
+}
+#define SQ_WGMMA_CORE(H, name)                                                                     \
+  SQ_FN void sq_wgmma_core(const H *, float *c, sq_u64 a, sq_u64 b) {                              \
+    asm volatile(                                                                                  \
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." name "." name " {"                          \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "         \
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "         \
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"           \
+        "}, %64, %65, p, 1, 1, 0, 0;\n}"                                                           \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]),                                          \
+          "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),                                          \
+          "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]),                                        \
+          "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),                                      \
+          "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]),                                      \
+          "+f"(c[20]), "+f"(c[21]), "+f"(c[22]), "+f"(c[23]),                                      \
+          "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),                                      \
+          "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]),                                      \
+          "+f"(c[32]), "+f"(c[33]), "+f"(c[34]), "+f"(c[35]),                                      \
+          "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]),                                      \
+          "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]),                                      \
+          "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]),                                      \
+          "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]),                                      \
+          "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),                                      \
+          "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]),                                      \
+          "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])                                       \
+        : "l"(a), "l"(b), "r"(1));                                                                 \
+  }
+SQ_WGMMA_CORE(sq_bf16, "bf16")
+SQ_WGMMA_CORE(sq_f16, "f16")
+template <class H> SQ_FN void sq_wgmma(sq_wgmma_list &, float *c, sq_u64 a, sq_u64 b) {
+  sq_wgmma_core((const H *)0, c, a, b);
+}
+template <class H> SQ_FN void sq_wgmma_wait(sq_wgmma_list &) {
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+#endif
+
 SQ_FN double sq_top(double a, double b) { return a != a || a > b ? a : b; }
 // 2^x, 0 below the normal range.
 SQ_FN float sq_power(float x) {
