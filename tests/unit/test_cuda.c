@@ -91,6 +91,53 @@ Test(cuda_emu, faults) {
   expect_fault("if (SQ_TID < 5) { float f = sq_shuffle_xor(SQ_ME 1.0f, 1); }", 32, 1, 1,
                "0 wait at a barrier, 5 in a warp, 27 have ended");
 }
+// A product of 64 x 16 by 128 x 16 in rows of 32 elements, swizzled; how many results are wrong, of some
+// threads. `a` and `b`: the descriptors, from good_a and good_b, which are as they ought to be.
+static float wrong_products(const char *a, const char *b, const char *place) {
+  char body[2600];
+  float x[64] = {0}, bad = 0;
+  snprintf(body, sizeof body,
+           "%s(sq_u32, s, 3072);\n"
+           "for (int e = (int)SQ_TID; e < 3072; e += 128) {\n"
+           "  const int r = e / 16, w = e %% 16;\n"
+           "  const sq_u32 low = sq_bits((float)((r * 3 + w) %% 5 - 2)) >> 16;\n"
+           "  const sq_u32 high = sq_bits((float)((r + w * 2) %% 7 - 3)) & 0xffff0000u;\n"
+           "  SQ_SST(s, r * 16 + ((w / 4 ^ r / 2 %% 4) * 4 + w %% 4), low | high);\n"
+           "}\n"
+           "SQ_ASYNC_FENCE();\nSQ_SYNC();\n"
+           "float c[64] = {0};\nsq_wgmma_list flying;\n"
+           "SQ_WGMMA_BEGIN();\n"
+           "for (int d = 0; d < 16; d += 8) {\n"
+           "  const sq_u64 good_a = SQ_TILE(s, d), good_b = SQ_TILE(s, 1024 + d);\n"
+           "  sq_wgmma<sq_bf16>(SQ_ME flying, c, %s, %s);\n"
+           "}\n"
+           "SQ_WGMMA_END();\nsq_wgmma_wait<sq_bf16>(SQ_ME flying);\n"
+           "int bad = 0;\n"
+           "for (int i = 0; i < 64; i++) {\n"
+           "  const int row = (int)SQ_TID / 32 * 16 + i / 2 %% 2 * 8 + (int)SQ_TID %% 32 / 4;\n"
+           "  const int col = 64 + i / 4 * 8 + (int)SQ_TID %% 4 * 2 + i %% 2;\n"
+           "  float want = 0;\n"
+           "  for (int w = 0; w < 16; w++)\n"
+           "    want += (float)((row * 3 + w) %% 5 - 2) * (float)((col * 3 + w) %% 5 - 2) +\n"
+           "            (float)((row + w * 2) %% 7 - 3) * (float)((col + w * 2) %% 7 - 3);\n"
+           "  bad += want != c[i];\n"
+           "}\n"
+           "if (SQ_TID %% 2) SQ_ST(a.x, SQ_TID / 2, (float)bad);\n",
+           place, a, b);
+  const char *got = emulate(body, 128, 1, 1, x, sizeof x);
+  cr_assert_null(got, "%s", got);
+  for (int k = 0; k < 64; k++) bad += x[k];
+  return bad;
+}
+Test(cuda_emu, descriptors_are_read) {
+  setenv("SEQM_EMU_ARCH", "sm_90a", 1);
+  cr_assert_eq(wrong_products("good_a", "good_b", "SQ_SHARED_TILE"), 0);
+  cr_assert_gt(wrong_products("good_a ^ 3ull << 62", "good_b", "SQ_SHARED_TILE"), 0); // swizzle 128
+  cr_assert_gt(wrong_products("good_a", "good_b ^ 2ull << 62", "SQ_SHARED_TILE"), 0); // none
+  cr_assert_gt(wrong_products("good_a", "good_b - (16ull << 32)", "SQ_SHARED_TILE"), 0); // stride
+  cr_assert_gt(wrong_products("good_a + 1", "good_b", "SQ_SHARED_TILE"), 0);             // place
+  cr_assert_gt(wrong_products("good_a", "good_b", "SQ_SHARED"), 0); // alignment
+}
 Test(cuda_emu, no_compiler) {
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
   if (setjmp(ctx->guard.jmp)) cr_assert_fail("out of memory");
