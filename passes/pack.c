@@ -7,6 +7,10 @@
 //   %y = generic (%x, %p) [m < M, n < N] sum [k < K] { %x[m, k] * %p[n // 16, k, n % 16] }
 // and @w.packed is a derived state, whose columns beyond N are 0.
 //
+// Weights of bf16 lie in pairs along k, [(N + 15) // 16, K / 2, 16, 2], where K is even: a vector is two
+// rows of the panel, which one instruction multiplies where there is such a one, and which are widened
+// with fewer than two vectors of 16 bits.
+//
 // The factor may be any cheap expression of parameters that no entry writes. Contractions of all
 // entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction
 // of few rows gains nothing by itself, but reads what another one packed, so that the memory is read
@@ -36,6 +40,7 @@ typedef struct use {
   bool widened;  // and then cast to the type of the contraction
   uint32_t n_axes, k_axes;
   int64_t columns, depth, panel;
+  bool pairs;
   sq_value *instance;
   uint32_t count, layout;
 } use;
@@ -118,9 +123,11 @@ static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
   sq_dtype t = k->s.v[u->b].dtype; // 16 bits are packed as they are, the arithmetic is in f32
   u->panel = w->panel_bytes / (t == SQ_F64 ? 8 : 4);
   if (w->int8 && t != SQ_F32 && !u->widened) return false;
+  u->pairs = t == SQ_BF16 && !w->int8;
   if (!product_of(w->g, k, u->n_axes, &u->columns) || !product_of(w->g, k, c->k, &u->depth))
     return false;
   int64_t inner = u->panel;
+  u->pairs &= u->depth % 2 == 0;
   bool several = u->n_axes & (u->n_axes - 1);
   if (several && !sq_dim_is_const(w->g->dims, k->axis[k->n_par - 1].extent, &inner)) return false;
   return inner % (u->panel / PANEL_VECTORS) == 0 && u->columns >= u->panel && u->depth >= 8 &&
@@ -172,25 +179,30 @@ static sq_node *lay_out(packer *w, const use *u) {
   sq_graph *g = w->g;
   const sq_generic *k = u->n->g;
   sq_maker m;
-  sq_maker_start(&m, g, 3, 0);
-  int64_t extent[3] = {(u->columns + u->panel - 1) / u->panel, u->depth, u->panel};
-  static const char *const names[3] = {"p", "k", "j"};
-  sq_dim dim[3];
-  for (uint32_t a = 0; a < 3; a++)
+  uint32_t rank = u->pairs ? 4 : 3;
+  sq_maker_start(&m, g, rank, 0);
+  int64_t extent[4] = {(u->columns + u->panel - 1) / u->panel, u->depth, u->panel, 2};
+  if (u->pairs) extent[1] /= 2;
+  static const char *const names[4] = {"p", "k", "j", "h"};
+  sq_dim dim[4];
+  for (uint32_t a = 0; a < rank; a++)
     m.k->axis[a] = (sq_axis){dim[a] = sq_dim_const(g->dims, extent[a]), names[a]};
   uint32_t flat = combine(&m, SQ_EW_MUL, sq_maker_index(&m, 0), u->panel);
   flat = sq_maker_ewise(&m, SQ_EW_ADD, flat, sq_maker_index(&m, 2));
   uint32_t holds = u->columns % u->panel ? combine(&m, SQ_EW_LT, flat, u->columns) : SQ_NO_SCALAR;
   uint32_t *axis = SQ_ARRAY(g->arena, uint32_t, k->n_par + k->n_red + 1);
   unflatten(&m, k, u->n_axes, flat, axis);
-  unflatten(&m, k, u->k_axes, sq_maker_index(&m, 1), axis);
+  uint32_t row = sq_maker_index(&m, 1);
+  if (u->pairs)
+    row = sq_maker_ewise(&m, SQ_EW_ADD, combine(&m, SQ_EW_MUL, row, 2), sq_maker_index(&m, 3));
+  unflatten(&m, k, u->k_axes, row, axis);
   sq_graft how = {.from = u->n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = holds};
   uint32_t x = sq_maker_graft(&m, &how, u->b, sq_maker_map(&m, u->n));
   if (holds != SQ_NO_SCALAR && m.k->s.v[x].kind != SQ_SC_READ)
     x = sq_maker_select(&m, holds, x, sq_maker_float(&m, m.k->s.v[x].dtype, 0));
   m.k->body = x;
   sq_node *n = sq_node_new(g, NULL, SQ_OP_GENERIC, u->n->span, 0, NULL);
-  sq_node_result(g, n, sq_type_make(g, k->s.v[u->b].dtype, 3, dim), "packed");
+  sq_node_result(g, n, sq_type_make(g, k->s.v[u->b].dtype, rank, dim), "packed");
   sq_maker_end(&m, n);
   return n;
 }
@@ -373,12 +385,16 @@ static void rewrite(packer *w, const use *u) {
                     : sq_maker_ewise(&m, SQ_EW_ADD, combine(&m, SQ_EW_MUL, flat[j], e), axis[a]);
     }
   }
-  uint32_t pos[3] = {combine(&m, SQ_EW_FLOORDIV, flat[0], u->panel), flat[1],
-                     combine(&m, SQ_EW_MOD, flat[0], u->panel)};
+  uint32_t pos[4] = {combine(&m, SQ_EW_FLOORDIV, flat[0], u->panel), flat[1],
+                     combine(&m, SQ_EW_MOD, flat[0], u->panel), SQ_NO_SCALAR};
+  if (u->pairs) {
+    pos[1] = combine(&m, SQ_EW_FLOORDIV, flat[1], 2);
+    pos[3] = combine(&m, SQ_EW_MOD, flat[1], 2);
+  }
   sq_graft how = {.from = n, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
   sq_graft after = how;
   uint32_t a = sq_maker_graft(&m, &how, u->a, sq_maker_map(&m, n));
-  uint32_t b = sq_maker_read(&m, v, 3, pos);
+  uint32_t b = sq_maker_read(&m, v, u->pairs ? 4 : 3, pos);
   if (u->widened || w->int8) b = sq_maker_cast(&m, b, SQ_F32);
   m.k->body = sq_maker_ewise(&m, SQ_EW_MUL, a, b);
   after.acc = sq_maker_acc(&m, sq_monoid_result(SQ_SUM, k->s.v[k->body].dtype));
@@ -390,7 +406,9 @@ static void rewrite(packer *w, const use *u) {
   sq_maker_end(&m, n);
   sq_remark_add(g->ctx, "pack", true, n->span, sq_pass_entry(u->f),
                 "weights laid out in panels of %lld columns, once at load%s", (long long)u->panel,
-                w->int8 ? ", in 8 bits with a scale for each column" : "");
+                w->int8    ? ", in 8 bits with a scale for each column"
+                : u->pairs ? ", in pairs of rows"
+                           : "");
 }
 
 bool sq_pass_pack(sq_graph *g, const sq_pass_options *o) {

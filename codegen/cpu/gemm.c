@@ -94,32 +94,51 @@ static sq_affine column_of(sq_graph *g, const sq_generic *k, uint32_t panel, uin
       sq_dim_add(g->dims, l.offset, sq_dim_mul(g->dims, p.offset, sq_dim_const(g->dims, nr)));
   return l;
 }
-// B read at [n // nr, k, n % nr] of a whole array of panels?
+// Is k the row of the panel, or row and place in a pair?
+static bool is_row(const sq_gemm *x, const sq_scalar *b, int64_t have) {
+  sq_graph *g = x->g;
+  const sq_generic *k = x->node->g;
+  int64_t depth, pair = b->n_pos == 4 ? 2 : 1;
+  sq_affine at =
+      pair == 2 ? column_of(g, k, b->pos[1], b->pos[3], 2) : sq_scalar_affine(g, k, b->pos[1]);
+  return is_flat(g, k, at, &x->k) && sq_dim_is_const(g->dims, x->k.size, &depth) &&
+         have * pair == depth;
+}
+// B read at [n // nr, k, n % nr] of a whole array of panels, or at [n // nr, k // 2, n % nr, k % 2]?
 static bool is_packed(sq_gemm *x) {
   sq_graph *g = x->g;
   const sq_generic *k = x->node->g;
   const sq_scalar *b = &k->s.v[x->b];
   if (b->kind == SQ_SC_CAST && b->dtype == x->type) b = &k->s.v[b->a[0]];
-  if (b->kind != SQ_SC_READ || b->n_pos != 3 || b->guard != SQ_NO_SCALAR ||
+  if (b->kind != SQ_SC_READ || b->n_pos < 3 || b->n_pos > 4 || b->guard != SQ_NO_SCALAR ||
       b->other != SQ_NO_SCALAR || b->site != SQ_NO_SITE || x->batch.n)
     return false;
   const sq_type *t = &x->node->in[b->operand]->type;
-  int64_t nr, depth, have, panels, columns;
+  int64_t nr, have, panels, columns, two = 2;
   bool narrow = t->dtype == SQ_BF16 || t->dtype == SQ_F16 || t->dtype == SQ_I8;
   if ((t->dtype != x->type && (!narrow || x->type != SQ_F32)) ||
       !sq_dim_is_const(g->dims, t->dim[2], &nr) || nr != x->nr)
     return false;
-  if (!is_flat(g, k, column_of(g, k, b->pos[0], b->pos[2], nr), &x->n) ||
-      !is_flat(g, k, sq_scalar_affine(g, k, b->pos[1]), &x->k))
+  bool pairs = b->n_pos == 4;
+  if (pairs && (t->dtype != SQ_BF16 || !sq_dim_is_const(g->dims, t->dim[3], &two) || two != 2))
     return false;
+  if (!is_flat(g, k, column_of(g, k, b->pos[0], b->pos[2], nr), &x->n)) return false;
   if (!sq_dim_is_const(g->dims, x->n.size, &columns) ||
-      !sq_dim_is_const(g->dims, x->k.size, &depth))
+      !sq_dim_is_const(g->dims, t->dim[0], &panels) || !sq_dim_is_const(g->dims, t->dim[1], &have))
     return false;
-  if (!sq_dim_is_const(g->dims, t->dim[0], &panels) || !sq_dim_is_const(g->dims, t->dim[1], &have))
-    return false;
+  if (panels * nr < columns || !is_row(x, b, have)) return false;
   x->panels = b->operand;
   x->panel = t->dtype;
-  return have == depth && panels * nr >= columns;
+  x->pairs = pairs;
+  return true;
+}
+// Where A is of bf16 as well, wider only for the arithmetic, pairs of both are multiplied at once.
+static void take_dots(sq_gemm *x) {
+  const sq_generic *k = x->node->g;
+  const sq_scalar *a = &k->s.v[x->a];
+  if (a->kind == SQ_SC_CAST && a->dtype == SQ_F32 && k->s.v[a->a[0]].dtype == SQ_BF16)
+    x->a = a->a[0];
+  x->dots = k->s.v[x->a].dtype == SQ_BF16;
 }
 static bool worthwhile(const sq_gemm *x) {
   int64_t n, k;
@@ -205,6 +224,7 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm 
   if (!worthwhile(&x)) return false;
   x.packed = is_packed(&x);
   if (!x.packed) x.panel = x.type;
+  if (x.pairs && t->machine.bf16) take_dots(&x);
   if (t->tuned) take_tuned(&x, t);
   *out = x;
   return true;
@@ -236,15 +256,25 @@ sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x) {
 sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x) {
   return at_least_0(cg->builder, sq_cg_dim(cg, x->size));
 }
+sq_dim sq_gemm_depth_dim(const sq_gemm *x) {
+  sq_dims *ds = x->g->dims;
+  return x->dots ? sq_dim_floordiv(ds, x->k.size, sq_dim_const(ds, 2)) : x->k.size;
+}
+sq_lv sq_gemm_depth(sq_kern *k, const sq_gemm *x) {
+  return at_least_0(k->pb, sq_kern_dim(k, sq_gemm_depth_dim(x)));
+}
+sq_lv sq_gemm_entry_depth(sq_cg *cg, const sq_gemm *x) {
+  return at_least_0(cg->builder, sq_cg_dim(cg, sq_gemm_depth_dim(x)));
+}
 sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index) {
   return sq_k_offset(k, base, index, x->type);
 }
 sq_lv sq_gemm_panel_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index) {
-  return sq_k_offset(k, base, index, x->panel);
+  return sq_k_offset(k, base, index, x->dots ? x->type : x->panel);
 }
 sq_lv sq_gemm_load(sq_kern *k, const sq_gemm *x, sq_lv at, uint32_t w) {
   sq_lv v = LLVMBuildLoad2(k->b, sq_k_vec(sq_k_type(k, x->type), w), at, "");
-  LLVMSetAlignment(v, x->bytes);
+  LLVMSetAlignment(v, x->dots ? x->bytes / 2 : x->bytes); // a row of pairs begins anywhere
   return v;
 }
 void sq_gemm_store(sq_kern *k, const sq_gemm *x, sq_lv at, sq_lv v) {
@@ -343,7 +373,7 @@ static sq_dim panels_size(const sq_gemm *x) {
 }
 static sq_dim copy_size(const sq_gemm *x) {
   sq_dims *ds = x->g->dims;
-  sq_dim d = sq_dim_mul(ds, storage(x, x->m.size), storage(x, x->k.size));
+  sq_dim d = sq_dim_mul(ds, storage(x, x->m.size), storage(x, sq_gemm_depth_dim(x)));
   d = sq_dim_mul(ds, d, storage(x, x->batch.size));
   return sq_dim_mul(ds, d, sq_dim_const(ds, x->bytes));
 }

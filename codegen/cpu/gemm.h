@@ -29,6 +29,9 @@ typedef struct sq_gemm {
   bool tiles;      // blocks of rows of A are laid out as tiles [k][mr] before they are used
   uint32_t panels; // the input's number
   sq_dtype panel;  // the type of the panels' elements: that of the arithmetic, or of 16 or 8 bits
+  bool
+      pairs; // panels of bf16 at [n // nr, k // 2, n % nr, k % 2]: two k beside each other in 32 bits
+  bool dots; // A is bf16 too: one instruction for a pair; depth and elements of A count in pairs
 } sq_gemm;
 
 // ---- gemm.c
@@ -41,8 +44,12 @@ int64_t sq_gemm_unpacked_rows(const sq_gemm *x, const sq_target *t);
 // Opens the axes of one kind at a flattened index.
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat);
 void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x);
-sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x);                  // in the kernel, >= 0
-sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x);             // in the entry, >= 0
+sq_lv sq_gemm_size(sq_kern *k, const sq_gemm_axes *x);      // in the kernel, >= 0
+sq_lv sq_gemm_entry_size(sq_cg *cg, const sq_gemm_axes *x); // in the entry, >= 0
+sq_lv sq_gemm_depth(sq_kern *k,
+                    const sq_gemm *x); // of the panels' rows: that of k, or of its pairs
+sq_lv sq_gemm_entry_depth(sq_cg *cg, const sq_gemm *x);
+sq_dim sq_gemm_depth_dim(const sq_gemm *x);
 sq_lv sq_gemm_load(sq_kern *k, const sq_gemm *x, sq_lv at, uint32_t w); // of the arithmetic's type
 void sq_gemm_store(sq_kern *k, const sq_gemm *x, sq_lv at, sq_lv v);
 sq_lv sq_gemm_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index);

@@ -10,6 +10,9 @@
 // Every UNROLL steps a line from `ahead` on is prefetched into the second-level cache: what of B
 // comes next.
 //
+// Of panels of pairs, panel[i // 2][C][i % 2], a step takes two i: with A in pairs too, depth and i count
+// pairs, and one instruction adds both products; else both are widened.
+//
 // The sums are in registers: R rows of nv vectors. Few rows do not fill the pipelines of the
 // multipliers: they have several sets of sums, for every second or fourth i.
 #include "codegen/cpu/gemm.h"
@@ -30,19 +33,40 @@ typedef struct micro {
   uint32_t rows, sets;
   bool tiles, unit;                  // A in tiles; the step is 1
   sq_lv row[16], step, panel, ahead; // row[0]: the tile
+  sq_lv high[4];                     // of the pairs read last, those of the odd i
 } micro;
 static uint32_t sums(const micro *c) { return c->sets * c->rows * c->x->nv; }
 
-// sums of one set += the products at i.
-static void multiply(micro *c, sq_lv i, sq_lv *acc) {
+static bool by_two(const sq_gemm *x) { return x->pairs && !x->dots; }
+// A row of the panel, of pairs to be widened that of an even i and, in c->high, that behind it.
+static void panel_row(micro *c, sq_lv i, sq_lv *b) {
   sq_kern *k = c->k;
   const sq_gemm *x = c->x;
-  sq_lv line = LLVMBuildMul(k->b, i, sq_k_int(k, x->nr), ""), b[4];
+  sq_lv line = LLVMBuildMul(k->b, i, sq_k_int(k, x->nr), "");
   for (uint32_t v = 0; v < x->nv; v++) {
-    sq_lv at = LLVMBuildAdd(k->b, line, sq_k_int(k, (int64_t)v * x->w), "");
-    b[v] = sq_k_load_row(k, x->panel, sq_gemm_panel_at(k, x, c->panel, at), x->w, NULL);
+    int64_t vector = (int64_t)v * x->w * (by_two(x) ? 2 : 1);
+    sq_lv at = sq_gemm_panel_at(k, x, c->panel, LLVMBuildAdd(k->b, line, sq_k_int(k, vector), ""));
+    if (x->pairs) {
+      b[v] = sq_gemm_load(k, x, at, x->w);
+      LLVMSetAlignment(b[v], 4);
+      if (x->dots) continue;
+      c->high[v] = sq_k_pair_half(k, b[v], true);
+      b[v] = sq_k_pair_half(k, b[v], false);
+      continue;
+    }
+    b[v] = sq_k_load_row(k, x->panel, at, x->w, NULL);
     if (x->panel == SQ_I8) b[v] = sq_k_cast(k, b[v], SQ_I8, x->type);
   }
+}
+// sums of one set += the products at i; `odd`: the panel's row was read with the one before.
+static void multiply(micro *c, sq_lv i, bool odd, sq_lv *acc) {
+  sq_kern *k = c->k;
+  const sq_gemm *x = c->x;
+  sq_lv b[4];
+  if (odd)
+    memcpy(b, c->high, sizeof b);
+  else
+    panel_row(c, i, b);
   sq_lv where = c->unit ? i : LLVMBuildMul(k->b, i, c->step, "");
   for (uint32_t r = 0; r < c->rows; r++) {
     sq_lv at = c->tiles ? sq_gemm_at(k, x, c->row[0], LLVMBuildAdd(k->b, where, sq_k_int(k, r), ""))
@@ -50,7 +74,7 @@ static void multiply(micro *c, sq_lv i, sq_lv *acc) {
     sq_lv a = sq_k_splat(k, sq_gemm_load(k, x, at, 1), x->w);
     for (uint32_t v = 0; v < x->nv; v++) {
       sq_lv *sum = &acc[r * x->nv + v];
-      *sum = sq_k_fma(k, a, b[v], *sum);
+      *sum = x->dots ? sq_k_pair_dot(k, *sum, a, b[v]) : sq_k_fma(k, a, b[v], *sum);
     }
   }
 }
@@ -70,7 +94,8 @@ static void depth_loop(micro *c, sq_lv from, sq_lv to, uint32_t unroll, sq_lv *a
   memcpy(acc, l.phi, n * sizeof *acc);
   if (unroll > 1 && c->rows >= 4) prefetch(c, l.i); // a single stream needs no help
   for (uint32_t u = 0; u < unroll; u++)
-    multiply(c, LLVMBuildNSWAdd(k->b, l.i, sq_k_int(k, u), ""), acc + u % c->sets * one);
+    multiply(c, LLVMBuildNSWAdd(k->b, l.i, sq_k_int(k, u), ""), by_two(c->x) && u % 2,
+             acc + u % c->sets * one);
   sq_kloop_end(k, &l, acc);
   memcpy(acc, l.phi, n * sizeof *acc);
 }
@@ -113,7 +138,7 @@ static void body(micro *c, sq_lv fn) {
     for (uint32_t i = 0; i < half * c->rows * x->nv; i++)
       acc[i] = sq_k_fadd(k, acc[i], acc[i + half * c->rows * x->nv]);
   c->sets = 1;
-  depth_loop(c, whole, depth, 1, acc);
+  depth_loop(c, whole, depth, by_two(x) ? 2 : 1, acc); // depth is even then
   for (uint32_t i = 0; i < c->rows * x->nv; i++) sq_gemm_store(k, x, out_at(c, out, i), acc[i]);
   LLVMBuildRetVoid(k->b);
 }
@@ -123,8 +148,12 @@ static LLVMTypeRef micro_type(sq_kern *k) {
 }
 void sq_gemm_micro(sq_kern *outer, const sq_gemm *x, uint32_t rows, const sq_gemm_micro_call *a) {
   bool unit = !a->tiles && LLVMIsConstant(a->step) && LLVMConstIntGetSExtValue(a->step) == 1;
-  const char *name = sq_arena_fmt(outer->a, "sq.micro.%ux%u.%s.f%u%s", rows, x->nr,
-                                  sq_dtype_table[x->panel].name, 8 * x->bytes,
+  const char *name = sq_arena_fmt(outer->a, "sq.micro.%ux%u.%s%s.f%u%s", rows, x->nr,
+                                  sq_dtype_table[x->panel].name,
+                                  x->dots    ? ".dots"
+                                  : x->pairs ? ".pairs"
+                                             : "",
+                                  8 * x->bytes,
                                   a->tiles ? ".tiles"
                                   : unit   ? ""
                                            : ".step");

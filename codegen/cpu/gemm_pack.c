@@ -29,10 +29,22 @@ bool sq_gemm_along_k(sq_knest *t, const sq_gemm *x, uint32_t s, const sq_gemm_ax
   t->w = 1;
   return k < o;
 }
+// Do the elements of a row lie beside each other?
+static bool is_dense(sq_knest *t, const sq_gemm *x) {
+  t->va = x->k.axis[0];
+  t->w = x->w;
+  t->aligned = true;
+  bool unit = sq_knest_read_stride(t, &t->g->s.v[x->a]) == SQ_K_UNIT;
+  t->va = SQ_K_NO_AXIS;
+  t->w = 1;
+  return unit;
+}
 bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x) {
   const sq_scalar *a = &t->g->s.v[x->a];
   if (a->kind != SQ_SC_READ || a->guard != SQ_NO_SCALAR || a->other != SQ_NO_SCALAR) return false;
-  if (t->n->in[a->operand]->type.dtype != x->type || x->k.n != 1) return false;
+  sq_dtype wanted = x->dots ? SQ_BF16 : x->type;
+  if (t->n->in[a->operand]->type.dtype != wanted || x->k.n != 1) return false;
+  if (x->dots && !is_dense(t, x)) return false;
   for (uint32_t i = 0; i < a->n_pos; i++) {
     int64_t c;
     t->w = 1;
@@ -253,7 +265,8 @@ void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   sq_knest_hoist(&t);
   sq_lv number =
       LLVMBuildAdd(k->b, LLVMBuildMul(k->b, o.index[0], o.extent[1], ""), o.index[1], "");
-  sq_lv line = sq_gemm_at(k, x, base, LLVMBuildMul(k->b, number, rows, ""));
+  sq_dtype kept = x->dots ? SQ_BF16 : x->type;
+  sq_lv line = sq_k_offset(k, base, LLVMBuildMul(k->b, number, rows, ""), kept);
   uint32_t va = x->k.axis[x->k.n - 1];
   bool lanes = lanes_cost(&t, x->a, va, x->w, 0) < x->w;
   t.va = lanes ? va : SQ_K_NO_AXIS;
@@ -261,22 +274,22 @@ void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   t.aligned = true;
   depth d;
   depth_begin(&t, x, &d, t.w);
-  sq_lv at = sq_gemm_at(k, x, line, d.flat);
+  sq_lv at = sq_k_offset(k, line, d.flat, kept);
   if (!lanes) {
-    sq_gemm_store(k, x, at, operand(&t, x, x->a));
+    sq_k_store_row(k, kept, at, operand(&t, x, x->a), NULL);
   } else {
     sq_lv extent = sq_knest_extent(&t, va), w = sq_k_int(k, x->w);
     sq_kif f;
     sq_kif_begin(k, &f,
                  LLVMBuildICmp(k->b, LLVMIntSLE, LLVMBuildAdd(k->b, t.idx[va], w, ""), extent, ""));
     uint32_t scope = sq_knest_enter(&t);
-    sq_gemm_store(k, x, at, operand(&t, x, x->a));
+    sq_k_store_row(k, kept, at, operand(&t, x, x->a), NULL);
     sq_knest_leave(&t, scope);
     sq_kif_else(k, &f);
     t.mask = mask_below(k, x->w, t.idx[va], extent);
     t.tail = true;
     scope = sq_knest_enter(&t);
-    sq_k_store_row(k, x->type, at, operand(&t, x, x->a), t.mask);
+    sq_k_store_row(k, kept, at, operand(&t, x, x->a), t.mask);
     sq_knest_leave(&t, scope);
     t.mask = NULL;
     sq_kif_end(k, &f, 0, NULL, NULL, NULL);
@@ -361,8 +374,8 @@ static void interleave_body(interleave *c, sq_lv fn, bool unit) {
 void sq_gemm_interleave(sq_kern *outer, const sq_gemm *x, sq_lv row, sq_lv rows, sq_lv length,
                         sq_lv step, sq_lv out) {
   bool unit = LLVMIsConstant(step) && LLVMConstIntGetSExtValue(step) == 1;
-  const char *name =
-      sq_arena_fmt(outer->a, "sq.interleave.%u.f%u%s", x->mr, 8 * x->bytes, unit ? "" : ".step");
+  const char *name = sq_arena_fmt(outer->a, "sq.interleave.%u.f%u%s%s", x->mr, 8 * x->bytes,
+                                  unit ? "" : ".step", x->dots ? ".pairs" : "");
   sq_kern inner;
   sq_lv fn = sq_kern_shared(outer, name, interleave_type(outer), &inner);
   if (inner.fn) {

@@ -40,7 +40,8 @@ static sq_lv row_pointer(tile *c, sq_lv m) {
 // Bytes of a block of rows as tiles.
 sq_dim sq_gemm_tiles_size(const sq_gemm *x) {
   sq_dims *ds = x->g->dims;
-  sq_dim one = sq_dim_mul(ds, sq_dim_storage(ds, x->k.size), sq_dim_const(ds, x->mr * x->bytes));
+  sq_dim depth = sq_dim_storage(ds, sq_gemm_depth_dim(x));
+  sq_dim one = sq_dim_mul(ds, depth, sq_dim_const(ds, x->mr * x->bytes));
   sq_dim some = sq_dim_mul(ds, one, sq_dim_const(ds, x->cut.least_tiles + 1));
   sq_dim fit = sq_dim_add(ds, one, sq_dim_const(ds, x->cut.rows_bytes));
   sq_dim most = sq_dim_mul(ds, one, sq_dim_const(ds, x->cut.most_tiles));
@@ -182,7 +183,7 @@ static grid cut(sq_kern *k, const sq_gemm *x, sq_lv columns) {
   grid g;
   g.all_panels = udiv_up(k, columns, sq_k_int(k, x->nr));
   sq_lv words = sq_kern_entry_alloca(k, WORDS);
-  sq_lv arg[5] = {sq_gemm_entry_size(k->cg, &x->m), sq_gemm_entry_size(k->cg, &x->k),
+  sq_lv arg[5] = {sq_gemm_entry_size(k->cg, &x->m), sq_gemm_entry_depth(k->cg, x),
                   sq_gemm_entry_size(k->cg, &x->batch), g.all_panels, words};
   LLVMBuildCall2(b, grid_type(k), grid_function(k, x), arg, 5, "");
   g.rows = load_word(k, words, ROWS);
@@ -208,7 +209,7 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   o.extent[1] = sq_kern_pass(k, g.panel_blocks); // neighbours in number read the same panels
   o.extent[2] = sq_kern_pass(k, g.row_blocks);
   c.rows = sq_gemm_size(k, &x->m);
-  c.depth = sq_gemm_size(k, &x->k);
+  c.depth = sq_gemm_depth(k, x);
   c.copy = copy ? sq_kern_pass(k, copy) : NULL;
   c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), x->cut.most_tiles * x->mr * x->nr);
   c.row = sq_k_alloca(k, k->ptr, x->cut.most_tiles * x->mr);
@@ -217,7 +218,8 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   sq_lv first = sq_kern_pass(k, n0), count = sq_kern_pass(k, columns), nr = sq_k_int(k, x->nr);
   sq_lv padded = x->packed ? c.depth : sq_gemm_padded(k, x, c.depth);
   sq_lv size = LLVMBuildMul(k->b, padded, nr, "");
-  c.step = copy ? sq_k_int(k, 1) : sq_knest_read_step(&c.t, x->a, x->k.axis[0]);
+  bool dense = copy || x->dots;
+  c.step = dense ? sq_k_int(k, 1) : sq_knest_read_step(&c.t, x->a, x->k.axis[0]);
   if (x->tiles) {
     sq_lv stride, mine = sq_cg_private(cg, &stride);
     sq_lv off = LLVMBuildMul(k->b, k->worker, sq_kern_pass(k, stride), "");

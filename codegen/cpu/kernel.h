@@ -124,6 +124,11 @@ sq_lv sq_k_fsub(sq_kern *k, sq_lv a, sq_lv b);
 sq_lv sq_k_fmul(sq_kern *k, sq_lv a, sq_lv b);
 sq_lv sq_k_fma(sq_kern *k, sq_lv a, sq_lv b, sq_lv c); // fused where the target has it
 
+// ---- kernel_pairs.c: pairs of bf16 in 32 bits, typed f32
+bool sq_k_has_pairs(sq_kern *k, uint32_t w);                  // an instruction for w pairs
+sq_lv sq_k_pair_half(sq_kern *k, sq_lv pair, bool high);      // as f32
+sq_lv sq_k_pair_dot(sq_kern *k, sq_lv acc, sq_lv a, sq_lv b); // acc + both products
+
 // ---- kernel_nest.c: one generic's scalars at a place in a loop nest ----------------------------
 #define SQ_K_AXES (SQ_MAX_RANK * 2)
 #define SQ_K_NO_AXIS UINT32_MAX

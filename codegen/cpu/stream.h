@@ -128,8 +128,6 @@ void sq_kstream_turn(sq_kern *k, const sq_kstream *s, sq_lv from, sq_lv from_ste
                      sq_lv columns, sq_lv to, sq_lv to_step);
 
 // ---- stream_dot.c
-// acc + the two products of each lane of a and b.
-sq_lv sq_kstream_dot(sq_kern *k, const sq_kstream *s, sq_lv acc, sq_lv a, sq_lv b);
 // Rows 2 i and 2 i + 1 of from[n][set] as pairs; 0 beside an odd last one.
 void sq_kstream_pairs(sq_kern *k, const sq_kstream *s, sq_lv from, sq_lv n, sq_lv to);
 // Lines 2 i and 2 i + 1, of BF16, likewise.

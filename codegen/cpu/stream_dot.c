@@ -1,11 +1,7 @@
-// Pairs of bf16 in 32 bits, which one instruction multiplies and adds to an f32 (avx512_bf16):
-//
-//   acc + a.low b.low + a.high b.high
+// Operands of attention as pairs of bf16 (kernel_pairs.c):
 //
 //   pairs        [n][set] of f32   -> [n / 2][set]      queries, once a set; weights, once a block
 //   pair_lines   n lines of bf16   -> n / 2 lines       values, once a block; keys lie in pairs already
-//
-// Without the instruction the same products are written out, for tests.
 #include "codegen/cpu/stream.h"
 
 static sq_lv at(sq_kern *k, const sq_kstream *s, sq_lv base, sq_lv i) {
@@ -13,35 +9,13 @@ static sq_lv at(sq_kern *k, const sq_kstream *s, sq_lv base, sq_lv i) {
 }
 static sq_lv mul(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildMul(k->b, a, b, ""); }
 static sq_lv add(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildAdd(k->b, a, b, ""); }
-static bool has_instruction(const sq_kstream *s) {
-  return s->w == 16 && sq_target_has(s->target, "avx512bf16");
-}
+static bool has_instruction(sq_kern *k, const sq_kstream *s) { return sq_k_has_pairs(k, s->w); }
 static LLVMTypeRef bfloats(sq_kern *k, uint32_t n) {
   return LLVMVectorType(LLVMBFloatTypeInContext(k->c), n);
 }
 
-// ---- products ----------------------------------------------------------------------------------
-static sq_lv half(sq_kern *k, sq_lv pair, bool high) { // as f32
-  LLVMTypeRef floats = LLVMTypeOf(pair), ints = sq_k_vec(k->i32, LLVMGetVectorSize(floats));
-  pair = LLVMBuildBitCast(k->b, pair, ints, "");
-  pair = high ? LLVMBuildAnd(k->b, pair, sq_k_like(k, ints, -(1 << 16)), "")
-              : LLVMBuildShl(k->b, pair, sq_k_like(k, ints, 16), "");
-  return LLVMBuildBitCast(k->b, pair, floats, "");
-}
-sq_lv sq_kstream_dot(sq_kern *k, const sq_kstream *s, sq_lv acc, sq_lv a, sq_lv b) {
-  if (has_instruction(s)) {
-    LLVMTypeRef pairs = bfloats(k, 2 * s->w);
-    sq_lv arg[3] = {acc, LLVMBuildBitCast(k->b, a, pairs, ""),
-                    LLVMBuildBitCast(k->b, b, pairs, "")};
-    return sq_k_intrinsic(k, "llvm.x86.avx512bf16.dpbf16ps.512", NULL, 0, arg, 3);
-  }
-  acc = sq_k_fma(k, half(k, a, true), half(k, b, true), acc);
-  return sq_k_fma(k, half(k, a, false), half(k, b, false), acc);
-}
-
-// ---- pairs -------------------------------------------------------------------------------------
 static sq_lv narrow(sq_kern *k, const sq_kstream *s, sq_lv v) { // in 32 bits
-  if (has_instruction(s)) {
+  if (has_instruction(k, s)) {
     v = LLVMBuildFPTrunc(k->b, v, bfloats(k, s->w), "");
     v = LLVMBuildBitCast(k->b, v, sq_k_vec(k->i16, s->w), "");
   } else {

@@ -58,8 +58,8 @@ static uint32_t lines_for(const sq_kstream *s, uint32_t nv) {
 static void multiply(tile *t, uint32_t line, sq_lv element, const sq_lv *b, const sq_lv *where) {
   for (uint32_t v = 0; v < t->nv; v++) {
     sq_lv *sum = &t->acc[line * t->nv + v];
-    sq_lv more = t->dots ? sq_kstream_dot(t->k, t->s, *sum, element, b[v])
-                         : sq_k_fma(t->k, element, b[v], *sum);
+    sq_lv more =
+        t->dots ? sq_k_pair_dot(t->k, *sum, element, b[v]) : sq_k_fma(t->k, element, b[v], *sum);
     *sum = where ? LLVMBuildSelect(t->k->b, where[v], more, *sum, "") : more;
   }
 }

@@ -402,6 +402,70 @@ static void panels(const char *type, int nr, int depth) {
            nr, nr, nr, depth, strcmp(type, "f32") ? "f32" : "", nr);
   check_many("panels", text, sizes, 8, PLAIN);
 }
+// Panels of bf16 in pairs of rows. Where A is of bf16 too, targets that say so multiply pairs: read
+// where they are, or copied when a row is not dense, an expression, or of several axes.
+static const char *pairs_text(char text[2048], const char *type, const char *x, const char *a,
+                              int nr, int depth) {
+  const char *f = strcmp(type, "bf16") ? "f32" : "";
+  char one[60], two[60]; // A at k, and at the k of two axes
+  snprintf(one, sizeof one, a, "k");
+  snprintf(two, sizeof two, a, "t0");
+  snprintf(text, 2048,
+           HEAD
+           "entry @f(%%x: %s[%s], %%p: bf16[%d, %d, %d, 2]) -> (r: %s[N, 203], s: %s[N, 203]) {\n"
+           "  %%r = generic (%%x, %%p) [n < N, m < 203] sum [k < %d] {\n"
+           "    %s * %s(%%p[m // %d, k // 2, m %% %d, k %% 2]);\n    post acc * 0.125;\n"
+           "  } : %s[N, 203]\n"
+           "  %%s = generic (%%x, %%p) [n < N, m < 203] sum [i < 2, j < %d] {\n"
+           "    t0 = i * %d + j;\n"
+           "    %s * %s(%%p[m // %d, t0 // 2, m %% %d, t0 %% 2]);\n    post acc * 0.125;\n"
+           "  } : %s[N, 203]\n  yield %%r, %%s\n}\n",
+           type, x, (203 + nr - 1) / nr, depth / 2, nr, type, type, depth, one, f, nr, nr, type,
+           depth / 2, depth / 2, two, f, nr, nr, type);
+  return text;
+}
+static void pairs(const char *type, const char *x, const char *a, int nr, int depth) {
+  static const char *const sizes[] = {"N=1 M=1 K=1",  "N=2 M=1 K=1",  "N=3 M=1 K=1",
+                                      "N=11 M=1 K=1", "N=13 M=1 K=1", "N=51 M=1 K=1"};
+  char text[2048];
+  check_many("pairs", pairs_text(text, type, x, a, nr, depth), sizes, 6, PLAIN);
+}
+Test(kernels, contractions_of_pairs) {
+  static const int nr[] = {8, 16, 32};
+  for (int k = 0; k < 3; k++) {
+    pairs("bf16", "N, 38", "%%x[n, %s]", nr[k], 38);
+    pairs("bf16", "38, N", "%%x[%s, n]", nr[k], 38);
+    pairs("bf16", "N, 38", "maximum(%%x[n, %s], 0.25_bf16)", nr[k], 38);
+    pairs("f32", "N, 38", "%%x[n, %s]", nr[k], 38);
+  }
+  pairs("bf16", "N, 450", "%%x[n, %s]", 32, 450); // several blocks of k
+  pairs("f32", "N, 450", "%%x[n, %s]", 16, 450);
+}
+// Where the processor multiplies pairs and both operands have them, one instruction does, and nothing is
+// widened or copied.
+Test(kernels, pairs_in_hardware) {
+  static const char *const types[] = {"bf16", "f32"};
+  for (int k = 0; k < 4; k++) {
+    sq_arena arena;
+    sq_target t;
+    char text[2048];
+    ctx = sq_ctx_new(sq_alloc_libc());
+    sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
+    sq_text code = {.arena = &arena};
+    pairs_text(text, types[k / 2], "N, 64", "%%x[n, %s]", 32, 64);
+    sq_graph *g = sq_graph_read(ctx, &arena, "pairs", text, strlen(text));
+    plan(g);
+    cr_assert_eq(sq_target_find(ctx, "x86-64-v4", &t, &message), SQ_OK, "%s", message);
+    if (k % 2) t.features = sq_arena_fmt(&arena, "%s,+avx512bf16", t.features);
+    t.machine.bf16 = k % 2;
+    cr_assert_eq(sq_codegen_text(g, &t, NULL, true, &code, &message), SQ_OK, "%s", message);
+    cr_assert_eq(strstr(code.v, "vdpbf16ps") != NULL, k == 1);
+    cr_assert_eq(strstr(code.v, "sq.micro.12x32.bf16.dots.f32.tiles") != NULL, k == 1);
+    cr_assert_eq(strstr(code.v, "sq.micro.12x32.bf16.pairs.f32.tiles") != NULL, k != 1);
+    sq_arena_free(&arena);
+    sq_ctx_free(ctx);
+  }
+}
 // However --tune has it.
 Test(kernels, contractions_cut_otherwise) {
   for (cut_try = 1; cut_try < SQ_CUT_TRIES; cut_try++) {
@@ -409,6 +473,7 @@ Test(kernels, contractions_cut_otherwise) {
     contraction("f64", "K, N", "%x[k, n]", "K, M", "%y[k, m]");
     panels("f32", 16, 810);
     panels("bf16", 16, 35);
+    pairs("bf16", "N, 38", "%%x[n, %s]", 32, 38);
   }
 }
 Test(kernels, contractions_of_panels) {
