@@ -2,11 +2,17 @@
 // it is first asked for.
 //
 //   object known (source.known), and in the cache?  link it: no graph is needed
-//   else: graph -> function -> LLVM module -> bitcode --hash--> cached object?  yes: link it
+//   else: graph -> functions -> LLVM module -> bitcode --hash--> cached object?  yes: link it
 //                                                     no: optimise, compile, store, link it
 //
-// ORC's LLJIT is the linker: every entry has objects of its own in one dylib. Its code is
-// compiled by the same steps as an object made ahead of time. Nothing is shared between two JITs.
+// An entry's module holds the inits of the states that it touches as well, those without code so far:
+// they are wanted before the entry can run, and small ones of their own would keep one thread busy, one
+// after the other.
+//
+// ORC's LLJIT is the linker: every module has objects of its own in one dylib. Entries and inits are weak
+// in them, so that what two modules have, made in processes that called entries in another order, is
+// there once. The code is compiled by the same steps as an object made ahead of time. Nothing is shared
+// between two JITs.
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/cuda.h"
 #include "codegen/cuda/emu.h"
@@ -24,7 +30,8 @@ struct sq_jit {
   sq_target target;
   const char *cache_dir;
   LLVMOrcLLJITRef lljit;
-  sq_entry_code *code[2]; // of entries, of inits: NULL until asked for
+  sq_entry_code *code[2];      // of entries, of inits: NULL until asked for
+  SQ_VEC(sq_cache_key) linked; // whose objects are in the dylib
   // Of a device: an sq_emu_module or an sq_abi_kernels for each entry and init.
   void **kernels[2];
   sq_nvrtc *nvrtc;
@@ -111,6 +118,22 @@ typedef struct job {
   const char *message;
 } job;
 
+static const char *symbol_of(const sq_jit *j, int is_init, uint32_t k) {
+  const sq_abi_entry *e = is_init ? &j->model->init[k] : &j->model->entry[k];
+  return sq_symbol_of(j->arena, j->model->name, is_init, e->name);
+}
+
+// Where the linked code of a symbol lies.
+static bool look_up(job *w, const char *symbol, sq_entry_code *code) {
+  LLVMOrcExecutorAddress at = 0;
+  LLVMErrorRef e = LLVMOrcLLJITLookup(w->jit->lljit, &at, symbol);
+  if (e)
+    w->message = explain(w->jit->arena, "the JIT cannot link", e);
+  else
+    *code = (sq_entry_code)(uintptr_t)at;
+  return !e;
+}
+
 // Takes the objects, also when it fails.
 static bool link_objects(job *w, LLVMMemoryBufferRef *object, uint32_t *n) {
   sq_jit *j = w->jit;
@@ -118,13 +141,14 @@ static bool link_objects(job *w, LLVMMemoryBufferRef *object, uint32_t *n) {
   LLVMErrorRef e = NULL;
   while (*n > 0 && !e) e = LLVMOrcLLJITAddObjectFile(j->lljit, dylib, object[--*n]);
   while (*n > 0) LLVMDisposeMemoryBuffer(object[--*n]);
-  LLVMOrcExecutorAddress at = 0;
-  if (!e) e = LLVMOrcLLJITLookup(j->lljit, &at, w->symbol);
-  if (e)
-    w->message = explain(j->arena, "the JIT cannot link", e);
-  else
-    w->code = (sq_entry_code)(uintptr_t)at;
-  return !e;
+  if (e) w->message = explain(j->arena, "the JIT cannot link", e);
+  return !e && look_up(w, w->symbol, &w->code);
+}
+
+static bool is_linked(const sq_jit *j, sq_cache_key key) {
+  for (uint32_t k = 0; k < j->linked.n; k++)
+    if (memcmp(&j->linked.v[k], &key, sizeof key) == 0) return true;
+  return false;
 }
 
 static void store(sq_unit *u, sq_jit *j, sq_cache_key key) {
@@ -171,15 +195,46 @@ static sq_status build_kernels(sq_unit *u, job *w) {
   return s;
 }
 
+// The inits of what the entry touches that have no code here nor, as far as is known, in the cache. On a
+// device each has its own kernels.
+static uint32_t list_inits(const job *w, uint32_t *init) {
+  const sq_jit *j = w->jit;
+  if (w->is_init || j->target.device) return 0;
+  const sq_abi_entry *e = &j->model->entry[w->number];
+  uint32_t n = 0;
+  for (uint32_t k = 0; k < e->n_state; k++) {
+    sq_cache_key key;
+    uint32_t i = j->model->state[e->state[k]].init, seen = 0;
+    while (seen < n && init[seen] != i) seen++;
+    bool there = seen < n || j->code[1][i];
+    if (!there && j->cache_dir && j->source.known)
+      there = j->source.known(j->source.user, 1, i, &key);
+    if (!there) init[n++] = i;
+  }
+  return n;
+}
+
+static void emit(sq_unit *u, const job *w, int is_init, uint32_t number) {
+  sq_func *f = find_func(w->jit->graph, is_init, number);
+  SQ_ASSERT(f, "the graph is not what its descriptor says");
+  sq_entry_emit(u, f, symbol_of(w->jit, is_init, number), true);
+}
+
+static void tell(const job *w, int is_init, uint32_t number, sq_cache_key key) {
+  const sq_jit *j = w->jit;
+  if (j->cache_dir && j->source.made) j->source.made(j->source.user, is_init, number, key);
+}
+
 static sq_status compile_one(sq_unit *u, void *arg) {
   job *w = arg;
   sq_jit *j = w->jit;
-  sq_func *f = find_func(j->graph, w->is_init, w->number);
-  SQ_ASSERT(f, "the graph is not what its descriptor says");
-  SQ_TRY(sq_unit_begin(u, f->name));
+  SQ_TRY(sq_unit_begin(u, w->symbol));
   LLVMContextSetDiscardValueNames(u->ctx, 1);
   if (j->target.device) u->cuda = sq_cuda_new(&u->scratch);
-  sq_entry_emit(u, f, w->symbol, true);
+  uint32_t *init = SQ_ARRAY(&u->scratch, uint32_t, j->model->n_state + 1);
+  uint32_t n_init = list_inits(w, init);
+  emit(u, w, w->is_init, w->number);
+  for (uint32_t k = 0; k < n_init; k++) emit(u, w, 1, init[k]);
   if (j->target.device) SQ_TRY(build_kernels(u, w));
   sq_cache_key key = {0, 0};
   if (j->cache_dir) {
@@ -193,8 +248,13 @@ static sq_status compile_one(sq_unit *u, void *arg) {
     SQ_TRY(sq_parts_compile(u, w->symbol));
     if (j->cache_dir) store(u, j, key);
   }
-  if (j->cache_dir && j->source.made) j->source.made(j->source.user, w->is_init, w->number, key);
-  return link_objects(w, u->part, &u->n_part) ? SQ_OK : SQ_EWORLD;
+  tell(w, w->is_init, w->number, key);
+  for (uint32_t k = 0; k < n_init; k++) tell(w, 1, init[k], key);
+  if (!link_objects(w, u->part, &u->n_part)) return SQ_EWORLD;
+  if (j->cache_dir) sq_push(j->arena, &j->linked, key);
+  for (uint32_t k = 0; k < n_init; k++)
+    if (!look_up(w, symbol_of(j, 1, init[k]), &j->code[1][init[k]])) return SQ_EWORLD;
+  return SQ_OK;
 }
 
 // The objects that are known without the graph.
@@ -204,9 +264,11 @@ static bool recall(job *w) {
   LLVMMemoryBufferRef object[SQ_PARTS];
   if (!j->cache_dir || !j->source.known) return false;
   if (!j->source.known(j->source.user, w->is_init, w->number, &key)) return false;
+  if (is_linked(j, key)) return look_up(w, w->symbol, &w->code) || w->message;
   uint32_t n = sq_cache_load(j->cache_dir, key, object);
   if (n == 0) return false;
-  return link_objects(w, object, &n) || w->message;
+  if (link_objects(w, object, &n)) sq_push(j->arena, &j->linked, key);
+  return w->code || w->message;
 }
 
 static void make(job *w) {
@@ -227,9 +289,7 @@ static sq_entry_code compile(void *user, int is_init, uint32_t k, const char **m
     return NULL;
   }
   if (j->code[is_init][k]) return j->code[is_init][k];
-  const sq_abi_entry *e = is_init ? &j->model->init[k] : &j->model->entry[k];
-  job w = {.jit = j, .is_init = is_init, .number = k};
-  w.symbol = sq_symbol_of(j->arena, j->model->name, is_init, e->name);
+  job w = {.jit = j, .is_init = is_init, .number = k, .symbol = symbol_of(j, is_init, k)};
   if (!recall(&w)) make(&w);
   if (!w.code) *message = w.message;
   if (!w.code) {

@@ -18,6 +18,7 @@ typedef struct piece {
   LLVMValueRef f;
   const char *name;
   uint32_t weight, part;
+  bool entry; // or an init: known by its symbol, and perhaps in other modules too
 } piece;
 
 typedef struct part {
@@ -48,11 +49,12 @@ static piece *list_pieces(sq_unit *u, const char *symbol, uint32_t *n, uint32_t 
     size_t size;
     const char *name = LLVMGetValueName2(f, &size);
     // Kernels of several entries meet in one dylib.
-    if (strcmp(name, symbol) != 0) {
+    bool entry = LLVMGetLinkage(f) == LLVMExternalLinkage;
+    if (!entry) {
       name = sq_arena_fmt(&u->scratch, "%s/%s", symbol, name);
       LLVMSetValueName2(f, name, strlen(name));
     }
-    piece one = {f, sq_arena_str(&u->scratch, name, strlen(name)), weight_of(f), 0};
+    piece one = {f, sq_arena_str(&u->scratch, name, strlen(name)), weight_of(f), 0, entry};
     *total += one.weight;
     uint32_t at = (*n)++;
     for (; at > 0 && p[at - 1].weight < one.weight; at--) p[at] = p[at - 1];
@@ -75,8 +77,8 @@ static void keep_own(const part *p, LLVMModuleRef m) {
   for (uint32_t k = 0; k < p->n_pieces; k++) {
     LLVMValueRef f = LLVMGetNamedFunction(m, p->pieces[k].name);
     if (!f) continue;
-    bool own = p->pieces[k].part == p->number;
-    LLVMSetLinkage(f, own ? LLVMExternalLinkage : LLVMAvailableExternallyLinkage);
+    LLVMLinkage own = p->pieces[k].entry ? LLVMWeakODRLinkage : LLVMExternalLinkage;
+    LLVMSetLinkage(f, p->pieces[k].part == p->number ? own : LLVMAvailableExternallyLinkage);
   }
 }
 
