@@ -38,7 +38,8 @@ def make(folder, layers):
     np.save(os.path.join(folder, "ones.npy"), np.ones((ROWS, width), np.float32))
     save_file(model.state_dict(), os.path.join(folder, "blocks.safetensors"))
     torch.onnx.export(model, (torch.randn(1, ROWS, width),), os.path.join(folder, "blocks.onnx"), dynamo=False,
-                      input_names=["x"], output_names=["y"], opset_version=17)
+                      input_names=["x"], output_names=["y"], opset_version=17,
+                      dynamic_axes={"x": {1: "rows"}, "y": {1: "rows"}})
 
 
 def inputs(rows):

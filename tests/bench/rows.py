@@ -112,9 +112,11 @@ def gpt2(root):
 
 def linear_attention(root):
     """Linear attention with a decay for each of 8 heads of 64, n tokens; products of the recurrent form."""
-    for n in (4096, 65536):
+    for n in (1024, 4096, 16384, 65536, 262144, 1048576):
+        peers = ["torch", "torch compiled"] if n <= 65536 else ["torch"]
         yield {"name": f"linear attention {n}", "kind": "linear attention", "n": n, "flop": 4 * 8 * n * 64 * 64,
-               "seqm": ["tests/bench/scans/linear_attention.seqm", "--size", f"N={n}"], "peers": ["torch", "torch compiled"]}
+               "seqm": ["tests/bench/scans/linear_attention.seqm", "--size", f"N={n}"],
+               "peers": peers if n <= 262144 else []}  # a million takes 8 GiB for each
 
 
 def delta_rule(root):
@@ -150,7 +152,7 @@ def minilm_start(root):
 
 
 def depth(root):
-    """From source, no code in the cache, to the first result of 12 and 48 blocks, and a call of each after that.
+    """From source, no code in the cache, to the first result of 12 and 48 blocks, and calls of each after that.
     Of the peers loading, compiling and the first call count, of seqm the whole process."""
     for layers in (12, 48):
         size, rows = ["-D", f"layers={layers}"], first.ROWS
@@ -159,10 +161,11 @@ def depth(root):
         yield {"name": f"first result of {layers} blocks", "kind": "start", "cold": True, "blocks": layers, "flop": 0, "peers": peers,
                "seqm": ["{seqm}", "run", "tests/bench/blocks.seqm", *size, "--weights", "{blocks}/blocks.safetensors",
                         "--threads", "{threads}", "--call", "forward", "--in", "x={blocks}/ones.npy"]}
-        flop = layers * rows * (2 * 12 * 512 * 512 + 4 * rows * 512)
-        yield {"name": f"{layers} blocks", "kind": "blocks", "blocks": layers, "rows": rows, "flop": flop,
-               "peers": ["onnxruntime", "openvino"],
-               "seqm": ["tests/bench/blocks.seqm", *size, "--size", f"N={rows}"]}
+        for n in (rows, 512):
+            flop = layers * n * (2 * 12 * 512 * 512 + 4 * n * 512)
+            yield {"name": f"{layers} blocks" + (f", {n} rows" if n != rows else ""), "kind": "blocks", "blocks": layers,
+                   "rows": n, "flop": flop, "peers": ["onnxruntime", "openvino"],
+                   "seqm": ["tests/bench/blocks.seqm", *size, "--size", f"N={n}"]}
 
 
 def selective(root):
