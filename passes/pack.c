@@ -7,9 +7,8 @@
 //   %y = generic (%x, %p) [m < M, n < N] sum [k < K] { %x[m, k] * %p[n // 16, k, n % 16] }
 // and @w.packed is a derived state, whose columns beyond N are 0.
 //
-// Weights of bf16 lie in pairs along k, [(N + 15) // 16, K / 2, 16, 2], where K is even: a vector is two
-// rows of the panel, which one instruction multiplies where there is such a one, and which are widened
-// with fewer than two vectors of 16 bits.
+// Where the machine multiplies pairs of bf16, weights of that type lie in pairs along k, if K is even:
+// [(N + 15) // 16, K / 2, 16, 2].
 //
 // The factor may be any cheap expression of parameters that no entry writes. Contractions of all
 // entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction
@@ -48,7 +47,7 @@ typedef struct packer {
   sq_graph *g;
   const sq_func *f;
   int64_t panel_bytes;
-  bool int8;
+  bool int8, bf16;
   SQ_VEC(layout) layout;
   SQ_VEC(use) use;
 } packer;
@@ -123,7 +122,7 @@ static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
   sq_dtype t = k->s.v[u->b].dtype; // 16 bits are packed as they are, the arithmetic is in f32
   u->panel = w->panel_bytes / (t == SQ_F64 ? 8 : 4);
   if (w->int8 && t != SQ_F32 && !u->widened) return false;
-  u->pairs = t == SQ_BF16 && !w->int8;
+  u->pairs = t == SQ_BF16 && w->bf16 && !w->int8;
   if (!product_of(w->g, k, u->n_axes, &u->columns) || !product_of(w->g, k, c->k, &u->depth))
     return false;
   int64_t inner = u->panel;
@@ -414,6 +413,7 @@ static void rewrite(packer *w, const use *u) {
 bool sq_pass_pack(sq_graph *g, const sq_pass_options *o) {
   if (o->device) return false;
   packer w = {.int8 = o->int8,
+              .bf16 = o->machine.bf16,
               .g = g,
               .panel_bytes =
                   PANEL_VECTORS * (o->machine.vector_bytes ? o->machine.vector_bytes : 32)};

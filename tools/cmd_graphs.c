@@ -154,7 +154,8 @@ sq_status sq_cmd_opt(sq_cli *cli) {
     return sq_complain(SQ_EUSAGE, "`seqm opt` needs --passes a,b,c (\"\" for none)");
   SQ_TRY(read_model(cli, &b, &g));
   sq_text faults = {.arena = &cli->ctx->arena};
-  b.pass.machine = sq_machine_level(4);
+  b.pass.machine = sq_machine_level(4); // all that some machine has
+  b.pass.machine.bf16 = true;
   sq_status s = sq_passes_run(g, cli->passes, &b.pass, &message);
   if (s) return sq_print_failure(s, message);
   if (!sq_graph_verify(g, &faults)) return sq_print_failure(SQ_EMODEL, faults.v);
