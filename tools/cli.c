@@ -54,8 +54,10 @@ static const option options[] = {
     {"--weights", LIST, AT(weights), EXEC, "FILE",
      "a .safetensors file or its .index.json; may repeat"},
     {"--random-weights", SEED, AT(random_seed), EXEC, "SEED", "random parameters instead of files"},
-    {"--target", TEXT, AT(target), EXEC | SQ_CMD_COMPILE, "cpu|interp|cuda|cuda-emu",
-     "where to run (cpu); interp is the float64 interpreter"},
+    {"--target", TEXT, AT(target), EXEC | SQ_CMD_COMPILE | SQ_CMD_EXPLAIN,
+     "cpu|interp|cuda|cuda-emu",
+     "where to run (cpu); interp is the float64 interpreter; explain: of which target (cpu or "
+     "cuda)"},
     {"--threads", NUMBER, AT(threads), EXEC | SQ_CMD_EXPLAIN, "N", "threads (one per core)"},
     {"--quantize", TEXT, AT(quantize), EXEC | PASSES | SQ_CMD_EXPLAIN, "int8",
      "weights of matrix products in 8 bits, with a scale a column"},

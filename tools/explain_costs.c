@@ -53,6 +53,13 @@ static bool bound(const sq_cli *cli, const sq_graph *g, const bool *of, int64_t 
 
 sq_status sq_explain_check(const sq_cli *cli, const sq_graph *g) {
   SQ_TRY(sq_cli_threads(cli));
+  bool cpu = !cli->target || !strcmp(cli->target, "cpu");
+  if (!cpu && !strcmp(cli->target, "interp"))
+    return sq_complain(SQ_EUSAGE,
+                       "the interpreter rewrites nothing: --target takes cpu or cuda here");
+  if (!cpu && (cli->sizes.n || cli->target_cpu || cli->threads))
+    return sq_complain(SQ_EUSAGE, "--size, --threads and --target-cpu go with --target cpu: of a "
+                                  "device it is not known what kernels cost");
   bool *any = SQ_ARRAY(g->arena, bool, sq_sym_count(g->dims) + 1);
   for (uint32_t k = 0; k < g->func.n; k++) {
     const sq_func *f = g->func.v[k];
