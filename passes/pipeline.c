@@ -1,6 +1,7 @@
 // The pass manager. In: a graph, a list of pass names, what to check and print. Out: the graph
 // changed, or a message that names the pass after which a check failed.
 #include "passes/pipeline.h"
+#include "ir/sweep_check.h"
 #include <time.h>
 
 const sq_pass_info sq_pass_table[] = {
@@ -40,6 +41,7 @@ typedef struct run {
   FILE *dump;
   const char **message;
   const char *before; // text before the pass, where something asks for it
+  const char *wrong;  // with the form of a sweep's turns
 } run;
 
 static const char *graph_text(sq_graph *g) {
@@ -78,11 +80,29 @@ static sq_status round_trip(run *r, const char *text) {
   return SQ_OK;
 }
 
+// Turns that go by maps or in blocks mean the same to the interpreter, which takes them one by one.
+static void check_turns(sq_node *n, void *user) {
+  run *r = user;
+  bool maps = n->op == SQ_OP_SWEEP && n->flag & 1, blocks = n->op == SQ_OP_SWEEP && n->extent.i;
+  if (r->wrong || !(maps || blocks)) return;
+  sq_sweep *s = sq_sweep_make(r->g, n);
+  if (maps) {
+    sq_prefix f = sq_prefix_make(s);
+    r->wrong = f.why ? f.why : sq_prefix_check(s, &f, r->o->seed);
+  } else {
+    sq_chunk c = sq_chunk_make(s);
+    r->wrong = c.why ? c.why : sq_chunk_check(s, &c, r->o->seed);
+  }
+}
+
 static sq_status validate(run *r) {
   sq_graph *old = read_back(r, "before the pass", r->before);
   if (!old) return fail(r, "the graph before it does not read", sq_diags_render(&r->g->ctx->diags));
   const char *difference = sq_validate(old, r->g, r->o->seed);
-  return difference ? fail(r, "it changes the meaning", difference) : SQ_OK;
+  if (difference) return fail(r, "it changes the meaning", difference);
+  r->wrong = NULL;
+  for (uint32_t k = 0; k < r->g->func.n; k++) sq_walk(r->g->func.v[k]->body, check_turns, r);
+  return r->wrong ? fail(r, "it takes turns for what they are not", r->wrong) : SQ_OK;
 }
 
 // ---- what is shown -----------------------------------------------------------------------------

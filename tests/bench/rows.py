@@ -175,6 +175,17 @@ def selective(root):
                "seqm": ["tests/bench/scans/selective.seqm", "--random-weights", "1", "--size", f"N={n}"], "peers": ["by hand"]}
 
 
+def lengths(root):
+    """Scans whose speed should not depend on the number of turns: a selective scan of 256 channels, softmax over all
+    tokens so far of 64 channels (an exponential counts as 12 operations)."""
+    for n in (4096, 65536, 1048576):
+        size = ["--size", f"N={n}"]
+        yield {"name": f"narrow selective scan {n}", "kind": "lengths", "flop": n * 256 * (16 * (12 + 6) + 3), "peers": [],
+               "seqm": ["tests/bench/scans/selective.seqm", "-D", "D=256", "--random-weights", "1", *size]}
+        yield {"name": f"running softmax {n}", "kind": "lengths", "flop": n * (2 * 12 + 4 * 64), "peers": [],
+               "seqm": ["examples/aaren.seqm", "--entry", "prefix", "--random-weights", "1", "--size", f"T={n}", "--size", "D=64"]}
+
+
 def mamba(root):
     """Mamba of 130 million weights, random ones: 512 tokens at once, and one more behind them."""
     wide, inner, states, rank, layers, vocabulary, context = 768, 1536, 16, 48, 24, 50280, 512
@@ -191,7 +202,7 @@ def mamba(root):
                    "seqm": base + options + calls, "peers": ["transformers"]}
 
 
-ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, delta_rule, selective, gpt2,
+ROWS = [matmul, matmul_bf16, minilm, attention, recurrent, recurrence, newton, linear_attention, delta_rule, selective, lengths, gpt2,
         mamba, minilm_start, depth]
 
 

@@ -1,5 +1,6 @@
 // The pass manager, translation validation, planning, and random graphs through the whole pipeline.
 #include "ir/ir.h"
+#include "ir/sweep_check.h"
 #include "passes/pipeline.h"
 #include "random_graph.h"
 #include <criterion/criterion.h>
@@ -159,6 +160,85 @@ Test(passes, validation_finds_a_new_failure) {
   cr_assert(difference && strstr(difference, "fails now"), "%s", difference);
   cr_assert_null(compare(sq_arena_fmt(&arena, gather, "1"), add_one),
                  "what failed may do anything");
+}
+
+// ---- forms of turns ----------------------------------------------------------------------------
+static sq_sweep *sweep_of(const char *text) {
+  sq_graph *g = read_text(text);
+  for (uint32_t k = 0; k < g->func.v[0]->body->nodes.n; k++)
+    if (g->func.v[0]->body->nodes.v[k]->op == SQ_OP_SWEEP)
+      return sq_sweep_make(g, g->func.v[0]->body->nodes.v[k]);
+  cr_assert_fail("no sweep");
+  return NULL;
+}
+static const char line[] =
+    "sym N\nentry @f(%a: f32[N], %x: f32[N], %h: f32) -> (y) {\n"
+    "  %y = sweep prefix {\n"
+    "    %l, %e = scan extent N carried 1 (%h) { (%t: i32, %c: f32)\n"
+    "      %d = generic (%a, %c, %x, %t) [] { t0 = i64(%t); OF } : f32\n"
+    "      yield %d, %d\n    } : f32, f32[N]\n    yield %e\n  } : f32[N]\n  yield %y\n}\n";
+static sq_sweep *line_of(const char *next) {
+  char text[1000];
+  const char *of = strstr(line, "OF");
+  snprintf(text, sizeof text, "%.*s%s%s", (int)(of - line), line, next, of + 2);
+  return sweep_of(text);
+}
+
+Test(passes, maps_are_checked_at_points) {
+  static const char *const next[] = {"%c + %a[t0] * (%x[t0] - %c)",
+                                     "select(%x[t0] < 0.0, %a[t0], %a[t0] * %c)",
+                                     "maximum(%c - %a[t0], %x[t0])", "minimum(%x[t0], 2.0 + %c)"};
+  for (int k = 0; k < 4; k++) {
+    sq_sweep *s = line_of(next[k]);
+    sq_prefix f = sq_prefix_make(s);
+    cr_assert_null(f.why);
+    cr_assert_null(sq_prefix_check(s, &f, 1), "%s: %s", next[k], sq_prefix_check(s, &f, 1));
+    sq_prefix_map right = f.map[0];
+    f.map[0].by = right.other;
+    cr_assert(sq_prefix_check(s, &f, 1), "%s: another factor", next[k]);
+    f.map[0] = right;
+    f.map[0].other = SQ_NO_SCALAR;
+    cr_assert(sq_prefix_check(s, &f, 1), "%s: nothing added", next[k]);
+    f.map[0] = right;
+    f.map[0].how = right.how == SQ_PREFIX_SUM ? SQ_PREFIX_MAX : SQ_PREFIX_SUM;
+    cr_assert(sq_prefix_check(s, &f, 1), "%s: another way", next[k]);
+    f.map[0] = right;
+    f.map[0].other = s->member[0].n->g->body;
+    const char *why = sq_prefix_check(s, &f, 1);
+    cr_assert(why && strstr(why, "depends on the state"), "%s", why);
+  }
+}
+
+Test(passes, blocks_are_checked_at_points) {
+  sq_sweep *s = sweep_of(
+      "sym N\nentry @f(%q: f32[N, 8], %k: f32[N, 8], %a: f32[N], %v: f32[N, 4], %h: f32[8, 4]) -> "
+      "(y) "
+      "{\n"
+      "  %y = sweep chunk 16 {\n"
+      "    %l, %e = scan extent N carried 1 (%h) { (%t: i32, %s: f32[8, 4])\n"
+      "      %n = generic (%s, %a, %k, %v, %t) [i < 8, j < 4] { t0 = i64(%t); %a[t0] * %s[i, j] + "
+      "%k[t0, i] * %v[t0, j] } : f32[8, 4]\n"
+      "      %o = generic (%n, %s, %q, %k, %t) [j < 4] sum [i < 8] { t0 = i64(%t); %q[t0, i] * "
+      "%n[i, "
+      "j] - 2.0 * (%s[i, j] * %k[t0, i]) } : f32[4]\n"
+      "      yield %n, %o\n    } : f32[8, 4], f32[N, 4]\n    yield %e\n  } : f32[N, 4]\n"
+      "  yield %y\n}\n");
+  sq_chunk c = sq_chunk_make(s);
+  cr_assert_null(c.why, "%s", c.why);
+  cr_assert_null(sq_chunk_check(s, &c, 1), "%s", sq_chunk_check(s, &c, 1));
+  sq_chunk_state right = c.state[0];
+  c.state[0].by = SQ_NO_SCALAR;
+  cr_assert(sq_chunk_check(s, &c, 1));
+  c.state[0] = right;
+  c.state[0].key = right.column;
+  cr_assert(sq_chunk_check(s, &c, 1));
+  c.state[0] = right;
+  cr_assert_eq(c.read[0].n_term, 2);
+  c.read[0].term[1].before = !c.read[0].term[1].before;
+  cr_assert(sq_chunk_check(s, &c, 1));
+  c.read[0].term[1].before = !c.read[0].term[1].before;
+  c.read[0].n_term = 1;
+  cr_assert(sq_chunk_check(s, &c, 1));
 }
 
 Test(passes, recursion_is_an_error) {
