@@ -343,25 +343,36 @@ static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
 }
 
 // ---- turns in blocks ---------------------------------------------------------------------------
+// The sweep as one whose turns go in blocks, in which lanes are others than turn by turn.
+static sq_sweep *as_blocks(sweeper *w, sq_chunk *c) {
+  sq_graph *g = w->g;
+  w->sweep->extent = sq_dim_const(g->dims, FEW_TURNS * 4);
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  *c = s->why ? (sq_chunk){.why = s->why} : sq_chunk_make(s);
+  w->sweep->extent = (sq_dim){0};
+  return s;
+}
+
+// Says why a matrix goes turn by turn.
+static const char *no_blocks(sweeper *w, const sq_node *scan, const sq_chunk *c, const char *why) {
+  if (c->matrix)
+    sq_remark_add(w->g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
+                  "a matrix turn by turn, not in blocks: %s", why);
+  return "";
+}
+
 static const char *choose_chunk(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
   if (w->sweep->flag & 1) return "";
-  w->sweep->extent = sq_dim_const(g->dims, FEW_TURNS * 4); // lanes are others then
-  sq_sweep *s = sq_sweep_make(g, w->sweep);
-  sq_chunk c = s->why ? (sq_chunk){.why = s->why} : sq_chunk_make(s);
-  w->sweep->extent = (sq_dim){0};
+  sq_chunk c;
+  sq_sweep *s = as_blocks(w, &c);
   sq_chunk_cost cost = {0};
   int64_t n;
   if (!c.why) cost = sq_chunk_costs(&c, scan->n_carried, vector_bytes(w));
   if (!c.why && cost.blocks * GAIN >= cost.turns) return "";
   if (!c.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * cost.length) return "";
   if (!c.why && w->o->sequential_scans) c.why = "--sequential-scans";
-  if (c.why) {
-    if (c.matrix)
-      sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
-                    "a matrix turn by turn, not in blocks: %s", c.why);
-    return "";
-  }
+  if (c.why) return no_blocks(w, scan, &c, c.why);
   w->sweep->extent = sq_dim_const(g->dims, cost.length);
   const char *guess = "";
   if (!c.rows || !c.columns)
@@ -431,21 +442,14 @@ static const char *find_powers(sweeper *w, const sq_node *scan) {
 // Blocks of turns as products of a block of threads, where states are large enough.
 static const char *choose_tiles(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
-  w->sweep->extent = sq_dim_const(g->dims, FEW_TURNS * 4); // lanes are others then
-  sq_sweep *s = sq_sweep_make(g, w->sweep);
-  sq_chunk c = s->why ? (sq_chunk){.why = s->why} : sq_chunk_make(s);
-  w->sweep->extent = (sq_dim){0};
+  sq_chunk c;
+  sq_sweep *s = as_blocks(w, &c);
   sq_sweep_tiles p = {.why = c.why};
   int64_t n;
   if (!c.why) p = sq_sweep_tiles_best(&c, scan->n_carried);
   if (!p.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * p.length) return "";
   if (!p.why && w->o->sequential_scans) p.why = "--sequential-scans";
-  if (p.why) {
-    if (c.matrix)
-      sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
-                    "a matrix turn by turn, not in blocks: %s", p.why);
-    return "";
-  }
+  if (p.why) return no_blocks(w, scan, &c, p.why);
   w->sweep->extent = sq_dim_const(g->dims, p.length);
   return sq_arena_fmt(
       g->arena, ", in blocks of %u turns%s, a block of %d threads for each %u columns", p.length,
