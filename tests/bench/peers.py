@@ -74,9 +74,10 @@ def sentences(row):
 
 def embedder(row, threads):
     import torch
-    from transformers import AutoModel
+    from transformers import BertConfig, BertModel
     torch.set_num_threads(threads)
-    model = AutoModel.from_pretrained(row["weights"]).eval()
+    shape = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
+    model = BertModel.from_pretrained(row["weights"], config=shape).eval()
 
     class Embed(torch.nn.Module):
         def __init__(self):
