@@ -3,7 +3,7 @@
 // A contraction: mr rows of A times nv vectors of B. A step of k reads mr + nv vectors and multiplies
 // mr * nv: the larger the tile, the less reading, as long as sums, a row of B and an element of A have
 // registers. Its part of a panel of B stays in the first-level cache while all rows of the block pass,
-// the block's rows in half of the second-level one while all panels pass.
+// the block's rows in the second-level one while all panels pass.
 #include "codegen/cpu/cut.h"
 
 enum {
@@ -29,7 +29,7 @@ sq_gemm_cut sq_gemm_cut_of(const sq_machine *m) {
   uint32_t units = UNITS_A_CORE * m->cores;
   sq_gemm_cut c = {.nv = PANEL_VECTORS,
                    .depth_bytes = sq_machine_near(m),
-                   .rows_bytes = m->l2_bytes / 2,
+                   .rows_bytes = m->l2_bytes,
                    .block_bytes = PACKED_AT_ONCE,
                    .least_tiles = LEAST_TILES,
                    .most_tiles = MOST_TILES,

@@ -130,11 +130,21 @@ static sq_lv load_word(sq_kern *k, sq_lv out, int64_t i) {
   return LLVMBuildLoad2(k->b, k->i64, LLVMBuildGEP2(k->b, k->i64, out, &at, 1, ""), "");
 }
 enum { ROWS, ROW_BLOCKS, PANELS, PANEL_BLOCKS, WORK, WORDS };
+enum { LEAST_PANELS = 16 }; // of a piece
 static LLVMTypeRef grid_type(sq_kern *k) {
   LLVMTypeRef in[5] = {k->i64, k->i64, k->i64, k->i64, k->ptr};
   return LLVMFunctionType(LLVMVoidTypeInContext(k->c), in, 5, 0);
 }
+// Rows of a block are a multiple of it: then tiles of four rows and more, whose sums are all added in
+// one order, do every row but the last ones of all, however the blocks lie.
+static uint32_t row_step(const sq_gemm *x) { return x->mr % 4 ? x->mr : 4; }
+static sq_lv round_up_to(sq_kern *k, sq_lv a, sq_lv to) {
+  return LLVMBuildMul(k->b, udiv_up(k, a, to), to, "");
+}
 // void sq.grid(i64 m, i64 k, i64 batch, i64 panels, ptr words): shared by contractions of one tile.
+//
+// Blocks of rows as large as the caches allow, equally many for each core; where there are too few rows
+// for that, the panels are cut too, into as many pieces for each core.
 static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
   sq_kern f, *k = &f;
   const sq_gemm_cut *cut = &x->cut;
@@ -143,37 +153,43 @@ static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
                                   cut->unit_cycles, cut->most_units, cut->hidden_rows);
   sq_lv fn = sq_kern_shared(outer, name, grid_type(outer), &f);
   if (!f.fn) return fn;
-  sq_lv one = sq_k_int(k, 1), mr = sq_k_int(k, x->mr), m = LLVMGetParam(fn, 0);
+  sq_lv one = sq_k_int(k, 1), m = LLVMGetParam(fn, 0);
   sq_lv depth = LLVMGetParam(fn, 1), batch = sq_k_max(k, LLVMGetParam(fn, 2), one);
   sq_lv all_panels = LLVMGetParam(fn, 3), out = LLVMGetParam(fn, 4);
-  sq_lv fit = sq_k_int(k, cut->rows_bytes / x->bytes);
-  sq_lv most = LLVMBuildUDiv(k->b, fit, sq_k_max(k, depth, one), "");
-  most = sq_k_min(k, sq_k_max(k, most, sq_k_int(k, cut->least_tiles * x->mr)),
-                  sq_k_int(k, cut->most_tiles * x->mr));
+  sq_lv least = sq_k_int(k, cut->least_tiles * x->mr), step = sq_k_int(k, row_step(x));
+  sq_lv most =
+      LLVMBuildUDiv(k->b, sq_k_int(k, cut->rows_bytes / x->bytes), sq_k_max(k, depth, one), "");
+  most = sq_k_min(k, sq_k_max(k, most, least), sq_k_int(k, cut->most_tiles * x->mr));
   // Multiplications of vectors, two of them a cycle; reading B is as much as some rows of them.
-  sq_lv least = sq_k_max(k, m, sq_k_int(k, cut->hidden_rows));
-  sq_lv flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, least, depth, ""), all_panels, "");
+  sq_lv flow = sq_k_max(k, m, sq_k_int(k, cut->hidden_rows));
+  flow = LLVMBuildMul(k->b, LLVMBuildMul(k->b, flow, depth, ""), all_panels, "");
   flow = LLVMBuildMul(k->b, flow, sq_k_int(k, x->nv), "");
   sq_lv cycles = LLVMBuildLShr(k->b, LLVMBuildMul(k->b, flow, batch, ""), one, "");
   sq_lv want = LLVMBuildUDiv(k->b, cycles, sq_k_int(k, cut->unit_cycles), "");
   want = sq_k_max(k, sq_k_min(k, want, sq_k_int(k, cut->most_units)), one);
-  // First by rows, four tiles and more, then by panels.
-  sq_lv short_blocks = udiv_up(k, m, sq_k_int(k, cut->least_tiles * x->mr));
-  sq_lv row_blocks = sq_k_min(k, short_blocks, udiv_up(k, want, batch));
-  row_blocks = sq_k_max(k, sq_k_max(k, row_blocks, udiv_up(k, m, most)), one);
-  sq_lv rows = LLVMBuildMul(k->b, udiv_up(k, udiv_up(k, m, row_blocks), mr), mr, "");
-  rows = sq_k_max(k, rows, mr);
-  row_blocks = udiv_up(k, m, rows);
-  sq_lv have = sq_k_max(k, LLVMBuildMul(k->b, row_blocks, batch, ""), one);
-  sq_lv pieces = LLVMBuildUDiv(k->b, want, have, "");
-  sq_lv panels = sq_k_max(k, udiv_up(k, all_panels, sq_k_max(k, pieces, one)), one);
+  want = sq_k_max(k, LLVMBuildUDiv(k->b, want, batch, ""), one);
+  sq_lv cores = sq_k_min(k, sq_k_int(k, k->cg->target->machine.cores), want);
+  sq_lv fit = sq_k_max(k, udiv_up(k, m, most), one), even = round_up_to(k, fit, cores);
+  sq_lv enough = LLVMBuildICmp(k->b, LLVMIntSGE, m, LLVMBuildMul(k->b, even, least, ""), "");
+  sq_lv row_blocks = LLVMBuildSelect(k->b, enough, even, fit, "");
+  sq_lv rows = round_up_to(k, sq_k_max(k, udiv_up(k, m, row_blocks), one), step);
+  sq_lv have = udiv_up(k, m, rows);
+  row_blocks = sq_k_max(k, have, one);
+  // Each piece of panels lays out the rows again.
+  sq_lv wide = LLVMBuildICmp(k->b, LLVMIntSGE, m, sq_k_int(k, x->mr), "");
+  sq_lv narrowest = LLVMBuildSelect(k->b, wide, sq_k_int(k, LEAST_PANELS), one, "");
+  sq_lv pieces = sq_k_min(k, LLVMBuildUDiv(k->b, want, row_blocks, ""),
+                          LLVMBuildUDiv(k->b, all_panels, narrowest, ""));
+  pieces = sq_k_max(k, pieces, udiv_up(k, cores, row_blocks));
+  pieces = LLVMBuildSelect(k->b, enough, one, round_up_to(k, pieces, cores), "");
+  sq_lv panels = sq_k_max(k, udiv_up(k, all_panels, pieces), one);
   sq_lv panel_blocks = udiv_up(k, all_panels, panels);
-  sq_lv blocks = sq_k_max(k, LLVMBuildMul(k->b, have, panel_blocks, ""), one);
+  sq_lv blocks = LLVMBuildMul(k->b, LLVMBuildMul(k->b, row_blocks, batch, ""), panel_blocks, "");
   store_word(k, out, ROWS, rows);
-  store_word(k, out, ROW_BLOCKS, row_blocks);
+  store_word(k, out, ROW_BLOCKS, have);
   store_word(k, out, PANELS, panels);
   store_word(k, out, PANEL_BLOCKS, panel_blocks);
-  store_word(k, out, WORK, LLVMBuildUDiv(k->b, cycles, blocks, ""));
+  store_word(k, out, WORK, LLVMBuildUDiv(k->b, cycles, sq_k_max(k, blocks, one), ""));
   LLVMBuildRetVoid(k->b);
   sq_kern_shared_end(k);
   return fn;
