@@ -43,7 +43,7 @@ Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers)
     sq_gemm_cut c = sq_gemm_cut_of(&m);
     cr_expect_eq(c.mr, e->mr, "%s: %u", e->name, c.mr);
     cr_expect(sq_gemm_cut_fits(&m, &c) && c.nv == 2 && c.depth_bytes == 24 << 10 &&
-              c.rows_bytes == 256 << 10);
+              c.rows_bytes == 512 << 10);
     sq_stream_cut s = sq_stream_cut_of(&m);
     cr_expect(sq_stream_cut_fits(&m, &s) && s.nv == e->stream_nv && s.score_bytes == 12 << 10);
   }
