@@ -343,9 +343,8 @@ void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv bu
 }
 
 // ---- the call ----------------------------------------------------------------------------------
-// A nest outside of any function's code, to ask about reads.
-static void ask_nest(sq_knest *t, sq_kern *k, sq_graph *g, sq_arena *a, const sq_target *target,
-                     sq_cg *cg, const sq_node *n) {
+void sq_gemm_ask(sq_knest *t, sq_kern *k, sq_graph *g, sq_arena *a, const sq_target *target,
+                 sq_cg *cg, const sq_node *n) {
   memset(k, 0, sizeof *k);
   memset(cg, 0, sizeof *cg);
   cg->graph = g;
@@ -389,7 +388,7 @@ static shape shape_of(const sq_gemm *x, const sq_target *target) {
   sq_knest t;
   sq_arena *keep = x->g->arena;
   (void)a;
-  ask_nest(&t, &k, x->g, keep, target, &cg, x->node);
+  sq_gemm_ask(&t, &k, x->g, keep, target, &cg, x->node);
   shape s = {.direct = sq_gemm_direct_rows(&t, x), .copies = !sq_gemm_a_direct(&t, x)};
   int64_t m;
   s.never_packed =
@@ -399,20 +398,23 @@ static shape shape_of(const sq_gemm *x, const sq_target *target) {
 int64_t sq_gemm_unpacked_rows(const sq_gemm *x, const sq_target *t) {
   return shape_of(x, t).direct;
 }
-sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n) {
+sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *from) {
   sq_gemm x;
+  sq_gemm_pair pair;
+  const sq_node *n = sq_kernel_collapse(g, (sq_node *)(uintptr_t)from);
   if (!sq_gemm_find(g, t, n, &x)) return (sq_kernel_scratch){0};
   shape s = shape_of(&x, t);
   if (s.never_packed) return (sq_kernel_scratch){0};
   sq_kernel_scratch need = {0};
   if (x.tiles) need.per_worker = sq_gemm_tiles_size(&x);
+  if (sq_gemm_pair_of_turn(g, t, from, &pair)) need.shared = sq_gemm_beside_size(&pair);
   if (x.packed && !s.copies) return need;
   sq_dim all = panels_size(&x);
   if (s.copies) all = sq_dim_add(g->dims, round_up(g->dims, all, 64), copy_size(&x));
   need.shared = all;
   return need;
 }
-static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
+static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool copies) {
   LLVMBuilderRef b = cg->builder;
   LLVMTypeRef i64 = LLVMInt64TypeInContext(cg->ctx), i8 = LLVMInt8TypeInContext(cg->ctx);
   sq_lv copy = NULL, zero = LLVMConstInt(i64, 0, 0);
@@ -426,13 +428,19 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
   int64_t known;
   if (x->packed) {
     panels = sq_cg_pointer(cg, x->node->in[x->panels]);
-    sq_gemm_tiles(cg, x, panels, copy, zero, n);
+    sq_gemm_tiles_call c = {panels, copy, zero, n, NULL, NULL};
+    sq_gemm_pair pair;
+    if (sq_gemm_pair_of_turn(cg->graph, cg->target, node, &pair))
+      c.beside = &pair;
+    else if (sq_gemm_pair_of_first(cg->graph, cg->target, node, &pair))
+      c.rows = sq_gemm_first_rows(cg, &pair);
+    sq_gemm_tiles(cg, x, &c);
     return;
   }
   bool one = !x->block_n || (sq_dim_is_const(x->g->dims, x->n.size, &known) && known <= x->block_n);
   if (one) {
     sq_gemm_pack_b(cg, x, panels, zero, n);
-    sq_gemm_tiles(cg, x, panels, copy, zero, n);
+    sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, zero, n, NULL, NULL});
     return;
   }
   LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
@@ -449,7 +457,7 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, bool copies) {
   sq_lv columns =
       LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, left, block, ""), left, block, "");
   sq_gemm_pack_b(cg, x, panels, n0, columns);
-  sq_gemm_tiles(cg, x, panels, copy, n0, columns);
+  sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, n0, columns, NULL, NULL});
   sq_lv next = LLVMBuildAdd(b, n0, block, "");
   LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
   LLVMAddIncoming(n0, &next, &end, 1);
@@ -460,13 +468,14 @@ bool sq_gemm_is(sq_graph *g, const sq_target *t, const sq_node *n) {
   sq_gemm x;
   return sq_gemm_find(g, t, n, &x);
 }
-void sq_kernel_gemm(sq_cg *cg, sq_node *n) {
+void sq_kernel_gemm(sq_cg *cg, sq_node *from) {
   sq_gemm x;
+  const sq_node *n = sq_kernel_collapse(cg->graph, from);
   if (!sq_gemm_find(cg->graph, cg->target, n, &x)) return;
   shape s = shape_of(&x, cg->target);
   if (s.never_packed) {
     sq_gemm_direct(cg, &x);
     return;
   }
-  emit_packed(cg, &x, s.copies);
+  emit_packed(cg, &x, from, s.copies);
 }

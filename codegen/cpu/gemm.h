@@ -63,6 +63,10 @@ void sq_gemm_finish(sq_knest *t, const sq_gemm *x, const sq_kplace *to, sq_lv bu
 // Of a panel.
 sq_lv sq_gemm_panel_at(sq_kern *k, const sq_gemm *x, sq_lv base, sq_lv index);
 
+// A nest outside of any function's code, to ask about reads.
+void sq_gemm_ask(sq_knest *t, sq_kern *k, sq_graph *g, sq_arena *a, const sq_target *target,
+                 sq_cg *cg, const sq_node *n);
+
 // ---- gemm_pack.c
 // Kernel: columns n0 .. n0+columns-1 of B into panels at `panels` (all in the entry): for each
 // batch element and each nr columns an array [padded k][nr].
@@ -71,6 +75,7 @@ void sq_gemm_pack_b(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv n0, sq_lv c
 void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy);
 // Is A in memory such that a row's elements are a constant step apart?
 bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x);
+bool sq_gemm_a_dense(sq_knest *t, const sq_gemm *x); // beside each other
 // Rows of A, at their pointers, into tiles [rows / mr][length][mr] at `out`, as many as are full.
 // Writes up to a vector beyond.
 void sq_gemm_interleave(sq_kern *k, const sq_gemm *x, sq_lv row, sq_lv rows, sq_lv length,
@@ -88,10 +93,56 @@ typedef struct sq_gemm_micro_call {
   sq_lv ahead;            // memory that will be wanted
 } sq_gemm_micro_call;
 void sq_gemm_micro(sq_kern *k, const sq_gemm *x, uint32_t rows, const sq_gemm_micro_call *call);
+// Steps of a tile, its rows whole, and between them as many of the single row as fit: i64, how many.
+// The row's sums are kept in two sets, of even and of odd k, until sq_gemm_micro_row ends them.
+typedef struct sq_gemm_micro_pair {
+  sq_lv tile, b, steps, sums,
+      more;           // A and the panel at the first k; sums [mr][nr], added to if `more`
+  sq_lv row, w, left; // the row and its panel at an even k; how much is left of them
+  sq_lv out, some;    // sums [2][nr], added to if `some`
+} sq_gemm_micro_pair;
+sq_lv sq_gemm_micro_beside(sq_kern *k, const sq_gemm *x, const sq_gemm *y,
+                           const sq_gemm_micro_pair *call);
+void sq_gemm_micro_row(sq_kern *k, const sq_gemm *y, const sq_gemm_micro_pair *call);
+
+// ---- gemm_beside.c
+// A product in every turn of a scan, and one for all turns that can be made beside it.
+typedef struct sq_gemm_pair {
+  const sq_node *first, *scan, *turn;
+  sq_gemm all, one;
+  uint32_t tiles; // of rows of the first product, that are made together
+} sq_gemm_pair;
+bool sq_gemm_pair_of_first(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm_pair *out);
+bool sq_gemm_pair_of_turn(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm_pair *out);
+sq_dim sq_gemm_beside_size(const sq_gemm_pair *p); // shared scratch
+// In the entry: rows of the first product that are made in front of the scan.
+sq_lv sq_gemm_first_rows(sq_cg *cg, const sq_gemm_pair *p);
+// What a turn's kernel is told, in the entry; after sq_gemm_beside_pass inside the kernel.
+typedef struct sq_gemm_beside {
+  const sq_gemm_pair *pair;
+  sq_lv is;           // nonzero: a turn is one row
+  sq_lv part;         // which part of the steps, of as many as there are rows in these tiles
+  sq_lv depth;        // of the tiles; 0: there is nothing left to do
+  sq_lv tile, panels; // A laid out, B
+  sq_lv sums, out;    // of each unit; the place of the tile's first row in the result
+} sq_gemm_beside;
+sq_gemm_beside sq_gemm_beside_begin(sq_cg *cg, const sq_gemm_pair *p);
+void sq_gemm_beside_pass(sq_kern *k, sq_gemm_beside *s);
+typedef struct sq_gemm_beside_at {
+  sq_lv unit, units, panel, panels; // of work; of the unit's panels
+  sq_lv row, w, out;                // the state, the panel, sums [2][nr]
+} sq_gemm_beside_at;
+// The row times a panel, the sums in out[0], and a part of the tile.
+void sq_gemm_beside_panel(sq_kern *k, const sq_gemm_beside *s, const sq_gemm_beside_at *at);
 
 // ---- gemm_tile.c
 // Kernel: all rows times the packed columns. copy: NULL when A is read where it is.
-void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv n0, sq_lv columns);
+// rows: the first ones alone; NULL: all. beside: NULL, or what is done beside it.
+typedef struct sq_gemm_tiles_call {
+  sq_lv panels, copy, n0, columns, rows;
+  const sq_gemm_pair *beside;
+} sq_gemm_tiles_call;
+void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call);
 
 sq_dim sq_gemm_tiles_size(const sq_gemm *x); // scratch of a worker
 

@@ -15,6 +15,15 @@
 //
 // The sums are in registers: R rows of nv vectors. Few rows do not fill the pipelines of the
 // multipliers: they have several sets of sums, for every second or fourth i.
+//
+//   i64 sq.beside.RxC(ptr tile, ptr b, i64 steps, ptr sums, i64 more,
+//                     ptr row, ptr w, i64 left, ptr out, i64 some)
+//   void sq.row.C(ptr row, ptr w, i64 left, ptr out, i64 some)
+//
+// The first takes steps of a whole tile and, in each, R rows of another panel times the elements of a
+// single row, while there are so many left: what is read for the row arrives while the tile is
+// multiplied. With R of them a product of R turns is spread evenly over these turns. It returns how many
+// it took. The other one takes the rest. Sums of the row are in two sets, [2][C], which sq.row adds up.
 #include "codegen/cpu/gemm.h"
 
 enum { UNROLL = 4, LINE = 64 };
@@ -167,4 +176,112 @@ void sq_gemm_micro(sq_kern *outer, const sq_gemm *x, uint32_t rows, const sq_gem
   }
   sq_lv arg[8] = {a->rows, a->from, a->step, a->panel, a->depth, a->out, a->more, a->ahead};
   LLVMBuildCall2(outer->b, micro_type(outer), fn, arg, 8, "");
+}
+
+// ---- a tile and a single row ---------------------------------------------------------------------
+static void load_sums(micro *c, sq_lv out, sq_lv more, sq_lv *acc) {
+  sq_kern *k = c->k;
+  uint32_t n = sums(c);
+  sq_lv zero = LLVMConstNull(sq_k_vec(sq_k_type(k, c->x->type), c->x->w)), had[SQ_K_CARRIED],
+        none[SQ_K_CARRIED];
+  sq_kif f;
+  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, more, sq_k_int(k, 0), ""));
+  for (uint32_t i = 0; i < n; i++) had[i] = sq_gemm_load(k, c->x, out_at(c, out, i), c->x->w);
+  for (uint32_t i = 0; i < n; i++) none[i] = zero;
+  sq_kif_end(k, &f, n, had, none, acc);
+}
+static void store_sums(micro *c, sq_lv out, const sq_lv *acc) {
+  for (uint32_t i = 0; i < sums(c); i++) sq_gemm_store(c->k, c->x, out_at(c, out, i), acc[i]);
+}
+// `count` elements of the single row from i on.
+static void multiply_row(micro *c, sq_lv i, uint32_t count, sq_lv *acc) {
+  for (uint32_t u = 0; u < count; u++)
+    multiply(c, LLVMBuildNSWAdd(c->k->b, i, sq_k_int(c->k, u), ""), false, acc + u % 2 * c->x->nv);
+}
+static void beside_body(micro *t, micro *r, sq_lv fn) {
+  sq_kern *k = t->k;
+  sq_lv steps = LLVMGetParam(fn, 2), acc[SQ_K_CARRIED];
+  t->row[0] = LLVMGetParam(fn, 0);
+  t->panel = LLVMGetParam(fn, 1);
+  r->row[0] = LLVMGetParam(fn, 5);
+  r->panel = LLVMGetParam(fn, 6);
+  uint32_t n = sums(t), all = n + sums(r);
+  load_sums(t, LLVMGetParam(fn, 3), LLVMGetParam(fn, 4), acc);
+  load_sums(r, LLVMGetParam(fn, 8), LLVMGetParam(fn, 9), acc + n);
+  sq_lv beside = sq_k_int(k, t->rows); // even, so that the sets stay apart
+  sq_lv fit = LLVMBuildUDiv(k->b, LLVMGetParam(fn, 7), beside, "");
+  fit = sq_k_min(k, fit, steps);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), fit, 1, all, acc);
+  memcpy(acc, l.phi, all * sizeof *acc);
+  multiply(t, l.i, false, acc);
+  multiply_row(r, LLVMBuildNSWMul(k->b, l.i, beside, ""), t->rows, acc + n);
+  sq_kloop_end(k, &l, acc);
+  memcpy(acc, l.phi, all * sizeof *acc);
+  store_sums(r, LLVMGetParam(fn, 8), acc + n);
+  sq_kloop_begin(k, &l, fit, steps, 1, n, acc);
+  memcpy(acc, l.phi, n * sizeof *acc);
+  multiply(t, l.i, false, acc);
+  sq_kloop_end(k, &l, acc);
+  memcpy(acc, l.phi, n * sizeof *acc);
+  store_sums(t, LLVMGetParam(fn, 3), acc);
+  LLVMBuildRet(k->b, LLVMBuildMul(k->b, fit, beside, ""));
+}
+static micro single(sq_kern *k, const sq_gemm *y) {
+  return (micro){.k = k, .x = y, .rows = 1, .sets = 2, .unit = true};
+}
+sq_lv sq_gemm_micro_beside(sq_kern *outer, const sq_gemm *x, const sq_gemm *y,
+                           const sq_gemm_micro_pair *a) {
+  LLVMTypeRef p = outer->ptr, i = outer->i64, in[10] = {p, p, i, p, i, p, p, i, p, i};
+  LLVMTypeRef type = LLVMFunctionType(i, in, 10, 0);
+  const char *name = sq_arena_fmt(outer->a, "sq.beside.%ux%u.%s.f%u", x->mr, x->nr,
+                                  sq_dtype_table[x->panel].name, 8 * x->bytes);
+  sq_kern f;
+  sq_lv fn = sq_kern_shared(outer, name, type, &f);
+  if (f.fn) {
+    micro t = {.k = &f, .x = x, .rows = x->mr, .sets = 1, .tiles = true}, r = single(&f, y);
+    t.step = sq_k_int(&f, x->mr);
+    beside_body(&t, &r, fn);
+    sq_kern_shared_end(&f);
+  }
+  sq_lv arg[10] = {a->tile, a->b, a->steps, a->sums, a->more,
+                   a->row,  a->w, a->left,  a->out,  a->some};
+  return LLVMBuildCall2(outer->b, type, fn, arg, 10, "");
+}
+static void row_body(micro *r, sq_lv fn) {
+  sq_kern *k = r->k;
+  sq_lv left = LLVMGetParam(fn, 2), out = LLVMGetParam(fn, 3), acc[SQ_K_CARRIED];
+  r->row[0] = LLVMGetParam(fn, 0);
+  r->panel = LLVMGetParam(fn, 1);
+  uint32_t n = sums(r), nv = r->x->nv;
+  load_sums(r, out, LLVMGetParam(fn, 4), acc);
+  sq_lv whole = LLVMBuildAnd(k->b, left, sq_k_int(k, -UNROLL), "");
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), whole, UNROLL, n, acc);
+  memcpy(acc, l.phi, n * sizeof *acc);
+  multiply_row(r, l.i, UNROLL, acc);
+  sq_kloop_end(k, &l, acc);
+  for (uint32_t v = 0; v < nv; v++) acc[v] = sq_k_fadd(k, l.phi[v], l.phi[nv + v]);
+  sq_kloop_begin(k, &l, whole, left, 1, nv, acc);
+  memcpy(acc, l.phi, nv * sizeof *acc);
+  multiply_row(r, l.i, 1, acc);
+  sq_kloop_end(k, &l, acc);
+  r->sets = 1;
+  store_sums(r, out, l.phi);
+  LLVMBuildRetVoid(k->b);
+}
+void sq_gemm_micro_row(sq_kern *outer, const sq_gemm *y, const sq_gemm_micro_pair *a) {
+  LLVMTypeRef p = outer->ptr, i = outer->i64, in[5] = {p, p, i, p, i};
+  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(outer->c), in, 5, 0);
+  const char *name = sq_arena_fmt(outer->a, "sq.row.%u.%s.f%u", y->nr,
+                                  sq_dtype_table[y->panel].name, 8 * y->bytes);
+  sq_kern f;
+  sq_lv fn = sq_kern_shared(outer, name, type, &f);
+  if (f.fn) {
+    micro r = single(&f, y);
+    row_body(&r, fn);
+    sq_kern_shared_end(&f);
+  }
+  sq_lv arg[5] = {a->row, a->w, a->left, a->out, a->some};
+  LLVMBuildCall2(outer->b, type, fn, arg, 5, "");
 }

@@ -30,7 +30,7 @@ bool sq_gemm_along_k(sq_knest *t, const sq_gemm *x, uint32_t s, const sq_gemm_ax
   return k < o;
 }
 // Do the elements of a row lie beside each other?
-static bool is_dense(sq_knest *t, const sq_gemm *x) {
+bool sq_gemm_a_dense(sq_knest *t, const sq_gemm *x) {
   t->va = x->k.axis[0];
   t->w = x->w;
   t->aligned = true;
@@ -44,7 +44,7 @@ bool sq_gemm_a_direct(sq_knest *t, const sq_gemm *x) {
   if (a->kind != SQ_SC_READ || a->guard != SQ_NO_SCALAR || a->other != SQ_NO_SCALAR) return false;
   sq_dtype wanted = x->dots ? SQ_BF16 : x->type;
   if (t->n->in[a->operand]->type.dtype != wanted || x->k.n != 1) return false;
-  if (x->dots && !is_dense(t, x)) return false;
+  if (x->dots && !sq_gemm_a_dense(t, x)) return false;
   for (uint32_t i = 0; i < a->n_pos; i++) {
     int64_t c;
     t->w = 1;

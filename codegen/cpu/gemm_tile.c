@@ -95,8 +95,8 @@ static sq_lv block_of_k(tile *c) {
   sq_lv even = LLVMBuildAdd(k->b, sq_k_ceil_div(k, k->b, c->depth, blocks), sq_k_int(k, 7), "");
   return sq_k_max(k, LLVMBuildAnd(k->b, even, sq_k_int(k, -8), ""), sq_k_int(k, 8));
 }
-// The block of rows from m_lo on times the panel whose first column is n0.
-static void one_panel(tile *c, sq_lv m_lo, sq_lv rows, sq_lv panel, sq_lv n0, sq_lv columns) {
+// The block of rows times a panel, into the buffer.
+static void one_panel(tile *c, sq_lv rows, sq_lv panel) {
   sq_kern *k = c->t.k;
   const sq_gemm *x = c->x;
   sq_lv per = block_of_k(c), next = sq_k_int(k, 0);
@@ -111,7 +111,6 @@ static void one_panel(tile *c, sq_lv m_lo, sq_lv rows, sq_lv panel, sq_lv n0, sq
   a.panel = sq_gemm_panel_at(k, x, panel, LLVMBuildMul(k->b, from, sq_k_int(k, x->nr), ""));
   all_rows(c, &a, rows);
   sq_kwhile_end(k, &l, &end);
-  sq_gemm_finish(&c->t, x, &c->to, c->buffer, x->nr, m_lo, rows, n0, columns);
 }
 
 // How the work is cut, in the entry.
@@ -194,13 +193,13 @@ static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
   sq_kern_shared_end(k);
   return fn;
 }
-static grid cut(sq_kern *k, const sq_gemm *x, sq_lv columns) {
+static grid cut(sq_kern *k, const sq_gemm *x, sq_lv rows, sq_lv columns) {
   LLVMBuilderRef inside = k->b, b = k->b = k->cg->builder;
   grid g;
   g.all_panels = udiv_up(k, columns, sq_k_int(k, x->nr));
   sq_lv words = sq_kern_entry_alloca(k, WORDS);
-  sq_lv arg[5] = {sq_gemm_entry_size(k->cg, &x->m), sq_gemm_entry_depth(k->cg, x),
-                  sq_gemm_entry_size(k->cg, &x->batch), g.all_panels, words};
+  sq_lv arg[5] = {rows, sq_gemm_entry_depth(k->cg, x), sq_gemm_entry_size(k->cg, &x->batch),
+                  g.all_panels, words};
   LLVMBuildCall2(b, grid_type(k), grid_function(k, x), arg, 5, "");
   g.rows = load_word(k, words, ROWS);
   g.row_blocks = load_word(k, words, ROW_BLOCKS);
@@ -210,13 +209,17 @@ static grid cut(sq_kern *k, const sq_gemm *x, sq_lv columns) {
   k->b = inside;
   return g;
 }
-void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv n0, sq_lv columns) {
+void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call) {
+  sq_lv copy = call->copy, columns = call->columns;
+  sq_gemm_beside beside = {0};
+  if (call->beside) beside = sq_gemm_beside_begin(cg, call->beside);
   sq_kern kern, *k = &kern;
   sq_kern_begin(k, cg, "contract");
   tile c = {.x = x};
   sq_knest_begin(&c.t, k, (sq_node *)(uintptr_t)x->node, NULL);
   c.to = sq_kplace_of(k, NULL, x->node->out[0]);
-  grid g = cut(k, x, columns);
+  sq_lv m = call->rows ? call->rows : sq_gemm_entry_size(cg, &x->m);
+  grid g = cut(k, x, m, columns);
   sq_lv units = LLVMBuildMul(cg->builder, sq_gemm_entry_size(cg, &x->batch), g.row_blocks, "");
   units = LLVMBuildMul(cg->builder, units, g.panel_blocks, "");
   sq_ktasks tasks = sq_ktasks_make(k, units, g.work);
@@ -224,14 +227,15 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   o.extent[0] = sq_gemm_size(k, &x->batch);
   o.extent[1] = sq_kern_pass(k, g.panel_blocks); // neighbours in number read the same panels
   o.extent[2] = sq_kern_pass(k, g.row_blocks);
-  c.rows = sq_gemm_size(k, &x->m);
+  c.rows = call->rows ? sq_kern_pass(k, m) : sq_gemm_size(k, &x->m);
   c.depth = sq_gemm_depth(k, x);
   c.copy = copy ? sq_kern_pass(k, copy) : NULL;
   c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), x->cut.most_tiles * x->mr * x->nr);
   c.row = sq_k_alloca(k, k->ptr, x->cut.most_tiles * x->mr);
   sq_lv per_rows = sq_kern_pass(k, g.rows), per_panels = sq_kern_pass(k, g.panels);
-  sq_lv all = sq_kern_pass(k, g.all_panels), base = sq_kern_pass(k, panels);
-  sq_lv first = sq_kern_pass(k, n0), count = sq_kern_pass(k, columns), nr = sq_k_int(k, x->nr);
+  sq_lv all = sq_kern_pass(k, g.all_panels), base = sq_kern_pass(k, call->panels);
+  sq_lv first = sq_kern_pass(k, call->n0), count = sq_kern_pass(k, columns),
+        nr = sq_k_int(k, x->nr);
   sq_lv padded = x->packed ? c.depth : sq_gemm_padded(k, x, c.depth);
   sq_lv size = LLVMBuildMul(k->b, padded, nr, "");
   bool dense = copy || x->dots;
@@ -241,6 +245,7 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
     sq_lv off = LLVMBuildMul(k->b, k->worker, sq_kern_pass(k, stride), "");
     c.tiles = LLVMBuildGEP2(k->b, k->i8, sq_kern_pass(k, mine), &off, 1, "");
   }
+  if (call->beside) sq_gemm_beside_pass(k, &beside);
   sq_kouter_begin(k, &o, &tasks);
   uint32_t mark = sq_knest_enter(&c.t);
   sq_gemm_open(&c.t, &x->batch, o.index[0]);
@@ -261,7 +266,22 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, sq_lv panels, sq_lv copy, sq_lv 
   sq_lv at = LLVMBuildMul(k->b, lp.i, nr, "");
   sq_lv left = sq_k_min(k, LLVMBuildSub(k->b, count, at, ""), nr);
   sq_lv n = LLVMBuildAdd(k->b, first, at, "");
-  one_panel(&c, m_lo, LLVMBuildSub(k->b, m_hi, m_lo, ""), panel, n, left);
+  sq_lv rows = LLVMBuildSub(k->b, m_hi, m_lo, "");
+  if (call->beside) {
+    sq_kif f;
+    sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, beside.is, sq_k_int(k, 0), ""));
+    sq_gemm_beside_at b = {.unit = o.index[1], .units = o.extent[1], .w = panel, .out = c.buffer};
+    b.panel = LLVMBuildSub(k->b, lp.i, p_lo, "");
+    b.panels = LLVMBuildSub(k->b, p_hi, p_lo, "");
+    b.row = LLVMBuildLoad2(k->b, k->ptr, c.row, "");
+    sq_gemm_beside_panel(k, &beside, &b);
+    sq_kif_else(k, &f);
+    one_panel(&c, rows, panel);
+    sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+  } else {
+    one_panel(&c, rows, panel);
+  }
+  sq_gemm_finish(&c.t, x, &c.to, c.buffer, x->nr, m_lo, rows, n, left);
   sq_knest_leave(&c.t, inner);
   sq_kloop_end(k, &lp, NULL);
   sq_knest_leave(&c.t, mark);

@@ -301,6 +301,6 @@ sq_kernel_scratch sq_kernel_sort_need(sq_graph *g, const sq_node *n);
 void sq_kernel_topk(sq_cg *cg, sq_node *n);
 void sq_kernel_random(sq_cg *cg, sq_node *n);
 // Is it a contraction that the tiled kernel takes?
-bool sq_gemm_is(sq_graph *g, const sq_target *t, const sq_node *n);
+bool sq_gemm_is(sq_graph *g, const sq_target *t, const sq_node *n); // of joined axes
 void sq_kernel_gemm(sq_cg *cg, sq_node *n);
 sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n);

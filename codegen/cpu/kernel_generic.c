@@ -105,9 +105,10 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n) {
     sq_kernel_keyed(cg, n);
     return;
   }
+  sq_node *from = n;
   n = sq_kernel_collapse(cg->graph, n);
   if (sq_gemm_is(cg->graph, cg->target, n)) {
-    sq_kernel_gemm(cg, n);
+    sq_kernel_gemm(cg, from);
     return;
   }
   sq_kern kern, *k = &kern;
@@ -220,7 +221,7 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
   switch ((int)n->op) {
   case SQ_OP_GENERIC:
     if (n->g->keyed) return sq_kernel_keyed_need(g, n);
-    return sq_gemm_need(g, t, sq_kernel_collapse(g, (sq_node *)(uintptr_t)n));
+    return sq_gemm_need(g, t, n);
   case SQ_OP_SORT:
   case SQ_OP_ARGSORT:
     return sq_kernel_sort_need(g, n);

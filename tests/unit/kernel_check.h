@@ -42,6 +42,8 @@ static void place(sq_func *f, sq_graph *g, sq_value *v) {
 static void place_node(sq_node *n, void *user) {
   sq_func *f = user;
   for (uint32_t k = 0; k < n->n_out; k++) place(f, f->graph, n->out[k]);
+  if (n->op != SQ_OP_SCAN || n->block->owner) return; // one in a sweep is a part of its kernel
+  for (uint32_t k = 0; k < n->region[0]->args.n; k++) place(f, f->graph, n->region[0]->args.v[k]);
 }
 static void plan(sq_graph *g) {
   for (uint32_t i = 0; i < g->func.n; i++) {
