@@ -3,6 +3,7 @@
 // x = n ln2 + r with |r| <= ln2 / 2; exp(r) = 1 + (r + r^2 q(r)) with q a near-minimax polynomial;
 // the result is scaled by 2^n in two steps, so that overflow and subnormals come out by themselves.
 #include "codegen/cpu/math.h"
+#include <math.h>
 
 static const double exp_q32[] = {0.5, 0.16666573382, 0.04166655011, 0.0083637738744,
                                  0.0013926926614};
@@ -51,30 +52,72 @@ static const double exp2_q32[] = {0.6931469775991603, 0.24022242085372483, 0.055
 sq_lv sq_math_exp2_near(sq_kern *k, sq_lv f) {
   return sq_k_fma(k, f, sq_math_poly(k, f, exp2_q32, 5), sq_math_const(f, 1));
 }
-// What the multiple of 2 ^ -23 that `magic` begins with leaves is n = a b rounded, in its last bits; the
-// power of 2 goes into the exponent as it is.
+// Where a vector of 16 numbers can be looked up by lanes, the exponent is divided by 1/16 instead of 1: what
+// is left is below 1/32, and 2^f = 1 + f q(f) has a quadratic q. An entry is less by what its number of
+// sixteenths adds when the number of all sixteenths goes into the exponent.
+enum { TABLE = 16, TABLE_BITS = 4, HORNER = 7, NEAR = 4 };
+static const double exp2_near[] = {0.6931471805599453, 0.2402342881, 0.0555041087};
+static bool by_table(const sq_kern *k) { return sq_target_has(k->cg->target, "avx512f"); }
+
+static void power_constants(sq_kern *k, sq_lv *v) {
+  v[0] = LLVMConstReal(k->f32, 0x1.8p23);
+  v[1] = LLVMConstReal(k->f32, 1);
+  for (uint32_t i = 0; i < 5; i++) v[2 + i] = LLVMConstReal(k->f32, exp2_q32[i]);
+  v[HORNER] = LLVMConstReal(k->f32, 0x1.8p19);
+  for (uint32_t i = 0; i < 3; i++) v[HORNER + 1 + i] = LLVMConstReal(k->f32, exp2_near[i]);
+  for (uint32_t i = 0; i < TABLE; i++) {
+    float entry = (float)exp2((double)i / TABLE);
+    uint32_t bits;
+    memcpy(&bits, &entry, sizeof bits);
+    bits -= i << (23 - TABLE_BITS);
+    memcpy(&entry, &bits, sizeof bits);
+    v[HORNER + NEAR + i] = LLVMConstReal(k->f32, entry);
+  }
+}
+
 void sq_math_power_begin(sq_kern *k, sq_lv *c) {
-  sq_lv table = LLVMGetNamedGlobal(k->m, "sq.power"), v[SQ_MATH_POWER];
+  enum { ALL = HORNER + NEAR + TABLE };
+  sq_lv table = LLVMGetNamedGlobal(k->m, "sq.power"), v[ALL];
   if (!table) {
-    v[0] = LLVMConstReal(k->f32, 0x1.8p23);
-    v[1] = LLVMConstReal(k->f32, 1);
-    for (uint32_t i = 0; i < 5; i++) v[2 + i] = LLVMConstReal(k->f32, exp2_q32[i]);
-    table = LLVMAddGlobal(k->m, LLVMArrayType2(k->f32, SQ_MATH_POWER), "sq.power");
-    LLVMSetInitializer(table, LLVMConstArray2(k->f32, v, SQ_MATH_POWER));
+    power_constants(k, v);
+    table = LLVMAddGlobal(k->m, LLVMArrayType2(k->f32, ALL), "sq.power");
+    LLVMSetInitializer(table, LLVMConstArray2(k->f32, v, ALL));
     LLVMSetLinkage(table, LLVMInternalLinkage);
     LLVMSetGlobalConstant(table, 1);
   }
   for (uint32_t i = 0; i < SQ_MATH_POWER; i++) {
-    c[i] = LLVMBuildLoad2(k->b, k->f32, sq_k_offset(k, table, sq_k_int(k, i), SQ_F32), "");
+    bool all = i == HORNER + NEAR;
+    if (i >= HORNER && !by_table(k)) break;
+    LLVMTypeRef t = all ? LLVMVectorType(k->f32, TABLE) : k->f32;
+    c[i] = LLVMBuildLoad2(k->b, t, sq_k_offset(k, table, sq_k_int(k, i), SQ_F32), "");
+    LLVMSetAlignment(c[i], 4);
     LLVMSetVolatile(c[i], 1);
   }
 }
+
+static sq_lv power_by_table(sq_kern *k, sq_lv a, sq_lv b, const sq_lv *scalar) {
+  sq_lv c[NEAR];
+  for (uint32_t i = 0; i < NEAR; i++) c[i] = sq_k_splat(k, scalar[i], TABLE);
+  sq_lv x = LLVMBuildFMul(k->b, a, b, ""), t = LLVMBuildFAdd(k->b, x, c[0], "");
+  sq_lv f = LLVMBuildFSub(k->b, x, LLVMBuildFSub(k->b, t, c[0], ""), ""), n = sq_math_bits(k, t);
+  sq_lv q = sq_k_fma(k, sq_k_fma(k, c[3], f, c[2]), f, c[1]);
+  sq_lv at[2] = {scalar[NEAR], n};
+  sq_lv power =
+      sq_math_bits(k, sq_k_intrinsic(k, "llvm.x86.avx512.permvar.sf.512", NULL, 0, at, 2));
+  n = LLVMBuildShl(k->b, n, sq_k_like(k, LLVMTypeOf(n), 23 - TABLE_BITS), "");
+  power = sq_math_float(k, LLVMBuildAdd(k->b, power, n, ""), a);
+  return sq_k_fma(k, LLVMBuildFMul(k->b, power, f, ""), q, power);
+}
+
+// What the multiple of 2 ^ -23 that `magic` begins with leaves is n = a b rounded, in its last bits; the
+// power of 2 goes into the exponent as it is.
 sq_lv sq_math_power(sq_kern *k, sq_lv a, sq_lv b, const sq_lv *scalar) {
-  sq_lv c[SQ_MATH_POWER];
-  for (uint32_t i = 0; i < SQ_MATH_POWER; i++) c[i] = sq_k_splat(k, scalar[i], sq_k_lanes(a));
+  if (by_table(k) && sq_k_lanes(a) == TABLE) return power_by_table(k, a, b, scalar + HORNER);
+  sq_lv c[HORNER];
+  for (uint32_t i = 0; i < HORNER; i++) c[i] = sq_k_splat(k, scalar[i], sq_k_lanes(a));
   sq_lv t = sq_k_fma(k, a, b, c[0]);
   sq_lv f = sq_k_fma(k, a, b, LLVMBuildFSub(k->b, c[0], t, "")), y = c[6];
-  for (uint32_t i = SQ_MATH_POWER - 1; i-- > 1;) y = sq_k_fma(k, y, f, c[i]);
+  for (uint32_t i = HORNER - 1; i-- > 1;) y = sq_k_fma(k, y, f, c[i]);
   sq_lv n = sq_math_bits(k, t);
   n = LLVMBuildShl(k->b, n, sq_k_like(k, LLVMTypeOf(n), 23), "");
   return sq_math_float(k, LLVMBuildAdd(k->b, sq_math_bits(k, y), n, ""), a);
