@@ -325,6 +325,12 @@ static bool plain_places(const sq_sweep *s) {
   return true;
 }
 
+static bool has_powers(const sq_sweep *s, const sq_splan *p) {
+  for (uint32_t i = 0; p->fixed && i < s->n_member; i++)
+    if (p->fixed[i].n_power) return true;
+  return false;
+}
+
 sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
   if (sq_schunk_plan(s, t, &p, a)) return p;
@@ -333,9 +339,10 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   p.turns =
       (s->prefix || s->newton) && p.registers ? t->machine.vector_bytes / element_bytes(s) : 0;
   choose_lanes(s, t, &p);
-  // States that leave no registers for the work on them are as well in the first-level cache.
-  if (!p.turns && p.va != SQ_SWEEP_NONE && 2 * carried_elements(s) > t->machine.vector_registers &&
-      sq_srows_fit(s, a))
+  // States that leave no registers for the work on them are as well in the first-level cache. Powers want
+  // constants and a factor for each state besides, and go the short way by rows alone.
+  uint32_t held = 2 * carried_elements(s) + (has_powers(s, &p) ? 1 : 0);
+  if (!p.turns && p.va != SQ_SWEEP_NONE && held > t->machine.vector_registers && sq_srows_fit(s, a))
     p.registers = false;
   p.rows = !p.registers && p.va != SQ_SWEEP_NONE && sq_srows_fit(s, a);
   if (!p.registers && !p.rows && !plain_places(s)) {
