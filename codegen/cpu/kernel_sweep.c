@@ -2,8 +2,6 @@
 // In: a `sweep` operation. Out: one outlined function and its launch.
 #include "codegen/cpu/sweep.h"
 
-enum { STRETCH = 64 }; // turns that a block takes before the next one does
-
 // ---- for both ways of running ------------------------------------------------------------------
 sq_dtype sq_semit_kept(sq_dtype t) { return t == SQ_F16 || t == SQ_BF16 ? SQ_F32 : t; }
 
@@ -87,11 +85,51 @@ static void run_stretches(sq_semit *e, sq_lv lo, sq_lv hi) {
     return;
   }
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), all, STRETCH, 0, NULL);
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), all, SQ_SWEEP_STRETCH, 0, NULL);
   r.lo = l.i;
-  r.hi = sq_k_min(k, all, LLVMBuildAdd(k->b, l.i, sq_k_int(k, STRETCH), ""));
+  r.hi = sq_k_min(k, all, LLVMBuildAdd(k->b, l.i, sq_k_int(k, SQ_SWEEP_STRETCH), ""));
   sq_semit_blocks(e, lo, hi, e->p->sets, sq_sregisters_turns, &r);
   sq_kloop_end(k, &l, NULL);
+}
+
+// By rows: each group of blocks has a place of its own for states and what is fixed, since a stretch of
+// turns is taken by all of them before the next one is.
+typedef struct rows_part {
+  sq_sblock fn;
+  void *user;
+} rows_part;
+
+static void rows_in_slot(sq_semit *e, sq_lv block, void *user) {
+  sq_kern *k = e->k;
+  const rows_part *part = user;
+  sq_lv unit = e->scratch, sets = sq_k_int(k, e->p->sets);
+  sq_lv at = LLVMBuildUDiv(k->b, block, sets, "");
+  if (e->sets < e->p->sets) at = LLVMBuildAdd(k->b, at, LLVMBuildURem(k->b, block, sets, ""), "");
+  at = LLVMBuildMul(k->b, at, sq_kern_dim(k, e->p->slot), "");
+  e->scratch = LLVMBuildGEP2(k->b, k->i8, unit, &at, 1, "");
+  part->fn(e, block, part->user);
+  e->scratch = unit;
+}
+
+static void run_rows(sq_semit *e, sq_lv lo, sq_lv hi) {
+  sq_kern *k = e->k;
+  uint32_t sets = e->p->sets;
+  if (e->p->chunk == sets) {
+    sq_semit_blocks(e, lo, hi, sets, sq_srows_all, NULL);
+    return;
+  }
+  sq_lv all = sq_kern_dim(k, e->s->extent);
+  sq_sturns r;
+  rows_part begin = {sq_srows_begin, NULL}, turns = {sq_srows_turns, &r},
+            end = {sq_srows_end, NULL};
+  sq_semit_blocks(e, lo, hi, sets, rows_in_slot, &begin);
+  sq_kloop l;
+  sq_kloop_begin(k, &l, sq_k_int(k, 0), all, SQ_SWEEP_STRETCH, 0, NULL);
+  r.lo = l.i;
+  r.hi = sq_k_min(k, all, LLVMBuildAdd(k->b, l.i, sq_k_int(k, SQ_SWEEP_STRETCH), ""));
+  sq_semit_blocks(e, lo, hi, sets, rows_in_slot, &turns);
+  sq_kloop_end(k, &l, NULL);
+  sq_semit_blocks(e, lo, hi, sets, rows_in_slot, &end);
 }
 
 static void run_vectors_of_turns(sq_semit *e, sq_sweep *s) {
@@ -170,8 +208,10 @@ void sq_kernel_sweep(sq_cg *cg, sq_node *n) {
     else
       run_stretches(e, lo, hi);
     sq_semit_blocks(e, lo, hi, 1, sq_sregisters_end, NULL);
+  } else if (p.rows) {
+    run_rows(e, lo, hi);
   } else {
-    sq_semit_blocks(e, lo, hi, p.sets, p.rows ? sq_srows_all : sq_smemory_all, NULL);
+    sq_semit_blocks(e, lo, hi, p.sets, sq_smemory_all, NULL);
   }
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);

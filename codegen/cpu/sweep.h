@@ -20,14 +20,16 @@
 //
 // Registers: all elements of a lane are values of their own, members are unrolled over them.
 // Blocks: see sweep_chunk.h.
-// Rows: states lie in scratch by rows, of which every loop does all that can be done at once.
+// Rows: states lie in scratch by rows, of which every loop does all that can be done at once. A chunk of several
+// groups of `sets` blocks goes by stretches as above, each group with a slot of the scratch.
 // Memory: the parts of values lie in scratch, members loop over them.
 #pragma once
 #include "codegen/cpu/kernel.h"
 #include "ir/sweep_newton.h"
 #include "ir/sweep_prefix.h"
 
-enum { SQ_SWEEP_SETS = 4 };
+// Most blocks done together; turns that they take before the next ones do.
+enum { SQ_SWEEP_SETS = 4, SQ_SWEEP_STRETCH = 64 };
 
 // Of a member: what is the same in all turns, by rows in the scratch (sweep_fixed.c).
 typedef struct sq_sfixed {
@@ -53,6 +55,7 @@ typedef struct sq_splan {
   sq_dim scratch; // bytes of states that a unit keeps, per worker
   uint32_t *at;   // per carried value: byte offset of its elements inside a block's scratch
   uint32_t block; // bytes of a block's scratch (registers)
+  sq_dim slot;    // bytes of the scratch of `sets` blocks (rows)
   sq_dim lines;   // blocks: lines of a block of lanes of a state
   // Rows, memory: where the part of each value lies in the scratch. Memory: per carried value, whether its
   // next value is made in its place.

@@ -283,6 +283,26 @@ static sq_dim column_bytes(const sq_sweep *s, const sq_splan *p, uint32_t value)
   return align_up(ds, n);
 }
 
+// Groups of `sets` blocks in a unit, which take stretches of turns one after another: the lanes of a unit lie
+// side by side in memory, so that what one group reads a line of, the next one finds in the second-level
+// cache, with what the processor fetched unasked. As many as leave each core two units, and as fit there.
+static void choose_groups(const sq_sweep *s, const sq_target *t, sq_splan *p, int64_t rows) {
+  enum { STREAMS = 4, UNITS = 2 };
+  sq_dims *ds = s->g->dims;
+  int64_t v, units = 1, groups = 1, lanes = (int64_t)p->sets * p->w;
+  for (uint32_t c = 0; c < s->n_class; c++)
+    if (s->lane[c] && c != p->va) units *= const_size(s, c, &v) && v > 0 ? v : 4;
+  int64_t all = const_size(s, p->va, &v) ? v / lanes : 16;
+  int64_t bytes = lanes * 4 * (SQ_SWEEP_STRETCH * STREAMS + rows);
+  while (units * (all / (groups + 1)) >= UNITS * (int64_t)t->machine.cores &&
+         (groups + 1) * bytes <= t->machine.l2_bytes / 2)
+    groups++;
+  p->chunk = (uint32_t)groups * p->sets;
+  p->slot = p->scratch;
+  // Blocks behind the last whole group have a place each.
+  if (groups > 1) p->scratch = sq_dim_mul(ds, p->slot, sq_dim_const(ds, groups + p->sets));
+}
+
 // Blocks side by side share what they read of other memory, as long as their states are near, and the
 // constants of powers and what each block adds up stay in registers.
 static void choose_sets(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *a) {
@@ -307,7 +327,6 @@ static void choose_sets(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *
          2 * p->sets * rows * p->w * 4 <= sq_machine_near(&t->machine) &&
          2 * p->sets * parts <= SQ_K_CARRIED)
     p->sets *= 2;
-  p->chunk = p->sets;
   p->place = SQ_ARRAY(a, sq_dim, s->n_value + 1);
   p->scratch = sq_dim_const(s->g->dims, 0);
   for (uint32_t k = 0; k < s->scan->n_carried; k++) {
@@ -316,6 +335,7 @@ static void choose_sets(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *
     p->scratch = sq_dim_add(s->g->dims, p->scratch, all);
   }
   sq_sfixed_place(s, p, height);
+  choose_groups(s, t, p, rows);
 }
 
 // A place that is tested, or not an index, is left to the code for whole nests.

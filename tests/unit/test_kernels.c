@@ -563,9 +563,9 @@ Test(kernels, rows_without_lanes) {
 
 // Powers in every turn and row, whose exponents' factor the rows have in common: near and far ones, and
 // what is none, by lanes that fill vectors or do not.
+static const char *const few[] = {"N=0", "N=1", "N=20"};
 static void powers(const char *rows, const char *lanes, const char *exponent, const char *at,
-                   bool near) {
-  static const char *const few[] = {"N=0", "N=1", "N=20"};
+                   bool near, const char *const *size) {
   const char *format =
       "graph t f32\nsym N size\n"
       "entry @f(%%u: f32[N, L], %%g: f32[N, L], %%a: f32[L, R], %%r: f32[R], %%b: f32[N, R], %%h: "
@@ -589,9 +589,9 @@ static void powers(const char *rows, const char *lanes, const char *exponent, co
     n += (uint32_t)snprintf(sized + n, sizeof sized - n, by ? "%s" : "%.1s", by ? by : c);
   }
   slack = 16; // sums of terms of up to 256 that cancel
-  check_many(exponent, sized, few, 3, PLAIN);
+  check_many(exponent, sized, size, 3, PLAIN);
   // powers of f32 that are 0 make NaN of what is infinite, those of f64 that are not do not
-  if (near) check_many(exponent, sized, few + 1, 2, SPECIAL);
+  if (near) check_many(exponent, sized, size + 1, 2, SPECIAL);
   slack = 1;
 }
 Test(kernels, powers) {
@@ -606,10 +606,39 @@ Test(kernels, powers) {
       "-0.9 * %g[i64(%t), d] * %g[i64(%t), d] * (%a[d, k] * %a[d, k])",
   };
   for (uint32_t i = 0; i < sizeof exponent / sizeof *exponent; i++) {
-    if (i % 3 == 0) powers("16", "40", exponent[i], i & 1 ? " reversed" : "", i < 4);
-    if (i % 3 == 1) powers("9", "13", exponent[i], "", i < 4);
-    if (i % 3 == 2) powers(i > 6 ? "16" : "4", "24", exponent[i], "", i < 4);
+    if (i % 3 == 0) powers("16", "40", exponent[i], i & 1 ? " reversed" : "", i < 4, few);
+    if (i % 3 == 1) powers("9", "13", exponent[i], "", i < 4, few);
+    if (i % 3 == 2) powers(i > 6 ? "16" : "4", "24", exponent[i], "", i < 4, few);
   }
+}
+
+// Lanes of which a unit takes several groups of vectors by stretches of turns, the last unit one group, a
+// vector and a part of one.
+Test(kernels, stretches) {
+  static const char *const many[] = {"N=63", "N=65", "N=130"};
+  static const char *const exponent = "-2.0 * abs(%g[i64(%t), d]) * (0.5 + abs(%a[d, k]))";
+  powers("17", "1116", exponent, "", false, many);
+  powers("17", "1116", exponent, " reversed", false, many);
+}
+
+// The powers alone, of products that are exact: within two or three units in the last place.
+Test(kernels, powers_of_exact_products) {
+  static const char *const one[] = {"N=1"};
+  slack = 0.06;
+  check_many(
+      "powers",
+      "graph t f32\nsym N size\n"
+      "entry @f(%g: f32[N, 600], %a: f32[600, 17]) -> (y: f32[N, 600], z: f32[600, 17]) {\n"
+      "  %h = generic () [d < 600, k < 17] { 1.0 } : f32[600, 17]\n"
+      "  %y, %z = sweep {\n"
+      "    %p, %e = scan extent N carried 1 (%h) { (%t: i32, %s: f32[600, 17])\n"
+      "      %n = generic (%s, %g, %a, %t) [d < 600, k < 17] { exp2(floor(256.0 * %g[i64(%t), d]) "
+      "* 0.015625 * (floor(64.0 * %a[d, k]) * 0.015625)) * %s[d, k] } : f32[600, 17]\n"
+      "      %o = generic (%n) [d < 600] max [k < 17] { %n[d, k] } : f32[600]\n"
+      "      yield %n, %o\n    } : f32[600, 17], f32[N, 600]\n"
+      "    yield %e, %p\n  } : f32[N, 600], f32[600, 17]\n  yield %y, %z\n}\n",
+      one, 1, PLAIN);
+  slack = 1;
 }
 
 // ---- sizes that make many tasks and several blocks ---------------------------------------------
