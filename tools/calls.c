@@ -2,6 +2,7 @@
 #include "tools/calls.h"
 #include "ir/cost.h"
 #include "runtime/expr.h"
+#include "runtime/internal.h"
 #include "tools/trace.h"
 #include <math.h>
 #include <stdlib.h>
@@ -90,6 +91,17 @@ static double normal(uint64_t *state) { // for timing only
   return sqrt(-2 * log(u[0])) * cos(6.283185307179586 * u[1]);
 }
 
+// In memory of the runtime, as what a call returns: on large pages where it is large.
+static bool new_input(sq_calls *b, uint32_t dtype, uint32_t rank, const int64_t *dim,
+                      seqm_tensor *t) {
+  size_t bytes;
+  *t = (seqm_tensor){.dtype = (seqm_dtype)dtype, .rank = rank, .owned = 1};
+  memcpy(t->dim, dim, rank * sizeof *dim);
+  if (!sq_shape_bytes(t->dtype, rank, dim, &bytes)) return false;
+  t->data = sq_mem_get_aligned(sq_model_runtime(b->m), bytes);
+  return t->data != NULL;
+}
+
 static sq_status make_input(sq_calls *b, sq_timed *c, uint32_t k, const sq_abi_model *abi) {
   const sq_abi_tensor *t = &c->abi->in[k];
   int64_t dim[SQ_MAX_RANK];
@@ -102,7 +114,7 @@ static sq_status make_input(sq_calls *b, sq_timed *c, uint32_t k, const sq_abi_m
   }
   if (t->binds && c->sym[t->binds] == SQ_UNBOUND)
     return sq_complain(SQ_EUSAGE, "the size `%s` is not bound: --size %s=...", t->name, t->name);
-  if (!sq_value_new(b->cli->ctx, (sq_dtype)t->dtype, t->rank, dim, &c->in[k]))
+  if (!new_input(b, t->dtype, t->rank, dim, &c->in[k]))
     return sq_complain(SQ_EMODEL, "input `%s` is too large", t->name);
   sq_graph *g = sq_model_graph(b->m);
   sq_func *f = g ? sq_func_find(g, c->e.name) : NULL;
@@ -127,13 +139,14 @@ static sq_status bring_there(sq_calls *b) {
       if (b->call[c].abi->in[k].binds) continue;
       int s = seqm_tensor_copy(rt, in, SEQM_CUDA, &t);
       if (s) return sq_print_failure((sq_status)s, seqm_message(rt));
+      seqm_tensor_free(rt, in);
       *in = t;
     }
   return SQ_OK;
 }
 void sq_calls_drop(sq_calls *b) {
   seqm_context *rt = sq_model_runtime(b->m);
-  for (uint32_t c = 0; b->there && c < b->n; c++) {
+  for (uint32_t c = 0; c < b->n; c++) {
     sq_timed *one = &b->call[c];
     for (uint32_t k = 0; k < one->e.n_in; k++) seqm_tensor_free(rt, &one->in[k]);
     for (uint32_t k = 0; k < one->e.n_out; k++) seqm_tensor_free(rt, &one->out[k]);
@@ -141,12 +154,11 @@ void sq_calls_drop(sq_calls *b) {
 }
 
 static sq_status call(sq_calls *b, const sq_timed *c, double *seconds) {
-  // Outputs on the device are written in place, unless calls before may have changed their shapes.
-  for (uint32_t k = 0; b->there && b->n > 1 && k < c->e.n_out; k++)
+  // Outputs are written in place, unless calls before may have changed their shapes.
+  for (uint32_t k = 0; b->n > 1 && k < c->e.n_out; k++)
     seqm_tensor_free(sq_model_runtime(b->m), &c->out[k]);
   double begin = sq_clock();
-  sq_status s = b->there ? sq_model_call_there(b->m, &c->e, c->in, c->out)
-                         : sq_model_call(b->m, &c->e, c->in, c->out);
+  sq_status s = sq_model_call_into(b->m, &c->e, c->in, c->out, b->there ? SEQM_CUDA : SEQM_HOST);
   *seconds = sq_clock() - begin;
   return s;
 }
@@ -175,13 +187,13 @@ static sq_status list_calls(sq_calls *b, const sq_abi_model *abi) {
     sq_timed *c = &b->call[k];
     const char *name = listed ? cli->calls.v[k].entry : cli->entry ? cli->entry : "forward";
     SQ_TRY(sq_model_entry(b->m, name, &c->e));
+    c->in = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, c->e.n_in + 1);
+    c->out = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, c->e.n_out + 1);
     static const sq_abi_entry reset = {0}; // takes nothing, gives nothing
     c->abi = c->e.at < abi->n_entry ? &abi->entry[c->e.at] : &reset;
     c->given = k < cli->calls.n ? &cli->calls.v[k] : NULL;
     if (c->given)
       SQ_TRY(sq_names_known(c->given->in.v, c->given->in.n, c->e.in, c->e.n_in, name, "input"));
-    c->in = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, c->e.n_in + 1);
-    c->out = SQ_ARRAY(&cli->ctx->arena, seqm_tensor, c->e.n_out + 1);
   }
   return SQ_OK;
 }

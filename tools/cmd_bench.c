@@ -81,8 +81,7 @@ static void report(sq_calls *b, const double *times, uint32_t n, int threads) {
          (double)weights / 1048576, (double)states / 1048576, (double)arena / 1048576);
 }
 
-static sq_status run(sq_calls *b) {
-  SQ_TRY(sq_calls_make(b));
+static sq_status time_calls(sq_calls *b) {
   double *times;
   uint32_t n;
   sq_progress line;
@@ -90,6 +89,12 @@ static sq_status run(sq_calls *b) {
   sq_status s = measure(b, &times, &n);
   sq_progress_end(&line);
   if (!s) report(b, times, n, sq_model_threads(b->m));
+  return s;
+}
+
+static sq_status run(sq_calls *b) {
+  sq_status s = sq_calls_make(b);
+  if (!s) s = time_calls(b);
   sq_calls_drop(b);
   return s;
 }

@@ -337,9 +337,11 @@ sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *
   return SQ_OK;
 }
 
-sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
-                              seqm_tensor *out) {
-  for (uint32_t k = 0; k < e->n_out; k++) out[k].device = SEQM_CUDA;
+sq_status sq_model_call_into(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
+                             seqm_tensor *out, seqm_device where) {
+  if (e->at == UINT32_MAX) return sq_model_reset(m);
+  if (!m->m) return interpret(m, e, in, out);
+  for (uint32_t k = 0; k < e->n_out; k++) out[k].device = where;
   const seqm_entry *entry = seqm_entry_at(m->m, e->at);
   return runtime_failure(m, seqm_call(m->m, entry, in, e->n_in, out, e->n_out));
 }

@@ -38,10 +38,10 @@ sq_status sq_names_known(const sq_bind *v, uint32_t n, const sq_slot_info *slot,
 // Outputs live until the next call.
 sq_status sq_model_call(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
                         seqm_tensor *out);
-// The same with outputs that stay on the device, and in place when they are given again: out[k].data
-// NULL at first; free them by seqm_tensor_free.
-sq_status sq_model_call_there(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
-                              seqm_tensor *out);
+// The same with outputs that stay where they are said to be, and are written in place when they are given
+// again: out[k].data NULL at first; free them by seqm_tensor_free.
+sq_status sq_model_call_into(sq_model *m, const sq_entry_info *e, const seqm_tensor *in,
+                             seqm_tensor *out, seqm_device where);
 // How scans by Newton's method went in the last call; zeros for the interpreter.
 seqm_newton sq_model_newton(const sq_model *m);
 seqm_graphs sq_model_graphs(const sq_model *m);
