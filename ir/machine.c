@@ -10,6 +10,7 @@ void sq_machine_complete(sq_machine *m) {
   if (!m->l1_bytes) m->l1_bytes = L1;
   if (!m->l2_bytes) m->l2_bytes = L2;
   if (!m->cores) m->cores = CORES;
+  if (!m->step_bytes) m->step_bytes = m->vector_bytes;
   if (m->rates.measured) return;
   double lanes = sq_machine_lanes(m, 4), cores = m->cores;
   m->rates = (sq_rates){.flops = 2 * VECTORS_A_CYCLE * lanes * CLOCK * cores * (m->fma ? 1 : 0.5),
@@ -42,8 +43,8 @@ void sq_machine_calibrate(sq_machine *m, const sq_rates *r) {
 }
 
 void sq_machine_key(const sq_machine *m, sq_text *key) {
-  sq_text_add(key, "%u %u %d%d%d %u %u %u ", m->vector_bytes, m->vector_registers, m->fma, m->fp16,
-              m->bf16, m->l1_bytes, m->l2_bytes, m->cores);
+  sq_text_add(key, "%u %u %u %d%d%d %u %u %u ", m->vector_bytes, m->step_bytes, m->vector_registers,
+              m->fma, m->fp16, m->bf16, m->l1_bytes, m->l2_bytes, m->cores);
   if (!m->rates.measured) return;
   const double sizes[] = {0, m->l3_bytes, HUGE_VAL};
   for (int k = 0; k < 3; k++) sq_text_add(key, "%u ", sq_machine_hidden_rows(m, sizes[k]));
@@ -52,6 +53,11 @@ void sq_machine_key(const sq_machine *m, sq_text *key) {
 
 uint32_t sq_machine_lanes(const sq_machine *m, uint32_t bytes) {
   return m->vector_bytes > bytes ? m->vector_bytes / bytes : 1;
+}
+
+uint32_t sq_machine_step_lanes(const sq_machine *m, uint32_t bytes) {
+  uint32_t step = m->step_bytes < m->vector_bytes ? m->step_bytes : m->vector_bytes;
+  return step > bytes ? step / bytes : 1;
 }
 
 uint32_t sq_machine_near(const sq_machine *m) { return m->l1_bytes / 4 * 3; }

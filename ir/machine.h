@@ -16,6 +16,7 @@ typedef struct sq_rates {
 } sq_rates;
 typedef struct sq_machine {
   uint32_t vector_bytes, vector_registers;
+  uint32_t step_bytes; // of a vector, that an operation takes at once: less where it goes in halves
   bool fma, fp16, bf16;
   uint32_t l1_bytes, l2_bytes; // of a core
   uint32_t l3_bytes;           // shared; 0: none
@@ -34,6 +35,8 @@ void sq_machine_key(const sq_machine *m, sq_text *key);
 
 // ---- what follows from it
 uint32_t sq_machine_lanes(const sq_machine *m, uint32_t bytes); // elements of a vector; at least 1
+// The same of vectors along which results wait for one another, so that width costs steps.
+uint32_t sq_machine_step_lanes(const sq_machine *m, uint32_t bytes);
 uint32_t
 sq_machine_near(const sq_machine *m); // bytes that stay in the first-level cache beside others
 double

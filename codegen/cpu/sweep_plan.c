@@ -356,8 +356,10 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   if (sq_schunk_plan(s, t, &p, a)) return p;
   if (!s->prefix && !s->newton) p.fixed = sq_sfixed_powers(s, a);
   p.registers = fits_registers(s);
-  p.turns =
-      (s->prefix || s->newton) && p.registers ? t->machine.vector_bytes / element_bytes(s) : 0;
+  // Maps are put together in a step for each doubling: more lanes than an operation takes at once are a
+  // step more for nothing. Newton's method is mostly functions of lanes that do not wait for each other.
+  if (p.registers && s->prefix) p.turns = sq_machine_step_lanes(&t->machine, element_bytes(s));
+  if (p.registers && s->newton) p.turns = sq_machine_lanes(&t->machine, element_bytes(s));
   choose_lanes(s, t, &p);
   // States that leave no registers for the work on them are as well in the first-level cache. Powers want
   // constants and a factor for each state besides, and go the short way by rows alone.

@@ -130,6 +130,15 @@ static void derive(sq_target *t) {
 #endif
 }
 
+// Processors whose operations on their widest vectors take each half in turn, in LLVM's names. What is
+// not named counts as whole; where that is wrong, only time is lost.
+static uint32_t step_bytes(const char *cpu, uint32_t vector_bytes) {
+  static const char *const halves[] = {"znver1", "znver4"};
+  for (size_t k = 0; k < sizeof halves / sizeof *halves; k++)
+    if (strcmp(cpu, halves[k]) == 0) return vector_bytes / 2;
+  return vector_bytes;
+}
+
 static sq_status native(sq_ctx *ctx, sq_target *t, const char **message) {
   char *triple = LLVMGetDefaultTargetTriple();
   char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
@@ -150,6 +159,10 @@ static sq_status native(sq_ctx *ctx, sq_target *t, const char **message) {
   t->cpu = sq_arena_str(&ctx->arena, copy[1], strlen(copy[1]));
   t->features = sq_arena_str(&ctx->arena, copy[2], strlen(copy[2]));
   derive(t);
+  t->machine.step_bytes = step_bytes(t->cpu, t->machine.vector_bytes);
+#ifdef SQ_WIDE // the shape of machines that take them whole
+  t->machine.step_bytes = t->machine.vector_bytes;
+#endif
   t->machine.l1_bytes = system_says(_SC_LEVEL1_DCACHE_SIZE);
   t->machine.l2_bytes = system_says(_SC_LEVEL2_CACHE_SIZE);
   t->machine.l3_bytes = system_says(_SC_LEVEL3_CACHE_SIZE);

@@ -315,6 +315,7 @@ static sq_target target_of(const char *name) {
   cr_assert_eq(sq_target_find(ctx, base, &t, &message), SQ_OK, "%s", message);
   if (wide) t.machine.vector_bytes = 64;
   if (many) t.machine.vector_bytes = 16;
+  if (wide || many) t.machine.step_bytes = t.machine.vector_bytes;
   if (wide || many) t.machine.vector_registers = 32;
   if (wide || many) t.machine.bf16 = true; // products of pairs, written out
   if (strcmp(name, "cuda-emu") == 0) t.device = SQ_DEVICE_CUDA_EMU;

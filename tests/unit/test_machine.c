@@ -37,6 +37,7 @@ Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers)
     cr_expect_eq(m.vector_bytes, e->bytes, "%s", e->name);
     cr_expect_eq(m.vector_registers, e->registers, "%s", e->name);
     cr_expect_eq(m.fma, e->fma, "%s", e->name);
+    cr_expect_eq(sq_machine_step_lanes(&m, 4), e->bytes / 4, "%s", e->name);
     cr_expect(m.l1_bytes == 32 << 10 && m.l2_bytes == 512 << 10 && m.cores && !m.rates.measured);
     sq_machine level = sq_machine_level(e->level);
     cr_expect_str_eq(key_of(ctx, &m), key_of(ctx, &level));
@@ -50,6 +51,18 @@ Test(machine, named_targets_have_stated_facts_and_tiles_that_fill_the_registers)
   sq_machine m = target_of(ctx, "native").machine;
   sq_gemm_cut c = sq_gemm_cut_of(&m);
   cr_expect(sq_gemm_cut_fits(&m, &c) && m.cores > 0 && m.rates.flops > 0);
+  sq_ctx_free(ctx);
+}
+
+// Lanes that wait for one another are as many as an operation takes at once; others fill the vector.
+Test(machine, a_vector_that_goes_in_halves_has_half_the_turns) {
+  sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
+  sq_machine whole = sq_machine_level(4), halves = whole;
+  halves.step_bytes = 32;
+  cr_expect(sq_machine_step_lanes(&whole, 4) == 16 && sq_machine_step_lanes(&halves, 4) == 8);
+  cr_expect(sq_machine_step_lanes(&halves, 8) == 4 && sq_machine_step_lanes(&halves, 64) == 1);
+  cr_expect_eq(sq_machine_lanes(&halves, 4), 16);
+  cr_expect_str_neq(key_of(ctx, &whole), key_of(ctx, &halves));
   sq_ctx_free(ctx);
 }
 
