@@ -1,4 +1,4 @@
-// What a sweep by rows will need in later turns is asked for now: a unit takes a few lines of each turn,
+// What a sweep will need in later turns is asked for now: a unit takes a few lines of each turn,
 // a page or more from the last one, which no processor sees coming.
 //
 //   in turn t:  prefetch &%u[t + 8, d] .. for what turns read and write in lanes side by side

@@ -150,6 +150,11 @@ void sq_sregisters_end(sq_semit *e, sq_lv block, void *user) {
   }
 }
 
+// One element a lane, lanes side by side: what later turns read and write are whole lines.
+static bool in_line(const sq_semit *e, const sq_sunrolled *u) {
+  return !e->turns && e->p->va != SQ_SWEEP_NONE && u->par * u->red == 1;
+}
+
 static void one_turn(sq_semit *e, sq_sunrolled *member, sq_sunrolled *store, sq_lv i, sq_lv *flat) {
   sq_kern *kn = e->k;
   const sq_sweep *s = e->s;
@@ -163,11 +168,13 @@ static void one_turn(sq_semit *e, sq_sunrolled *member, sq_sunrolled *store, sq_
     sq_sunrolled *u = &member[m];
     sq_lv *v = SQ_ARRAY(kn->a, sq_lv, e->sets * u->par + 1);
     sq_sunrolled_open(u, e->sets, t);
+    if (in_line(e, u)) sq_sahead_reads(e, u->at, u->x);
     for (uint32_t j = 0; j < e->sets * u->par; j++) v[j] = sq_sunrolled_element(e, u, j);
     e->value[u->x->value] = v;
   }
   for (uint32_t m = 0; m < s->n_store; m++) {
     sq_sunrolled_open(&store[m], e->sets, t);
+    if (in_line(e, &store[m])) sq_sahead_writes(e, store[m].at, store[m].x);
     sq_sunrolled_write(e, &store[m]);
   }
 }
