@@ -15,7 +15,7 @@
 #include "codegen/cpu/sweep_newton.h"
 #include <math.h>
 
-enum { PAUSE = 31, COUNTS = 4, MANY = 2 };
+enum { PAUSE = 31, COUNTS = 4 };
 #define NEAR 0.25     // the step from which they fall so
 #define CARE 4.0      // by which an estimate must be better
 #define STEP_F32 1e-4 // of |d|: what is left after it is of the order of its square
@@ -382,7 +382,7 @@ static void report(const solver *x, sq_lv *const count) {
 static void open(solver *x) {
   sq_semit *e = x->e;
   e->turns = e->p->turns;
-  e->sets = x->sets = x->f->n > MANY ? 1 : 2;
+  e->sets = x->sets = x->f->n > 2 ? 1 : SQ_SWEEP_SETS / x->f->n;
   x->before = sq_sjacobian_make(e, x->f, SQ_SBEFORE);
   x->now = sq_sjacobian_make(e, x->f, SQ_SNOW);
   x->later = sq_sjacobian_make(e, x->f, SQ_SLATER);
