@@ -380,6 +380,16 @@ static void scatter(sq_knest *t, const sq_kplace *to, const sq_ktarget *r, sq_lv
   sq_lv arg[4] = {v, ptrs, align, sq_k_splat(k, mask, t->w)};
   sq_k_intrinsic(k, "llvm.masked.scatter", over, 2, arg, 4);
 }
+// Lane by lane: where there are instructions for this they are no faster, on some processors far slower.
+static void store_strided(sq_knest *t, const sq_kplace *to, const sq_ktarget *r, sq_lv v) {
+  sq_kern *k = t->k;
+  sq_lv at = r->first;
+  for (uint32_t l = 0; l < t->w; l++) {
+    sq_lv one = LLVMBuildExtractElement(k->b, v, LLVMConstInt(k->i32, l, 0), "");
+    sq_k_store(k, to->type.dtype, sq_k_offset(k, to->base, at, to->type.dtype), one);
+    at = LLVMBuildAdd(k->b, at, r->step, "");
+  }
+}
 sq_ktarget sq_knest_target(sq_knest *t, const sq_kplace *to) {
   return t->g->pos ? at_positions(t, to) : at_parallel_axes(t, to);
 }
@@ -407,7 +417,10 @@ void sq_knest_store(sq_knest *t, const sq_kplace *to, sq_lv v, sq_lv where) {
     sq_k_store_row(k, d, ptr, v, where ? sq_k_splat(k, where, t->w) : NULL);
     return;
   }
-  scatter(t, to, &r, v, where);
+  if (r.kind == SQ_K_STRIDED && !where)
+    store_strided(t, to, &r, v);
+  else
+    scatter(t, to, &r, v, where);
 }
 
 sq_lv sq_knest_read_pointer(sq_knest *t, uint32_t s) {
