@@ -6,8 +6,8 @@ enum {
   MAX_ELEMENTS = 192, // of members in a turn, unrolled
   MAX_STATE = 32,     // elements carried in registers, by one block
   MAX_CHUNK = 8,
-  LIGHT = 24, // cycles of a turn of a block
-  PAIR = 128, // bytes of two lines of memory
+  LIGHT = 24,   // cycles of a turn of a block
+  STRIPE = 256, // bytes of a row that a unit of light work takes at least
 };
 
 static bool const_size(const sq_sweep *s, uint32_t cls, int64_t *v) {
@@ -163,7 +163,8 @@ static void choose_lanes(const sq_sweep *s, const sq_target *t, sq_splan *p) {
 }
 
 // ---- blocks ------------------------------------------------------------------------------------
-static void choose_blocks(const sq_sweep *s, sq_splan *p) {
+static void choose_blocks(const sq_sweep *s, const sq_target *t, sq_splan *p) {
+  enum { UNITS = 8 };
   int64_t v, units = 1;
   p->sets = p->chunk = 1;
   if (p->va == SQ_SWEEP_NONE || !p->registers) return;
@@ -171,11 +172,14 @@ static void choose_blocks(const sq_sweep *s, sq_splan *p) {
     if (s->lane[c] && c != p->va) units *= const_size(s, c, &v) && v > 0 ? v : 4;
   int64_t blocks = const_size(s, p->va, &v) ? (v + p->w - 1) / p->w : 64;
   p->chunk = MAX_CHUNK;
-  // Light work waits for memory, whose lines come in pairs: a unit takes both.
-  uint32_t least = p->cost < LIGHT ? PAIR / (p->w * element_bytes(s)) : 2;
-  while (p->chunk > 2 && p->chunk > least && units * ((blocks + p->chunk - 1) / p->chunk) < 8)
+  // Light work waits for memory. What a processor fetches unasked is what lies beside: of stripes that are
+  // narrower, each core fetches those of the other one as well.
+  bool light = p->cost < LIGHT;
+  int64_t want = light ? t->machine.cores : UNITS;
+  uint32_t least = light ? STRIPE / (p->w * element_bytes(s)) : 2;
+  while (p->chunk > 2 && p->chunk > least && units * ((blocks + p->chunk - 1) / p->chunk) < want)
     p->chunk /= 2;
-  if (blocks < 2) p->chunk = 1;
+  while (p->chunk > blocks && p->chunk > 1) p->chunk /= 2;
   // Chains of operations that wait for each other: several blocks fill the time.
   uint32_t state = carried_elements(s), work = 0;
   for (uint32_t i = 0; i < s->n_member; i++)
@@ -371,7 +375,7 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
     p.va = SQ_SWEEP_NONE;
     p.w = 1;
   }
-  choose_blocks(s, &p);
+  choose_blocks(s, t, &p);
   if (p.registers)
     place_states(s, &p, a);
   else if (p.rows)
