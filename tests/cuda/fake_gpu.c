@@ -815,7 +815,7 @@ EXPORT int cuGraphAddKernelNode_v2(node **n, graph *g, node **before, size_t k,
                                    const launch_params *p) {
   ENTER();
   NEED_CONTEXT();
-  job j;
+  job j = {0};
   int e = launch_job(p, &j);
   return add_node(g, before, k, n, e, j);
 }
@@ -823,7 +823,7 @@ EXPORT int cuGraphAddMemcpyNode(node **n, graph *g, node **before, size_t k, con
 EXPORT int cuGraphAddMemcpyNode(node **n, graph *g, node **before, size_t k, const box *b,
                                 void *c) {
   ENTER();
-  job j;
+  job j = {0};
   int e = c == &context_ ? box_job(b, &j) : INVALID_CONTEXT;
   return add_node(g, before, k, n, e, j);
 }
@@ -832,7 +832,7 @@ EXPORT int cuGraphAddMemsetNode(node **n, graph *g, node **before, size_t k, con
 EXPORT int cuGraphAddMemsetNode(node **n, graph *g, node **before, size_t k, const fill *f,
                                 void *c) {
   ENTER();
-  job j;
+  job j = {0};
   int e = c == &context_ ? fill_job(f, &j) : INVALID_CONTEXT;
   return add_node(g, before, k, n, e, j);
 }
@@ -851,21 +851,21 @@ EXPORT int cuGraphInstantiateWithFlags(graph **exec, graph *g, unsigned long lon
 EXPORT int cuGraphExecKernelNodeSetParams_v2(graph *exec, node *n, const launch_params *p);
 EXPORT int cuGraphExecKernelNodeSetParams_v2(graph *exec, node *n, const launch_params *p) {
   ENTER();
-  job j;
+  job j = {0};
   int e = launch_job(p, &j);
   return set_node(exec, n, e, j);
 }
 EXPORT int cuGraphExecMemcpyNodeSetParams(graph *exec, node *n, const box *b, void *c);
 EXPORT int cuGraphExecMemcpyNodeSetParams(graph *exec, node *n, const box *b, void *c) {
   ENTER();
-  job j;
+  job j = {0};
   int e = c == &context_ ? box_job(b, &j) : INVALID_CONTEXT;
   return set_node(exec, n, e, j);
 }
 EXPORT int cuGraphExecMemsetNodeSetParams(graph *exec, node *n, const fill *f, void *c);
 EXPORT int cuGraphExecMemsetNodeSetParams(graph *exec, node *n, const fill *f, void *c) {
   ENTER();
-  job j;
+  job j = {0};
   int e = c == &context_ ? fill_job(f, &j) : INVALID_CONTEXT;
   return set_node(exec, n, e, j);
 }
