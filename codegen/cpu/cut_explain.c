@@ -58,6 +58,16 @@ static const char *gemm_words(const sq_gemm *x, const sq_target *t) {
   return w.v;
 }
 
+// What of a product for all turns and of one in each turn is made at once.
+static const char *beside_words(sq_graph *g, const sq_target *t, const sq_node *n) {
+  sq_gemm_pair p;
+  if (sq_gemm_pair_of_turn(g, t, n, &p))
+    return "; where a turn is one row, tiles of the product for later turns are made beside it";
+  if (sq_gemm_pair_of_first(g, t, n, &p))
+    return "; where a turn is one row, all but the first tiles are made beside the turns before";
+  return "";
+}
+
 // Cycles of a step of k for all rows times a panel.
 static double step_cycles(const sq_gemm *x, double rows, double ports) {
   double sum = 0;
@@ -138,7 +148,7 @@ bool sq_cut_explain(sq_graph *g, const sq_target *t, const sq_node *n, const int
     if (sym) stream_time(&s, sym, out);
   } else if (sq_gemm_find(g, t, n, &x)) {
     sq_gemm_class(&x, class);
-    out->words = gemm_words(&x, t);
+    out->words = sq_arena_fmt(g->arena, "%s%s", gemm_words(&x, t), beside_words(g, t, n));
     out->tuned = x.tuned;
     if (sym) gemm_time(&x, t, sym, out);
   } else {
