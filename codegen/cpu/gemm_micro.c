@@ -111,19 +111,22 @@ static void depth_loop(micro *c, sq_lv from, sq_lv to, uint32_t unroll, sq_lv *a
 static sq_lv out_at(micro *c, sq_lv out, uint32_t i) {
   return sq_gemm_at(c->k, c->x, out, sq_k_int(c->k, (int64_t)i * c->x->w));
 }
-// The sums so far in set 0, zeros in the others.
-static void begin(micro *c, sq_lv out, sq_lv more, sq_lv *acc) {
+// n vectors of sums so far, or zeros.
+static void load_sums(micro *c, sq_lv out, sq_lv more, uint32_t n, sq_lv *acc) {
   sq_kern *k = c->k;
-  const sq_gemm *x = c->x;
-  uint32_t one = c->rows * x->nv;
-  sq_lv zero = LLVMConstNull(sq_k_vec(sq_k_type(k, x->type), x->w)), had[SQ_K_CARRIED],
+  sq_lv zero = LLVMConstNull(sq_k_vec(sq_k_type(k, c->x->type), c->x->w)), had[SQ_K_CARRIED],
         none[SQ_K_CARRIED];
   sq_kif f;
   sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, more, sq_k_int(k, 0), ""));
-  for (uint32_t i = 0; i < one; i++) had[i] = sq_gemm_load(k, x, out_at(c, out, i), x->w);
-  for (uint32_t i = 0; i < one; i++) none[i] = zero;
-  sq_kif_end(k, &f, one, had, none, acc);
-  for (uint32_t i = one; i < sums(c); i++) acc[i] = zero;
+  for (uint32_t i = 0; i < n; i++) had[i] = sq_gemm_load(k, c->x, out_at(c, out, i), c->x->w);
+  for (uint32_t i = 0; i < n; i++) none[i] = zero;
+  sq_kif_end(k, &f, n, had, none, acc);
+}
+// The sums so far in set 0, zeros in the others.
+static void begin(micro *c, sq_lv out, sq_lv more, sq_lv *acc) {
+  uint32_t one = c->rows * c->x->nv;
+  load_sums(c, out, more, one, acc);
+  for (uint32_t i = one; i < sums(c); i++) acc[i] = LLVMConstNull(LLVMTypeOf(acc[0]));
 }
 static void body(micro *c, sq_lv fn) {
   sq_kern *k = c->k;
@@ -179,17 +182,6 @@ void sq_gemm_micro(sq_kern *outer, const sq_gemm *x, uint32_t rows, const sq_gem
 }
 
 // ---- a tile and a single row ---------------------------------------------------------------------
-static void load_sums(micro *c, sq_lv out, sq_lv more, sq_lv *acc) {
-  sq_kern *k = c->k;
-  uint32_t n = sums(c);
-  sq_lv zero = LLVMConstNull(sq_k_vec(sq_k_type(k, c->x->type), c->x->w)), had[SQ_K_CARRIED],
-        none[SQ_K_CARRIED];
-  sq_kif f;
-  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, more, sq_k_int(k, 0), ""));
-  for (uint32_t i = 0; i < n; i++) had[i] = sq_gemm_load(k, c->x, out_at(c, out, i), c->x->w);
-  for (uint32_t i = 0; i < n; i++) none[i] = zero;
-  sq_kif_end(k, &f, n, had, none, acc);
-}
 static void store_sums(micro *c, sq_lv out, const sq_lv *acc) {
   for (uint32_t i = 0; i < sums(c); i++) sq_gemm_store(c->k, c->x, out_at(c, out, i), acc[i]);
 }
@@ -206,8 +198,8 @@ static void beside_body(micro *t, micro *r, sq_lv fn) {
   r->row[0] = LLVMGetParam(fn, 5);
   r->panel = LLVMGetParam(fn, 6);
   uint32_t n = sums(t), all = n + sums(r);
-  load_sums(t, LLVMGetParam(fn, 3), LLVMGetParam(fn, 4), acc);
-  load_sums(r, LLVMGetParam(fn, 8), LLVMGetParam(fn, 9), acc + n);
+  load_sums(t, LLVMGetParam(fn, 3), LLVMGetParam(fn, 4), n, acc);
+  load_sums(r, LLVMGetParam(fn, 8), LLVMGetParam(fn, 9), all - n, acc + n);
   sq_lv beside = sq_k_int(k, t->rows); // even, so that the sets stay apart
   sq_lv fit = LLVMBuildUDiv(k->b, LLVMGetParam(fn, 7), beside, "");
   fit = sq_k_min(k, fit, steps);
@@ -254,7 +246,7 @@ static void row_body(micro *r, sq_lv fn) {
   r->row[0] = LLVMGetParam(fn, 0);
   r->panel = LLVMGetParam(fn, 1);
   uint32_t n = sums(r), nv = r->x->nv;
-  load_sums(r, out, LLVMGetParam(fn, 4), acc);
+  load_sums(r, out, LLVMGetParam(fn, 4), n, acc);
   sq_lv whole = LLVMBuildAnd(k->b, left, sq_k_int(k, -UNROLL), "");
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), whole, UNROLL, n, acc);
