@@ -3,7 +3,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 label=quick
-[ "${1:-}" = "--full" ] && label=full
+case "$*" in
+"") ;;
+--full) label=full ;;
+*)
+  echo "usage: scripts/test.sh [--full]" >&2
+  exit 2
+  ;;
+esac
 
 scripts/install_deps.sh --test
 cmake --preset default
