@@ -2,8 +2,10 @@
 //
 // A contraction: mr rows of A times nv vectors of B. A step of k reads mr + nv vectors and multiplies
 // mr * nv: the larger the tile, the less reading, as long as sums, a row of B and an element of A have
-// registers. Its part of a panel of B stays in the first-level cache while all rows of the block pass,
-// the block's rows in the second-level one while all panels pass.
+// registers. Between blocks of k the sums pass through memory. A block's part of a panel of B is read by
+// each tile of the block of rows: from the first-level cache, or, where a step multiplies so long that
+// reading nv vectors from the second-level one is hidden in it, from there, in blocks several times as
+// long. The block's rows stay in the second-level cache while all panels pass.
 #include "codegen/cpu/cut.h"
 
 enum {
@@ -17,6 +19,8 @@ enum {
   MOST_UNITS = 512,
   FEW_COLUMNS = 128, // too few to lay out A for them
   TILE_BYTES = 64 << 10,
+  LONG_STEP = 24, // multiplications of a step that hide its reading from the second-level cache
+  LONG_DEPTH = 4, // first-level caches
 };
 
 // Without a multiply-add of its own a machine needs registers for the products.
@@ -28,7 +32,6 @@ sq_gemm_cut sq_gemm_cut_of(const sq_machine *m) {
   static const uint32_t rows[] = {12, 6, 4, 2, 0};
   uint32_t units = UNITS_A_CORE * m->cores;
   sq_gemm_cut c = {.nv = PANEL_VECTORS,
-                   .depth_bytes = sq_machine_near(m),
                    .rows_bytes = m->l2_bytes,
                    .block_bytes = PACKED_AT_ONCE,
                    .least_tiles = LEAST_TILES,
@@ -42,6 +45,7 @@ sq_gemm_cut sq_gemm_cut_of(const sq_machine *m) {
   uint32_t k = 0;
   while (rows[k + 1] && registers(m, rows[k], c.nv) > m->vector_registers) k++;
   c.mr = rows[k];
+  c.depth_bytes = c.mr * c.nv < LONG_STEP ? sq_machine_near(m) : LONG_DEPTH * m->l1_bytes;
   return c;
 }
 

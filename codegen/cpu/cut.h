@@ -10,7 +10,7 @@
 typedef struct sq_gemm_cut {
   uint32_t mr; // (order of the rows behind the last whole tile) rows of a tile in registers
   uint32_t nv; // the same: its vectors; two where B lies in panels since load
-  uint32_t depth_bytes; // (order of single rows) of a panel that stay in the first-level cache
+  uint32_t depth_bytes; // (order of single rows) of a panel, that all rows of a block pass
   uint32_t rows_bytes;  // of A that stay in the second-level cache
   uint32_t block_bytes; // of B, packed at a time
   uint32_t least_tiles, most_tiles; // of a block of rows

@@ -44,11 +44,14 @@ static const char *gemm_words(const sq_gemm *x, const sq_target *t) {
               x->mr, x->nr, x->packed ? "the weights" : "the second operand laid out", x->nr,
               x->packed ? " since load" : " at each call");
   if (!sq_dim_is_const(x->g->dims, x->k.size, &depth)) depth = 0;
-  if (depth)
-    sq_text_add(&w, "; %lld of %lld products at a time (%.0f KiB of the first-level cache's %.0f)",
+  if (depth) {
+    double part = (double)depth_block(x, depth) * x->nr * x->bytes;
+    bool near = part <= m->l1_bytes;
+    sq_text_add(&w, "; %lld of %lld products at a time (%.0f KiB of the %s-level cache's %.0f)",
                 (long long)(depth_block(x, depth) < depth ? depth_block(x, depth) : depth),
-                (long long)depth, kib((double)depth_block(x, depth) * x->nr * x->bytes),
-                kib(m->l1_bytes));
+                (long long)depth, kib(part), near ? "first" : "second",
+                kib(near ? m->l1_bytes : m->l2_bytes));
+  }
   if (depth)
     sq_text_add(&w, ", up to %lld rows (%.0f KiB of the second-level cache's %.0f)",
                 (long long)row_block(x, depth), kib((double)row_block(x, depth) * depth * x->bytes),

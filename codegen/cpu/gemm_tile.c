@@ -1,7 +1,7 @@
 // The tiled contraction: mr rows of A by nr packed columns of B, sums in registers.
 //
 //   for panels of the task                     B: K x nr
-//     for blocks of k                          the part of the panel stays in the first-level cache
+//     for blocks of k                          the part of the panel stays near (cut.h)
 //       for mr rows of the task                A: from the second-level cache, in tiles where many
 //                                              panels use them, else in rows where they are
 //         sums[row][nr] += rows times panel    gemm_micro.c
@@ -85,7 +85,7 @@ static void all_rows(tile *c, sq_gemm_micro_call *a, sq_lv rows) {
     done = l.i;
   }
 }
-// Length of a block of k: what of the panel stays in the first-level cache, then even.
+// Length of a block of k: what of the panel the cut says, then even.
 static sq_lv block_of_k(tile *c) {
   sq_kern *k = c->t.k;
   const sq_gemm *x = c->x;
