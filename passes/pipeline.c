@@ -13,10 +13,10 @@ const unsigned sq_pass_count = sizeof sq_pass_table / sizeof *sq_pass_table;
 
 const char *const sq_pipeline_cpu =
     "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
-    "factor,simplify,cse,contract,fuse,sweep,stream,group,pack,plan";
+    "factor,simplify,cse,contract,recast,fuse,sweep,stream,group,pack,plan";
 const char *const sq_pipeline_device =
     "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
-    "factor,simplify,cse,contract,fuse,sweep,stream,unwrap,group,plan";
+    "factor,simplify,cse,contract,recast,fuse,sweep,stream,unwrap,group,plan";
 
 const sq_pass_info *sq_pass_find(const char *name) {
   for (unsigned k = 0; k < sq_pass_count; k++)
