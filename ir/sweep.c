@@ -3,25 +3,12 @@
 //
 // Axes are joined where one operation reads another's element at its own index. A class of axes is a
 // lane when nothing is summed over it and no element is read at another place.
-#include "ir/sweep.h"
 #include "ir/machine.h"
+#include "ir/sweep_inner.h"
 
 enum { MAX_VALUES = 512, LACKING = 10, UNKNOWN = 64 };
 
-typedef struct maker {
-  sq_sweep *s;
-  sq_graph *g;
-  sq_arena *a;
-  sq_node *sweep;   // NULL: the scan alone
-  uint32_t *number; // by value id: number of the sweep's value + 1
-  sq_node **source; // per member: the operation
-  uint32_t *turn;   // per member: which of the operation's axes is the turn, or NONE
-  uint32_t *first;  // per value: id of its first axis
-  uint32_t *red;    // per member: id of its first reduced axis
-  uint32_t n_axis, *up;
-  sq_dim *extent;     // per axis
-  bool *mixed, *used; // per root
-} maker;
+typedef sq_sweep_maker maker;
 
 static bool refuse(maker *m, const char *why) {
   if (!m->s->why) m->s->why = why;
@@ -160,16 +147,16 @@ static bool add_followers(maker *m) {
 }
 
 // ---- classes of axes ---------------------------------------------------------------------------
-static uint32_t root(maker *m, uint32_t a) {
+uint32_t sq_sweep_root(maker *m, uint32_t a) {
   while (m->up[a] != a) a = m->up[a] = m->up[m->up[a]];
   return a;
 }
 
-static void mix(maker *m, uint32_t a) { m->mixed[root(m, a)] = true; }
+static void mix(maker *m, uint32_t a) { m->mixed[sq_sweep_root(m, a)] = true; }
 
-static void join(maker *m, uint32_t a, uint32_t b) {
-  a = root(m, a);
-  b = root(m, b);
+void sq_sweep_join(maker *m, uint32_t a, uint32_t b) {
+  a = sq_sweep_root(m, a);
+  b = sq_sweep_root(m, b);
   if (a == b) return;
   if (!sq_dim_same(m->extent[a], m->extent[b])) { // one size a class
     m->mixed[a] = m->mixed[b] = true;
@@ -179,8 +166,7 @@ static void join(maker *m, uint32_t a, uint32_t b) {
   m->mixed[b] |= m->mixed[a];
 }
 
-// The id of axis `axis` of member i; NONE: it is the turn.
-static uint32_t member_axis(const maker *m, uint32_t i, uint32_t axis) {
+uint32_t sq_sweep_member_axis(const maker *m, uint32_t i, uint32_t axis) {
   const sq_generic *k = m->source[i]->g;
   if (axis >= k->n_par) return m->red[i] + axis - k->n_par;
   if (axis == m->turn[i]) return SQ_SWEEP_NONE;
@@ -206,11 +192,11 @@ static void join_read(maker *m, uint32_t i, const sq_scalar *r) {
   for (uint32_t j = 0; j < r->n_pos; j++) {
     if (j == turn) continue;
     const sq_scalar *p = &n->g->s.v[r->pos[j]];
-    uint32_t axis = p->kind == SQ_SC_INDEX ? member_axis(m, i, p->axis) : SQ_SWEEP_NONE;
+    uint32_t axis = p->kind == SQ_SC_INDEX ? sq_sweep_member_axis(m, i, p->axis) : SQ_SWEEP_NONE;
     if (axis == SQ_SWEEP_NONE)
       mix(m, at);
     else
-      join(m, at, axis);
+      sq_sweep_join(m, at, axis);
     at++;
   }
 }
@@ -222,8 +208,8 @@ static void join_rows(maker *m) {
   for (uint32_t i = 0; i < s->n_member; i++) {
     if (m->source[i]->g->n_red != 1) continue;
     if (row == SQ_SWEEP_NONE) row = m->red[i];
-    if (sq_dim_same(m->extent[root(m, row)], m->extent[root(m, m->red[i])]))
-      join(m, row, m->red[i]);
+    if (sq_dim_same(m->extent[sq_sweep_root(m, row)], m->extent[sq_sweep_root(m, m->red[i])]))
+      sq_sweep_join(m, row, m->red[i]);
   }
 }
 
@@ -232,7 +218,7 @@ static void join_all(maker *m) {
   if (s->chunk) join_rows(m);
   for (uint32_t k = 0; k < s->scan->n_carried; k++)
     for (uint32_t a = 0; a < s->value[k].rank; a++)
-      join(m, m->first[k] + a, m->first[s->next[k]] + a);
+      sq_sweep_join(m, m->first[k] + a, m->first[s->next[k]] + a);
   for (uint32_t i = 0; i < s->n_member; i++) {
     const sq_generic *k = m->source[i]->g;
     for (uint32_t j = 0; j < k->s.n; j++)
@@ -242,7 +228,9 @@ static void join_all(maker *m) {
   for (uint32_t i = 0; i < s->n_value; i++) // no element with two indices of one class
     for (uint32_t a = 0; a < s->value[i].rank; a++)
       for (uint32_t b = 0; b < a; b++)
-        if (root(m, m->first[i] + a) == root(m, m->first[i] + b)) mix(m, m->first[i] + a);
+        if (sq_sweep_root(m, m->first[i] + a) == sq_sweep_root(m, m->first[i] + b))
+          mix(m, m->first[i] + a);
+  if (!s->chunk) sq_sweep_align(m);
 }
 
 static void number_classes(maker *m) {
@@ -251,7 +239,7 @@ static void number_classes(maker *m) {
   s->size = SQ_ARRAY(m->a, sq_dim, m->n_axis + 1);
   s->lane = SQ_ARRAY(m->a, bool, m->n_axis + 1);
   for (uint32_t a = 0; a < m->n_axis; a++) {
-    uint32_t r = root(m, a);
+    uint32_t r = sq_sweep_root(m, a);
     if (m->used[r]) continue;
     m->used[r] = true;
     of[r] = s->n_class;
@@ -259,7 +247,7 @@ static void number_classes(maker *m) {
     s->lane[s->n_class++] = !m->mixed[r];
   }
   uint32_t *cls = SQ_ARRAY(m->a, uint32_t, m->n_axis + 1);
-  for (uint32_t a = 0; a < m->n_axis; a++) cls[a] = of[root(m, a)];
+  for (uint32_t a = 0; a < m->n_axis; a++) cls[a] = of[sq_sweep_root(m, a)];
   m->up = cls; // from here on: the class
   for (uint32_t i = 0; i < s->n_value; i++) s->value[i].cls = m->up + m->first[i];
 }
@@ -293,7 +281,7 @@ static double source_cost(const maker *m, uint32_t i) {
   const sq_generic *k = m->source[i]->g;
   double cost = scalars_cost(k) + (k->n_red ? 1 : 0);
   for (uint32_t a = 0; a < k->n_par + k->n_red; a++) {
-    uint32_t id = member_axis(m, i, a);
+    uint32_t id = sq_sweep_member_axis(m, i, a);
     if (id != SQ_SWEEP_NONE && !m->s->lane[m->up[id]]) cost *= size_of(m->s, m->up[id]);
   }
   return cost;
@@ -479,7 +467,7 @@ static void copy_member(maker *m, uint32_t i) {
       continue;
     }
     c.n->g->axis[to] = k->axis[a];
-    cls[to] = m->up[member_axis(m, i, a)];
+    cls[to] = m->up[sq_sweep_member_axis(m, i, a)];
     c.axis[a] = to++;
   }
   c.map = SQ_ARRAY(m->a, uint32_t, k->s.n + 1);
