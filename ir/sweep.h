@@ -73,6 +73,14 @@ bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value);
 // nothing is changed, where that cannot be.
 bool sq_sweep_inline(sq_sweep *s, uint32_t into, uint32_t member);
 
+// ---- sweep_unroll.c: elements of a lane as values of their own ----------------------------------
+enum { SQ_SWEEP_UNROLLED = 192 }; // of members in a turn, most
+// Elements of a value's part, of what a nest makes, or of what it sums for one; 0: not known, or too many.
+uint32_t sq_sweep_elements(const sq_sweep *s, uint32_t value);
+uint32_t sq_sweep_nest_elements(const sq_sweep *s, const sq_sweep_nest *x, bool reduced);
+bool sq_sweep_places_known(const sq_sweep_nest *x);
+bool sq_sweep_unrolls(const sq_sweep *s);
+
 // ---- sweep_fixed.c: what turns have in common, though rows differ in it -------------------------
 enum { SQ_SWEEP_POWERS = 8 };
 typedef struct sq_sweep_power {

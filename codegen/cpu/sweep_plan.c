@@ -3,8 +3,6 @@
 #include "codegen/cpu/sweep.h"
 
 enum {
-  MAX_ELEMENTS = 192, // of members in a turn, unrolled
-  MAX_STATE = 32,     // elements carried in registers, by one block
   MAX_CHUNK = 8,
   LIGHT = 24,   // cycles of a turn of a block
   STRIPE = 256, // bytes of a row that a unit of light work takes at least
@@ -14,57 +12,12 @@ static bool const_size(const sq_sweep *s, uint32_t cls, int64_t *v) {
   return sq_dim_is_const(s->g->dims, s->size[cls], v);
 }
 
-static uint32_t product(const sq_sweep *s, const uint32_t *cls, uint32_t n) {
-  int64_t all = 1, v;
-  for (uint32_t a = 0; a < n; a++) {
-    if (cls[a] == SQ_SWEEP_NONE || s->lane[cls[a]]) continue;
-    if (!const_size(s, cls[a], &v) || v > MAX_ELEMENTS) return 0;
-    all *= v;
-    if (all > MAX_ELEMENTS) return 0;
-  }
-  return (uint32_t)all;
-}
-
 uint32_t sq_splan_elements(const sq_sweep *s, uint32_t value) {
-  return product(s, s->value[value].cls, s->value[value].rank);
+  return sq_sweep_elements(s, value);
 }
 
 uint32_t sq_selement_count(const sq_sweep *s, const sq_sweep_nest *x, bool reduced) {
-  const sq_generic *g = x->n->g;
-  return reduced ? product(s, x->cls + g->n_par, g->n_red) : product(s, x->cls, g->n_par);
-}
-
-// Is every inner position known when the elements are unrolled?
-static bool places_known(const sq_sweep_nest *x) {
-  const sq_generic *g = x->n->g;
-  for (uint32_t j = 0; j < g->s.n; j++) {
-    const sq_scalar *r = &g->s.v[j];
-    if (r->kind != SQ_SC_READ || x->inner[r->operand] == SQ_SWEEP_NONE) continue;
-    if (r->site != SQ_NO_SITE || r->other != SQ_NO_SCALAR) return false;
-    for (uint32_t i = 0; i < r->n_pos; i++) {
-      const sq_scalar *p = &g->s.v[r->pos[i]];
-      if (p->kind != SQ_SC_INDEX && p->kind != SQ_SC_INT) return false;
-      if (p->kind == SQ_SC_INDEX && p->axis == x->time) return false;
-    }
-  }
-  return true;
-}
-
-static bool fits_registers(const sq_sweep *s) {
-  uint32_t work = 0, state = 0;
-  for (uint32_t i = 0; i < s->n_member; i++) {
-    uint32_t par = sq_selement_count(s, &s->member[i], false);
-    uint32_t red = sq_selement_count(s, &s->member[i], true);
-    if (!par || !red || !places_known(&s->member[i])) return false;
-    work += par * red * (1 + s->member[i].n->g->s.n / 16);
-    if (work > MAX_ELEMENTS) return false;
-  }
-  for (uint32_t k = 0; k < s->scan->n_carried; k++) {
-    uint32_t n = sq_splan_elements(s, k);
-    if (!n || s->value[k].part.dtype == SQ_BOOL) return false;
-    state += n;
-  }
-  return state <= MAX_STATE;
+  return sq_sweep_nest_elements(s, x, reduced);
 }
 
 static uint32_t carried_elements(const sq_sweep *s) {
@@ -185,7 +138,7 @@ static void choose_blocks(const sq_sweep *s, const sq_target *t, sq_splan *p) {
   for (uint32_t i = 0; i < s->n_member; i++)
     work += sq_selement_count(s, &s->member[i], false) * sq_selement_count(s, &s->member[i], true);
   while (2 * p->sets <= SQ_SWEEP_SETS && 2 * p->sets <= p->chunk && 2 * p->sets * state <= 8 &&
-         2 * p->sets * work <= MAX_ELEMENTS / 4)
+         2 * p->sets * work <= SQ_SWEEP_UNROLLED / 4)
     p->sets *= 2;
 }
 
@@ -345,7 +298,7 @@ static void choose_sets(sq_sweep *s, const sq_target *t, sq_splan *p, sq_arena *
 // A place that is tested, or not an index, is left to the code for whole nests.
 static bool plain_places(const sq_sweep *s) {
   for (uint32_t i = 0; i < s->n_member; i++)
-    if (!places_known(&s->member[i])) return false;
+    if (!sq_sweep_places_known(&s->member[i])) return false;
   return true;
 }
 
@@ -359,7 +312,7 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
   if (sq_schunk_plan(s, t, &p, a)) return p;
   if (!s->prefix && !s->newton) p.fixed = sq_sfixed_powers(s, a);
-  p.registers = fits_registers(s);
+  p.registers = sq_sweep_unrolls(s);
   // Maps are put together in a step for each doubling: more lanes than an operation takes at once are a
   // step more for nothing. Newton's method is mostly functions of lanes that do not wait for each other.
   if (p.registers && s->prefix) p.turns = sq_machine_step_lanes(&t->machine, element_bytes(s));
