@@ -77,9 +77,27 @@ typedef struct writes {
   const sq_node *moved;
   bool found;
 } writes;
+// Does `write` change what n, or anything in its regions, reads?
+static bool is_read(const sq_node *n, const sq_node *write) {
+  for (uint32_t k = 0; k < n->n_in; k++)
+    if (aliases(n->in[k], write)) return true;
+  for (uint32_t r = 0; r < n->n_region; r++)
+    for (uint32_t k = 0; k < n->region[r]->nodes.n; k++)
+      if (is_read(n->region[r]->nodes.v[k], write)) return true;
+  return false;
+}
 static void find_write(sq_node *n, void *user) {
   writes *w = user;
-  for (uint32_t k = 0; k < w->moved->n_in; k++) w->found |= aliases(w->moved->in[k], n);
+  w->found |= is_read(w->moved, n);
+}
+
+// Does n set a size of `moved` or of anything in its regions?
+static bool sized_by(sq_graph *g, const sq_node *moved, const sq_node *n) {
+  if (sq_node_sized_inside(g, moved, n)) return true;
+  for (uint32_t r = 0; r < moved->n_region; r++)
+    for (uint32_t k = 0; k < moved->region[r]->nodes.n; k++)
+      if (sized_by(g, moved->region[r]->nodes.v[k], n)) return true;
+  return false;
 }
 
 bool sq_node_can_sink(sq_node *from, sq_node *to) {
@@ -93,7 +111,7 @@ bool sq_node_can_sink(sq_node *from, sq_node *to) {
     if (!between || n == from) continue;
     find_write(n, &w);
     for (uint32_t r = 0; r < n->n_region; r++) sq_walk(n->region[r], find_write, &w);
-    if (sq_node_sized_inside(from->block->func->graph, from, n)) return false;
+    if (sized_by(from->block->func->graph, from, n)) return false;
   }
   return between && !w.found;
 }

@@ -25,8 +25,7 @@
 #include "ir/sweep_prefix.h"
 #include "ir/sweep_team.h"
 #include "ir/sweep_tiles.h"
-#include "passes/maker.h"
-#include "passes/questions.h"
+#include "passes/sweep_inner.h"
 
 enum {
   PRODUCT = 4096,    // terms of a product, in a turn of a lane, that its own kernel is better at
@@ -35,13 +34,7 @@ enum {
 };
 #define GAIN 1.25 // by which maps must be the better way
 
-typedef struct sweeper {
-  sq_graph *g;
-  sq_func *f;
-  sq_node *sweep;
-  const sq_pass_options *o;
-  bool changed;
-} sweeper;
+typedef sq_sweeper sweeper;
 
 // ---- is it worth it? ---------------------------------------------------------------------------
 static double size_of(sq_graph *g, sq_dim d) {
@@ -264,7 +257,8 @@ static bool take(sweeper *w, sq_node *n) {
   move_inside(w, n);
   const sq_sweep *s = sq_sweep_make(w->g, w->sweep);
   if (n->g->n_red && lanes) lanes = 1; // less is written
-  if (s->why || count_lanes(s) < lanes) {
+  bool mapless = !s->why && w->sweep->flag & 1 && sq_prefix_make(sq_sweep_make(w->g, w->sweep)).why;
+  if (s->why || mapless || count_lanes(s) < lanes) {
     sq_node_remove(n);
     sq_node_insert_before(next, n);
     n->in = old;
@@ -274,14 +268,20 @@ static bool take(sweeper *w, sq_node *n) {
   return true;
 }
 
-static bool take_followers(sweeper *w) {
+void sq_sweeper_drop_unused(sq_sweeper *w) {
+  for (uint32_t k = w->sweep->n_out; k-- > 0;) {
+    search s = {.v = w->sweep->out[k]};
+    sq_walk(w->f->body, find_user, &s);
+    if (!s.n) drop_result(w, k);
+  }
+}
+
+bool sq_sweeper_take_follower(sq_sweeper *w) {
   for (uint32_t k = 0; k < w->sweep->n_out; k++) {
     search s = {.v = w->sweep->out[k]};
     sq_walk(w->f->body, find_user, &s);
     if (s.n != 1 || !may_follow(w, s.user) || !take(w, s.user)) continue;
-    search left = {.v = w->sweep->out[k]};
-    sq_walk(w->f->body, find_user, &left);
-    if (!left.n) drop_result(w, k);
+    sq_sweeper_drop_unused(w);
     return true;
   }
   return false;
@@ -296,14 +296,14 @@ static const char *say_lanes(sq_graph *g, const sq_sweep *s) {
   return t.n ? t.v : "";
 }
 
-static uint32_t vector_bytes(const sweeper *w) {
+uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w) {
   return w->o->machine.vector_bytes ? w->o->machine.vector_bytes : 32;
 }
 
 // Would Newton's method be the faster way?
 static bool newton_gains(const sweeper *w) {
   if (w->o->sequential_scans) return false;
-  sq_newton_cost c = sq_newton_costs(sq_sweep_make(w->g, w->sweep), vector_bytes(w));
+  sq_newton_cost c = sq_newton_costs(sq_sweep_make(w->g, w->sweep), sq_sweeper_vector_bytes(w));
   return c.newton * GAIN < c.turns;
 }
 
@@ -323,7 +323,7 @@ static bool parallel_asked(const sweeper *w, const sq_node *scan) {
 static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
   sq_graph *g = w->g;
   sq_sweep *s = sq_sweep_make(g, w->sweep);
-  uint32_t bytes = vector_bytes(w);
+  uint32_t bytes = sq_sweeper_vector_bytes(w);
   sq_prefix f = sq_prefix_make(s);
   *linear = !f.why;
   if (f.why && parallel_asked(w, scan)) return "";
@@ -368,7 +368,7 @@ static const char *choose_chunk(sweeper *w, sq_node *scan) {
   sq_sweep *s = as_blocks(w, &c);
   sq_chunk_cost cost = {0};
   int64_t n;
-  if (!c.why) cost = sq_chunk_costs(&c, scan->n_carried, vector_bytes(w));
+  if (!c.why) cost = sq_chunk_costs(&c, scan->n_carried, sq_sweeper_vector_bytes(w));
   if (!c.why && cost.blocks * GAIN >= cost.turns) return "";
   if (!c.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * cost.length) return "";
   if (!c.why && w->o->sequential_scans) c.why = "--sequential-scans";
@@ -395,7 +395,7 @@ static const char *no_newton(sweeper *w, const sq_node *scan, sq_span at, const 
 
 static const char *choose_newton(sweeper *w, const sq_node *scan) {
   sq_graph *g = w->g;
-  uint32_t bytes = vector_bytes(w);
+  uint32_t bytes = sq_sweeper_vector_bytes(w);
   sq_newton f = sq_newton_make(sq_sweep_make(g, w->sweep));
   if (f.why) return no_newton(w, scan, f.where, f.why);
   if (!long_enough(g, sq_sweep_make(g, w->sweep), 2 * bytes))
@@ -522,7 +522,7 @@ static void do_scan(sweeper *w, sq_node *scan) {
   }
   wrap(w, scan, sq_count_uses(w->f, g->arena));
   uint32_t taken = 0;
-  while (take_followers(w)) taken++;
+  while (sq_sweeper_take_follower(w)) taken++;
   w->changed = true;
   bool linear;
   if (w->o->device) {
@@ -545,6 +545,7 @@ static void do_block(sweeper *w, sq_block *b) {
     for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r]);
     if (n->op == SQ_OP_SCAN) do_scan(w, n);
   }
+  sq_sweeper_join(w, b);
 }
 
 bool sq_pass_sweep(sq_graph *g, const sq_pass_options *o) {

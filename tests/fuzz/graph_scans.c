@@ -1,5 +1,6 @@
 // Random scans, as text: a matrix state that turns decay and add products to, in many spellings, the
-// delta rule among them, and states that move by maps (affine, max-plus, online softmax), with resets.
+// delta rule among them, states that move by maps (affine, max-plus, online softmax), with resets, and two scans
+// of states that are alike.
 // Where the form is one that blocks of turns or maps must take, the scan stands in such a sweep at once
 // half of the time: what the analysis refuses then is a fault.
 //
@@ -373,8 +374,78 @@ static const char *vector(gs *w) {
       w->type, all, w->type, w->type, type, type, all, type, type, vector_scan(w, type, all));
 }
 
+// ---- two scans beside each other ---------------------------------------------------------------
+// The names that a scan defines, as those of the second one.
+static const char *of_second(gs *w, const char *text) {
+  sq_text t = {.arena = w->a};
+  for (const char *s = text; *s; s++) {
+    sq_text_put(&t, s, 1);
+    if (*s != '%' || !strchr("tsnel", s[1]) || (s[2] >= 'a' && s[2] <= 'z')) continue;
+    sq_text_add(&t, "%c2", *++s);
+  }
+  return t.v;
+}
+
+// %e of it is what it emits, %l its last state.
+static const char *one_scan(gs *w, const char *input, const char *start, bool reversed,
+                            const char *type, const char *all) {
+  sq_text t = {.arena = w->a};
+  sq_text_add(&t, "%%l, %%e = scan extent N %scarried 1 (%%%s) { (%%t: i32, %%s: %s)\n",
+              reversed ? "reversed " : "", start, type);
+  const char *free = PICK(w, "%%%s[t0#", "0.5 * %%%s[t0#", "tanh(%%%s[t0#) * %%a[t0]");
+  add_vector(w, &t, "n", map_step(w, "%s#", FMT(free, input)), type);
+  sq_text_add(&t, "yield %%n, %s\n} : %s, %s\n", PICK(w, "%n", "%n", "%s"), type, all);
+  return t.v;
+}
+
+// Of elements of all turns, at their places; `turn`: of the first one's.
+static void add_all(gs *w, sq_text *t, const char *name, const char *form, const char *turn,
+                    const char *all) {
+  const char *c = w->columns ? ", c" : "";
+  sq_text_add(t, "%s",
+              node(w, name, w->columns ? FMT("t < N, c < %d", w->columns) : "t < N", NULL,
+                   FMT(form, turn, c, c), all));
+}
+
+static const char *beside(gs *w) {
+  static const int many[] = {1, 2, 7, 16, 33, 64, 70};
+  sq_text t = {.arena = w->a};
+  w->columns = one_in(w, 3) ? 0 : many[below(w, 7)];
+  w->type = one_in(w, 6) ? "f64" : "f32";
+  const char *type = w->columns ? FMT("%s[%d]", w->type, w->columns) : w->type;
+  const char *all = w->columns ? FMT("%s[N, %d]", w->type, w->columns) : FMT("%s[N]", w->type);
+  bool reversed = one_in(w, 3), depends = one_in(w, 6), between = one_in(w, 3);
+  sq_text_add(&t,
+              "graph scans %s\nsym N size\nentry @run(%%x: %s, %%y: %s, %%a: %s[N], %%g: %s[N], "
+              "%%h: %s, %%k: %s) -> (y: %s, u: %s, l: %s, m: %s) {\n",
+              w->type, all, all, w->type, w->type, type, type, all, all, type, type);
+  sq_text_add(&t, "%s", one_scan(w, "x", "h", reversed, type, all));
+  if (between) add_all(w, &t, "q", "%%e[%s%s] * 2.0", one_in(w, 2) ? "t" : "dim(N - 1) - t", all);
+  const char *input = depends ? between ? "q" : "e" : one_in(w, 2) ? "x" : "y";
+  const char *from = one_in(w, 3) && !depends ? "h" : "k";
+  const char *second = one_scan(w, "i", from, one_in(w, 6) ? !reversed : reversed, type, all);
+  second = of_second(w, second);
+  for (const char *s = second; *s; s++) { // the input, which keeps its name
+    bool read = s[0] == '%' && s[1] == 'i' && s[2] == '[';
+    bool operand = s[0] == '%' && s[1] == 'i' && (s[2] == ',' || s[2] == ')');
+    if (!read && !operand) {
+      sq_text_put(&t, s, 1);
+      continue;
+    }
+    sq_text_add(&t, "%%%s", input);
+    s++;
+  }
+  bool follows = one_in(w, 2);
+  if (follows)
+    add_all(w, &t, "f", PICK(w, "%%e[%s%s] - 0.5 * %%e2[t%s]", "%%e[%s%s] * tanh(%%e2[t%s])"), "t",
+            all);
+  sq_text_add(&t, "yield %%%s, %%%s, %%l, %%l2\n}\n", follows ? "f" : "e", between ? "q" : "e2");
+  return t.v;
+}
+
 const char *gn_scans(sq_arena *a, uint64_t seed, fz_how *how) {
   gs w = {.a = a, .r = {.a = a, .rng = fz_mix(seed ^ 0x5ca5)}};
   how->exact = false;
+  if (one_in(&w, 4)) return beside(&w);
   return one_in(&w, 3) ? vector(&w) : matrix(&w);
 }

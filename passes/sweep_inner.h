@@ -1,0 +1,22 @@
+// What the files of the pass `sweep` share.
+#pragma once
+#include "ir/sweep.h"
+#include "passes/maker.h"
+#include "passes/questions.h"
+
+typedef struct sq_sweeper {
+  sq_graph *g;
+  sq_func *f;
+  sq_node *sweep; // the one that is being made
+  const sq_pass_options *o;
+  bool changed;
+} sq_sweeper;
+
+// Takes an operation that follows w->sweep into it, if one may be; false: there is none.
+bool sq_sweeper_take_follower(sq_sweeper *w);
+void sq_sweeper_drop_unused(sq_sweeper *w); // results of w->sweep that nothing uses
+uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w);
+
+// ---- sweep_beside.c: two that do not depend on each other --------------------------------------
+// Joins sweeps of the block, where that gains; says why others stay apart.
+void sq_sweeper_join(sq_sweeper *w, sq_block *b);
