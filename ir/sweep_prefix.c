@@ -321,18 +321,28 @@ static bool runs_along(const sq_sweep *s, const sq_type *t, uint32_t axis) {
   return true;
 }
 
-// Elements that a nest reads or writes with other memory between one turn and the next.
-static uint32_t crossings(const sq_sweep *s, const sq_sweep_nest *x, bool writes) {
+// Is the operand of member i read before it? What is found once is near.
+static bool is_near(const sq_sweep *s, uint32_t i, uint32_t operand) {
+  const sq_value *v = s->member[i].n->in[operand];
+  for (uint32_t m = 0; m <= i; m++)
+    for (uint32_t j = 0; j < (m < i ? s->member[m].n->n_in : operand); j++)
+      if (s->member[m].n->in[j] == v) return true;
+  return false;
+}
+
+// Elements that member i reads with other memory between one turn and the next.
+static uint32_t crossings(const sq_sweep *s, uint32_t i) {
+  const sq_sweep_nest *x = &s->member[i];
   const sq_generic *k = x->n->g;
-  uint32_t n = writes && x->time != SQ_SWEEP_NONE && !runs_along(s, &x->n->out[0]->type, x->time);
+  uint32_t n = 0;
   for (uint32_t j = 0; j < k->s.n; j++) {
     const sq_scalar *r = &k->s.v[j];
     if (r->kind != SQ_SC_READ || x->inner[r->operand] != SQ_SWEEP_NONE) continue;
-    for (uint32_t p = 0; p < r->n_pos && x->time != SQ_SWEEP_NONE; p++) {
+    if (is_near(s, i, r->operand)) continue;
+    for (uint32_t p = 0; p < r->n_pos; p++) {
       sq_affine f = sq_scalar_affine(s->g, k, r->pos[p]);
-      bool along = f.ok && f.coef[x->time] == 1 && runs_along(s, &x->n->in[r->operand]->type, p);
       if (f.ok && !f.coef[x->time]) continue;
-      n += !along;
+      n += !(f.ok && f.coef[x->time] == 1 && runs_along(s, &x->n->in[r->operand]->type, p));
       break;
     }
   }
@@ -348,17 +358,42 @@ static uint32_t element_bytes(const sq_sweep *s) {
   return most;
 }
 
-sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, uint32_t vector_bytes) {
-  double lanes = 1, w = vector_bytes / element_bytes(s), cross = 0;
+// Is a next state a maximum or minimum? Where operands may be no numbers, that is several instructions.
+static bool has_extremes(const sq_sweep *s) {
+  for (uint32_t k = 0; k < s->scan->n_carried; k++)
+    for (uint32_t i = 0; i < s->n_member; i++) {
+      const sq_generic *g = s->member[i].n->g;
+      const sq_scalar *x = &g->s.v[g->body];
+      if (s->member[i].value == s->next[k] && x->kind == SQ_SC_EWISE &&
+          (x->ew == SQ_EW_MAX || x->ew == SQ_EW_MIN))
+        return true;
+    }
+  return false;
+}
+
+// Maps are put together in a step for each doubling: more lanes than an operation takes at once are a step
+// more for nothing. But they are fewer instructions, and a vector of turns with many waits for the processor
+// to look past them.
+uint32_t sq_prefix_turns(const sq_sweep *s, const sq_machine *m) {
+  bool many = 0.5 * sq_sweep_cost(s) > MAP || has_extremes(s);
+  return many ? sq_machine_lanes(m, element_bytes(s)) : sq_machine_step_lanes(m, element_bytes(s));
+}
+
+sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, const sq_machine *m) {
+  double lanes = 1, cross = 0;
+  double w = sq_machine_lanes(m, element_bytes(s)),
+         step = sq_machine_step_lanes(m, element_bytes(s));
   for (uint32_t c = 0; c < s->n_class; c++) {
     int64_t v;
     if (!s->lane[c]) continue;
     if (!sq_dim_is_const(s->g->dims, s->size[c], &v)) return (sq_prefix_cost){0};
     lanes *= (double)v;
   }
-  for (uint32_t i = 0; i < s->n_member; i++) cross += crossings(s, &s->member[i], false);
-  for (uint32_t i = 0; i < s->n_store; i++) cross += crossings(s, &s->store[i], true);
-  double vectors = (double)(int64_t)((lanes + w - 1) / w), maps = (f->work + MAP * f->solved) / w;
+  for (uint32_t i = 0; i < s->n_member; i++) cross += crossings(s, i);
+  for (uint32_t i = 0; i < s->n_store; i++)
+    cross += !runs_along(s, &s->store[i].n->out[0]->type, s->store[i].time);
+  double vectors = (double)(int64_t)((lanes + w - 1) / w),
+         maps = (f->work + MAP * f->solved) / step;
   return (sq_prefix_cost){.turns = vectors * (f->work > CHAIN ? f->work : CHAIN),
                           .maps = lanes * (maps + 0.75 * cross)};
 }

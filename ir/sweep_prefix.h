@@ -11,6 +11,7 @@
 // whose own maps do not depend on h. This says whether a sweep is of that kind, by the scalars of the
 // members that make the next values, and gives `by` and `other` as scalars added to these members.
 #pragma once
+#include "ir/machine.h"
 #include "ir/sweep.h"
 
 typedef enum sq_prefix_how {
@@ -42,9 +43,10 @@ typedef struct sq_prefix {
 sq_prefix_map sq_prefix_map_of(sq_sweep *s, uint32_t i, uint32_t state, const char **why);
 // Adds scalars to members of s: what is asked of their costs is asked before.
 sq_prefix sq_prefix_make(sq_sweep *s);
-// Cycles of a turn of all lanes with vectors of so many bytes, turn by turn and by maps; 0 when the
-// number of lanes is not known.
+// How many turns of a lane fill a vector. Asked before sq_prefix_make.
+uint32_t sq_prefix_turns(const sq_sweep *s, const sq_machine *m);
+// Cycles of a turn of all lanes, turn by turn and by maps; 0 when the number of lanes is not known.
 typedef struct sq_prefix_cost {
   double turns, maps;
 } sq_prefix_cost;
-sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, uint32_t vector_bytes);
+sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, const sq_machine *m);

@@ -26,8 +26,9 @@ const sq_pass_info *sq_pass_find(const char *name) {
 
 bool sq_pass_options_plain(const sq_pass_options *o, sq_text *key) {
   const char *pipeline = o->device ? sq_pipeline_device : sq_pipeline_cpu;
-  sq_text_add(key, "%s vector %u int8 %d sequential %d parallel %d;", pipeline,
-              o->machine.vector_bytes, o->int8, o->sequential_scans, o->parallel_rnn);
+  sq_text_add(key, "%s vector %u %u int8 %d sequential %d parallel %d;", pipeline,
+              o->machine.vector_bytes, o->machine.step_bytes, o->int8, o->sequential_scans,
+              o->parallel_rnn);
   bool prints = o->print_after || o->print_changed || o->time_passes || o->dump_dir;
   bool checks = o->verify_each || o->roundtrip_each || o->validate_each || o->require_fused;
   return !prints && !checks && o->bisect_limit < 0;

@@ -324,11 +324,14 @@ static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
   sq_graph *g = w->g;
   sq_sweep *s = sq_sweep_make(g, w->sweep);
   uint32_t bytes = sq_sweeper_vector_bytes(w);
+  sq_machine m = w->o->machine;
+  m.vector_bytes = bytes;
+  sq_machine_complete(&m);
   sq_prefix f = sq_prefix_make(s);
   *linear = !f.why;
   if (f.why && parallel_asked(w, scan)) return "";
   if (f.why) f.solved = scan->n_carried; // what it would be
-  sq_prefix_cost cost = sq_prefix_costs(s, &f, bytes);
+  sq_prefix_cost cost = sq_prefix_costs(s, &f, &m);
   if (f.large || cost.maps * GAIN >= cost.turns || !long_enough(g, s, bytes)) return "";
   const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
   if (why) {

@@ -313,9 +313,8 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   if (sq_schunk_plan(s, t, &p, a)) return p;
   if (!s->prefix && !s->newton) p.fixed = sq_sfixed_powers(s, a);
   p.registers = sq_sweep_unrolls(s);
-  // Maps are put together in a step for each doubling: more lanes than an operation takes at once are a
-  // step more for nothing. Newton's method is mostly functions of lanes that do not wait for each other.
-  if (p.registers && s->prefix) p.turns = sq_machine_step_lanes(&t->machine, element_bytes(s));
+  // Newton's method is mostly functions of lanes that do not wait for each other.
+  if (p.registers && s->prefix) p.turns = sq_prefix_turns(s, &t->machine);
   if (p.registers && s->newton) p.turns = sq_machine_lanes(&t->machine, element_bytes(s));
   choose_lanes(s, t, &p);
   // States that leave no registers for the work on them are as well in the first-level cache. Powers want
