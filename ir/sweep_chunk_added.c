@@ -209,6 +209,23 @@ static bool one_product(const splitter *f, sum s) {
   return s.n > 0;
 }
 
+// Why a key that depends on what is carried is none: it may be a matrix itself, as a momentum is.
+static const char *no_key(const splitter *f, sum s, uint32_t state) {
+  const sq_sweep *sweep = f->w->s;
+  const char *name = sq_chunk_name(f->w, state);
+  for (uint32_t i = 0; i < s.of->n_row; i++) {
+    const sq_scalar *r = &f->k->s.v[s.of->row[i].id];
+    if (r->kind != SQ_SC_READ || f->x->inner[r->operand] == SQ_SWEEP_NONE) continue;
+    for (uint32_t k = 0; k < sweep->scan->n_carried; k++)
+      if (k != state && (f->x->inner[r->operand] == k || f->x->inner[r->operand] == sweep->next[k]))
+        return sq_arena_fmt(f->w->g->arena,
+                            "what is added to %s is made of %s, which is carried too", name,
+                            sq_chunk_name(f->w, k));
+  }
+  return sq_arena_fmt(f->w->g->arena, "the key of what is added to %s depends on what is carried",
+                      name);
+}
+
 bool sq_chunk_split_added(sq_chunk_finder *w, uint32_t state, uint32_t other) {
   sq_chunk_state *t = &w->c.state[state];
   const sq_sweep_nest *x = &w->s->member[t->member];
@@ -229,12 +246,7 @@ bool sq_chunk_split_added(sq_chunk_finder *w, uint32_t state, uint32_t other) {
   t->key = product_of(&f, s.of->row, s.of->n_row);
   t->column = column_of(&f, s);
   uint64_t keys = sq_chunk_depends(w, x, t->key);
-  if (keys & OF_STATE)
-    return sq_chunk_refuse(w,
-                           sq_arena_fmt(w->g->arena,
-                                        "the key of what is added to %s depends on what is carried",
-                                        sq_chunk_name(w, state)),
-                           x->n->span);
+  if (keys & OF_STATE) return sq_chunk_refuse(w, no_key(&f, s, state), x->n->span);
   if (t->key != SQ_NO_SCALAR) w->keys |= keys;
   t->solved = of_state && sq_chunk_depends(w, x, t->column) & OF_STATE;
   return true;
