@@ -220,7 +220,9 @@ typedef struct sq_generic {
 //                                          every node inside is a generic whose first n_outer parallel
 //                                          axes are the group's, and which reads values of the group at
 //                                          exactly these indices: one pass over the outer axes computes
-//                                          all, with inner values in per-thread scratch
+//                                          all, with inner values in per-thread scratch. n_outer 0: products
+//                                          of the same rows, each a result, which read of another at most
+//                                          the element where their own goes: see ir/contraction.h
 // sweep        -                           region () -> results. Means its body, a scan and elementwise work
 //                                          on what it emits; runs as one kernel: see ir/sweep.h;
 //                                          flag 1: by maps of turns, see ir/sweep_prefix.h;

@@ -2,6 +2,7 @@
 //   @forward: %y = generic: generic.extent: axis 0 runs to N, the result's extent is M
 // It reports and never repairs. It is safe on whatever the reader or a broken pass can make, as
 // long as pointers that are set point to something.
+#include "ir/contraction.h"
 #include "ir/dims_inner.h"
 #include "ir/stream.h"
 #include "ir/sweep_chunk.h"
@@ -398,7 +399,11 @@ static void check_group(verifier *v, const sq_node *n) {
   const sq_block *b = n->region[0];
   want_count(v, "region.arguments", "arguments", b->args.n, 0);
   check_yields(v, n, b, 0, NULL, 0);
+  uint32_t before = v->n_faults;
   for (uint32_t k = 0; k + 1 < b->nodes.n; k++) check_member(v, n, b->nodes.v[k]);
+  if (n->n_outer || v->n_faults > before) return;
+  const char *why = sq_siblings_check((sq_graph *)v->g, n);
+  if (why) sq_verify_fault(v, "group.siblings", "%s", why);
 }
 
 // What a scan in a sweep yields is made by a loop nest of its body, or carried.

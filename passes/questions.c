@@ -23,79 +23,21 @@ static uint32_t weight(const sq_scalar *s) {
   return s->ew == SQ_EW_FLOORDIV || s->ew == SQ_EW_MOD ? 3 : 1;
 }
 
-// Scalar parts are small as a rule; what is larger is nothing special to anybody.
-enum { SMALL = 4096 };
-
 static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
 
-// What `root` is made of: axes, cost, and whether a read may fail. False when it is too large.
-typedef struct made_of {
-  uint32_t axes, cost;
-  bool fails;
-} made_of;
-static bool explore(const sq_generic *k, uint32_t root, made_of *m) {
-  bool seen[SMALL];
-  *m = (made_of){0};
-  if (root == SQ_NO_SCALAR) return true;
-  if (k->s.n > SMALL) return false;
+uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root) {
+  bool seen[SQ_SMALL_SCALARS];
+  uint32_t cost = 0;
+  if (root == SQ_NO_SCALAR) return 0;
+  if (k->s.n > SQ_SMALL_SCALARS) return UINT32_MAX;
   memset(seen, 0, root + 1);
   seen[root] = true;
   for (uint32_t id = root + 1; id-- > 0;) { // references go to smaller ids
     if (!seen[id]) continue;
-    const sq_scalar *s = &k->s.v[id];
-    if (s->kind == SQ_SC_INDEX && s->axis < 32) m->axes |= 1u << s->axis;
-    if (s->kind == SQ_SC_READ && s->site != SQ_NO_SITE) m->fails = true;
-    m->cost += weight(s);
-    sq_scalar_refs(s, mark, seen);
+    cost += weight(&k->s.v[id]);
+    sq_scalar_refs(&k->s.v[id], mark, seen);
   }
-  return true;
-}
-
-uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root) {
-  made_of m;
-  return explore(k, root, &m) ? m.cost : UINT32_MAX;
-}
-uint32_t sq_scalar_axes(const sq_generic *k, uint32_t root) {
-  made_of m;
-  return explore(k, root, &m) ? m.axes : UINT32_MAX;
-}
-
-bool sq_is_contraction(sq_graph *g, const sq_node *n, sq_contraction *c) {
-  (void)g;
-  const sq_generic *k = n->g;
-  if (n->op != SQ_OP_GENERIC || !k->n_red || k->keyed || k->pos || k->domain.n ||
-      k->monoid != SQ_SUM)
-    return false;
-  const sq_scalar *s = &k->s.v[k->body];
-  if (s->kind != SQ_SC_EWISE || s->ew != SQ_EW_MUL || s->a[0] == s->a[1] || !sq_is_float(s->dtype))
-    return false;
-  sq_contraction r = {.a = s->a[0], .b = s->a[1]};
-  made_of a_side, b_side;
-  if (!explore(k, r.a, &a_side) || !explore(k, r.b, &b_side) || a_side.fails || b_side.fails)
-    return false;
-  uint32_t in_a = a_side.axes, in_b = b_side.axes;
-  for (uint32_t a = 0; a < k->n_par + k->n_red; a++) {
-    uint32_t bit = 1u << a;
-    bool x = in_a & bit, y = in_b & bit;
-    if (!x && !y) return false;
-    if (a >= k->n_par && !(x && y)) return false;
-    if (a >= k->n_par)
-      r.k |= bit;
-    else if (x && y)
-      r.batch |= bit;
-    else if (x)
-      r.m |= bit;
-    else
-      r.n |= bit;
-  }
-  if (c) *c = r;
-  return true;
-}
-
-bool sq_is_product(sq_graph *g, const sq_node *n) {
-  sq_contraction c;
-  if (!n->g || !n->g->n_par || !sq_is_contraction(g, n, &c)) return false;
-  return (c.m | c.n) >> (n->g->n_par - 1) & 1;
+  return cost;
 }
 
 uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read) {
