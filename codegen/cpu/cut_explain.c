@@ -31,7 +31,7 @@ static int64_t row_block(const sq_gemm *x, int64_t depth) {
   return rows < least ? least : rows > most ? most : rows / x->mr * x->mr;
 }
 static bool is_direct(const sq_gemm *x, const sq_target *t) {
-  int64_t m, most = sq_gemm_unpacked_rows(x, t);
+  int64_t m, most = sq_gemm_shape_of(x, t).direct;
   return !x->packed && sq_dim_is_const(x->g->dims, x->m.size, &m) && m <= most;
 }
 static const char *gemm_words(const sq_gemm *x, const sq_target *t) {
@@ -138,9 +138,24 @@ static void stream_time(const sq_kstream *s, const int64_t *sym, sq_cut_info *ou
   out->bound = sq_arena_fmt(s->g->arena, "reading keys and values from %s", where);
 }
 
+// Siblings as one product of all their columns: how it is cut and what --tune looks for.
+static bool as_one(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm *x,
+                   sq_gemm_siblings *s) {
+  if (!sq_gemm_siblings_find(g, t, n, s) || s->apart) return false;
+  *x = s->v[0].x;
+  x->n.size = sq_dim_const(g->dims, 0);
+  for (uint32_t k = 0; k < s->n; k++) x->n.size = sq_dim_add(g->dims, x->n.size, s->v[k].x.n.size);
+  return true;
+}
+static const char *sibling_words(const sq_gemm_siblings *s) {
+  sq_graph *g = s->v[0].x.g;
+  return sq_arena_fmt(g->arena, "; %u products of the same rows in turn", s->n);
+}
+
 bool sq_cut_explain(sq_graph *g, const sq_target *t, const sq_node *n, const int64_t *sym,
                     sq_cut_info *out) {
   sq_gemm x;
+  sq_gemm_siblings all = {0};
   sq_kstream s;
   char class[SQ_CLASS_SIZE];
   *out = (sq_cut_info){0};
@@ -149,9 +164,10 @@ bool sq_cut_explain(sq_graph *g, const sq_target *t, const sq_node *n, const int
     out->words = stream_words(&s);
     out->tuned = s.tuned;
     if (sym) stream_time(&s, sym, out);
-  } else if (sq_gemm_find(g, t, n, &x)) {
+  } else if (as_one(g, t, n, &x, &all) || sq_gemm_find(g, t, n, &x)) {
     sq_gemm_class(&x, class);
-    out->words = sq_arena_fmt(g->arena, "%s%s", gemm_words(&x, t), beside_words(g, t, n));
+    out->words = sq_arena_fmt(g->arena, "%s%s", gemm_words(&x, t),
+                              all.n ? sibling_words(&all) : beside_words(g, t, n));
     out->tuned = x.tuned;
     if (sym) gemm_time(&x, t, sym, out);
   } else {
@@ -207,6 +223,7 @@ uint32_t sq_cut_candidates(sq_graph *g, const sq_target *target, const sq_node *
                            sq_tuned_row row[SQ_CUT_TRIES]) {
   sq_target t = *target;
   sq_gemm x;
+  sq_gemm_siblings all;
   sq_kstream s;
   char class[SQ_CLASS_SIZE];
   tries c = {.m = &t.machine, .class = class, .row = row};
@@ -214,7 +231,7 @@ uint32_t sq_cut_candidates(sq_graph *g, const sq_target *target, const sq_node *
   if (sq_kstream_find(g, &t, n, &s) && s.tile) {
     sq_kstream_class(&s, class);
     stream_tries(&c, &t.machine);
-  } else if (sq_gemm_find(g, &t, n, &x) && !is_direct(&x, &t)) {
+  } else if ((as_one(g, &t, n, &x, &all) || sq_gemm_find(g, &t, n, &x)) && !is_direct(&x, &t)) {
     sq_gemm_class(&x, class);
     gemm_tries(&c, &x);
   }

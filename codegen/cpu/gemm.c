@@ -186,6 +186,14 @@ static void take_tuned(sq_gemm *x, const sq_target *t) {
   take_cut(x, &t->machine, c);
   x->tuned = r;
 }
+void sq_gemm_recut(sq_gemm *x, const sq_target *t, sq_dim columns) {
+  sq_dim own = x->n.size;
+  x->n.size = columns;
+  x->tuned = NULL;
+  take_cut(x, &t->machine, sq_gemm_cut_of(&t->machine));
+  if (t->tuned) take_tuned(x, t);
+  x->n.size = own;
+}
 bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm *out) {
   const sq_generic *k = node->g;
   if (node->op != SQ_OP_GENERIC || k->keyed || k->pos || k->domain.n || k->monoid != SQ_SUM)
@@ -376,59 +384,54 @@ static sq_dim copy_size(const sq_gemm *x) {
   d = sq_dim_mul(ds, d, storage(x, x->batch.size));
   return sq_dim_mul(ds, d, sq_dim_const(ds, x->bytes));
 }
-typedef struct shape {
-  int64_t direct; // rows up to which the direct form is taken
-  bool never_packed;
-  bool copies;
-} shape;
-static shape shape_of(const sq_gemm *x, const sq_target *target) {
-  sq_arena a;
+sq_gemm_shape sq_gemm_shape_of(const sq_gemm *x, const sq_target *target) {
   sq_kern k;
   sq_cg cg;
   sq_knest t;
-  sq_arena *keep = x->g->arena;
-  (void)a;
-  sq_gemm_ask(&t, &k, x->g, keep, target, &cg, x->node);
-  shape s = {.direct = sq_gemm_direct_rows(&t, x), .copies = !sq_gemm_a_direct(&t, x)};
   int64_t m;
+  sq_gemm_ask(&t, &k, x->g, x->g->arena, target, &cg, x->node);
+  sq_gemm_shape s = {.direct = sq_gemm_direct_rows(&t, x), .copies = !sq_gemm_a_direct(&t, x)};
   s.never_packed =
       !x->packed && s.direct > 0 && sq_dim_is_const(x->g->dims, x->m.size, &m) && m <= s.direct;
   return s;
 }
-int64_t sq_gemm_unpacked_rows(const sq_gemm *x, const sq_target *t) {
-  return shape_of(x, t).direct;
+sq_kernel_scratch sq_gemm_scratch(const sq_gemm *x, const sq_target *t) {
+  sq_gemm_shape s = sq_gemm_shape_of(x, t);
+  sq_kernel_scratch need = {0};
+  if (s.never_packed) return need;
+  if (x->tiles) need.per_worker = sq_gemm_tiles_size(x);
+  if (x->packed && !s.copies) return need;
+  need.shared = panels_size(x);
+  if (s.copies)
+    need.shared = sq_dim_add(x->g->dims, round_up(x->g->dims, need.shared, 64), copy_size(x));
+  return need;
 }
 sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *from) {
   sq_gemm x;
   sq_gemm_pair pair;
   const sq_node *n = sq_kernel_collapse(g, (sq_node *)(uintptr_t)from);
   if (!sq_gemm_find(g, t, n, &x)) return (sq_kernel_scratch){0};
-  shape s = shape_of(&x, t);
-  if (s.never_packed) return (sq_kernel_scratch){0};
-  sq_kernel_scratch need = {0};
-  if (x.tiles) need.per_worker = sq_gemm_tiles_size(&x);
-  if (sq_gemm_pair_of_turn(g, t, from, &pair)) need.shared = sq_gemm_beside_size(&pair);
-  if (x.packed && !s.copies) return need;
-  sq_dim all = panels_size(&x);
-  if (s.copies) all = sq_dim_add(g->dims, round_up(g->dims, all, 64), copy_size(&x));
-  need.shared = all;
+  sq_kernel_scratch need = sq_gemm_scratch(&x, t);
+  if (!need.shared.i && sq_gemm_pair_of_turn(g, t, from, &pair))
+    need.shared = sq_gemm_beside_size(&pair);
   return need;
+}
+sq_lv sq_gemm_copy_at(sq_cg *cg, const sq_gemm *x) {
+  sq_lv at = sq_cg_dim(cg, round_up(x->g->dims, panels_size(x), 64));
+  LLVMTypeRef i8 = LLVMInt8TypeInContext(cg->ctx);
+  return LLVMBuildGEP2(cg->builder, i8, sq_cg_shared(cg), &at, 1, "");
 }
 static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool copies) {
   LLVMBuilderRef b = cg->builder;
-  LLVMTypeRef i64 = LLVMInt64TypeInContext(cg->ctx), i8 = LLVMInt8TypeInContext(cg->ctx);
-  sq_lv copy = NULL, zero = LLVMConstInt(i64, 0, 0);
-  sq_lv panels = x->packed && !copies ? NULL : sq_cg_shared(cg);
-  if (copies) {
-    sq_lv at = sq_cg_dim(cg, round_up(x->g->dims, panels_size(x), 64));
-    copy = LLVMBuildGEP2(b, i8, panels, &at, 1, "");
-    sq_gemm_copy_a(cg, x, copy);
-  }
+  LLVMTypeRef i64 = LLVMInt64TypeInContext(cg->ctx);
+  sq_lv copy = copies ? sq_gemm_copy_at(cg, x) : NULL, zero = LLVMConstInt(i64, 0, 0);
+  sq_lv panels = x->packed ? NULL : sq_cg_shared(cg);
+  if (copies) sq_gemm_copy_a(cg, x, copy);
   sq_lv n = sq_gemm_entry_size(cg, &x->n);
   int64_t known;
   if (x->packed) {
     panels = sq_cg_pointer(cg, x->node->in[x->panels]);
-    sq_gemm_tiles_call c = {panels, copy, zero, n, NULL, NULL};
+    sq_gemm_tiles_call c = {panels, copy, zero, n, NULL, NULL, NULL};
     sq_gemm_pair pair;
     if (sq_gemm_pair_of_turn(cg->graph, cg->target, node, &pair))
       c.beside = &pair;
@@ -440,7 +443,7 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool c
   bool one = !x->block_n || (sq_dim_is_const(x->g->dims, x->n.size, &known) && known <= x->block_n);
   if (one) {
     sq_gemm_pack_b(cg, x, panels, zero, n);
-    sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, zero, n, NULL, NULL});
+    sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, zero, n, NULL, NULL, NULL});
     return;
   }
   LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
@@ -457,7 +460,7 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool c
   sq_lv columns =
       LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, left, block, ""), left, block, "");
   sq_gemm_pack_b(cg, x, panels, n0, columns);
-  sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, n0, columns, NULL, NULL});
+  sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, n0, columns, NULL, NULL, NULL});
   sq_lv next = LLVMBuildAdd(b, n0, block, "");
   LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
   LLVMAddIncoming(n0, &next, &end, 1);
@@ -472,9 +475,9 @@ void sq_kernel_gemm(sq_cg *cg, sq_node *from) {
   sq_gemm x;
   const sq_node *n = sq_kernel_collapse(cg->graph, from);
   if (!sq_gemm_find(cg->graph, cg->target, n, &x)) return;
-  shape s = shape_of(&x, cg->target);
+  sq_gemm_shape s = sq_gemm_shape_of(&x, cg->target);
   if (s.never_packed) {
-    sq_gemm_direct(cg, &x);
+    sq_gemm_direct(cg, &(sq_gemm_sibling){.x = x, .in_lane = 1}, 1);
     return;
   }
   emit_packed(cg, &x, from, s.copies);

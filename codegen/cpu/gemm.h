@@ -39,8 +39,17 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm *ou
 // What distinguishes it for --tune: "contraction f32 packed bf16, rows * columns 1536 depth 384".
 enum { SQ_CLASS_SIZE = 192 };
 void sq_gemm_class(const sq_gemm *x, char class[SQ_CLASS_SIZE]);
-// Rows up to which the operands are read where they are, when their number is known; 0: never.
-int64_t sq_gemm_unpacked_rows(const sq_gemm *x, const sq_target *t);
+// Another choice of x's cut, as if it had so many columns: the model's, or what --tune found.
+void sq_gemm_recut(sq_gemm *x, const sq_target *t, sq_dim columns);
+typedef struct sq_gemm_shape {
+  int64_t direct; // rows up to which the direct form is taken, when their number is known; 0: never
+  bool never_packed; // it is taken
+  bool copies;       // A is copied, since its rows are not in memory as the tiles want them
+} sq_gemm_shape;
+sq_gemm_shape sq_gemm_shape_of(const sq_gemm *x, const sq_target *t);
+// Scratch for x by itself, and in it the place of the copy of A, in the entry.
+sq_kernel_scratch sq_gemm_scratch(const sq_gemm *x, const sq_target *t);
+sq_lv sq_gemm_copy_at(sq_cg *cg, const sq_gemm *x);
 // Opens the axes of one kind at a flattened index.
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat);
 void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x);
@@ -135,12 +144,39 @@ typedef struct sq_gemm_beside_at {
 // The row times a panel, the sums in out[0], and a part of the tile.
 void sq_gemm_beside_panel(sq_kern *k, const sq_gemm_beside *s, const sq_gemm_beside_at *at);
 
+// ---- gemm_siblings.c
+// Products of the same rows, side by side (`group outer 0`): panels, or stretches of columns where nothing
+// is packed, are numbered through. Members that read one another are a lane, equally wide: for each panel
+// of one it has as many numbers as members, and who has the first of them makes that panel of all.
+typedef struct sq_gemm_sibling {
+  sq_gemm x;
+  uint32_t first, in_lane; // the lane: its first member; how many there are
+} sq_gemm_sibling;
+typedef struct sq_gemm_siblings {
+  sq_gemm_sibling *v;
+  uint32_t n;
+  bool direct;       // nothing is packed
+  bool copies;       // the rows are copied first
+  const char *apart; // NULL, or why they run one after another
+} sq_gemm_siblings;
+bool sq_gemm_siblings_find(sq_graph *g, const sq_target *t, const sq_node *n,
+                           sq_gemm_siblings *out);
+// In the entry: have[k], panels or stretches of member k -> from[k], the number of its lane's first one.
+// Returns how many there are in all.
+sq_lv sq_gemm_sibling_numbers(sq_cg *cg, const sq_gemm_sibling *s, uint32_t n, const sq_lv *have,
+                              sq_lv *from);
+// In the kernel: those of a member, numbered by itself, that belong to lo .. hi-1 of all.
+void sq_gemm_sibling_part(sq_kern *k, const sq_gemm_sibling *s, sq_lv from, sq_lv have, sq_lv *lo,
+                          sq_lv *hi);
+
 // ---- gemm_tile.c
 // Kernel: all rows times the packed columns. copy: NULL when A is read where it is.
-// rows: the first ones alone; NULL: all. beside: NULL, or what is done beside it.
+// rows: the first ones alone; NULL: all. beside: NULL, or what is done beside it. siblings: NULL, or all
+// of them, x the first one and columns their sum; their panels are what they read.
 typedef struct sq_gemm_tiles_call {
   sq_lv panels, copy, n0, columns, rows;
   const sq_gemm_pair *beside;
+  const sq_gemm_siblings *siblings;
 } sq_gemm_tiles_call;
 void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call);
 
@@ -149,4 +185,4 @@ sq_dim sq_gemm_tiles_size(const sq_gemm *x); // scratch of a worker
 // ---- gemm_direct.c
 // How few rows can be done without packing; 0: never.
 int64_t sq_gemm_direct_rows(sq_knest *t, const sq_gemm *x);
-void sq_gemm_direct(sq_cg *cg, const sq_gemm *x);
+void sq_gemm_direct(sq_cg *cg, const sq_gemm_sibling *x, uint32_t n);

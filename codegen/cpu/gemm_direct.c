@@ -295,44 +295,38 @@ static void some_rows(direct *d, uint32_t rows, sq_lv m0, sq_lv n0, sq_lv n_end)
   sq_gemm_close(&d->t, &d->x->n);
   sq_gemm_close(&d->t, &d->x->k);
 }
-void sq_gemm_direct(sq_cg *cg, const sq_gemm *x) {
-  sq_kern kern, *k = &kern;
-  sq_kern_begin(k, cg, "few");
-  direct d = {.x = x};
-  sq_knest_begin(&d.t, k, (sq_node *)(uintptr_t)x->node, NULL);
-  d.to = sq_kplace_of(k, NULL, x->node->out[0]);
-  d.along_k = sq_gemm_along_k(&d.t, x, x->b, &x->n);
-  int64_t m_known, stretch = d.along_k ? DOT_COLUMNS : LINE_COLUMNS;
-  bool one = sq_dim_is_const(k->g->dims, x->m.size, &m_known) && m_known < ROWS;
-  d.stride = stretch + x->w;
-  d.buffer = sq_k_alloca(k, sq_k_type(k, x->type), (uint32_t)(ROWS * d.stride));
-  LLVMBuilderRef eb = cg->builder;
-  sq_lv columns = sq_gemm_entry_size(cg, &x->n), depth = sq_gemm_entry_size(cg, &x->k);
-  sq_lv m_entry = sq_gemm_entry_size(cg, &x->m), width = sq_k_int(k, stretch);
-  if (!d.along_k) {
+// Stretches of a product, in the entry.
+typedef struct cut {
+  sq_lv columns, width, have, from; // of a stretch; how many, and the number of the first one
+} cut;
+static void begin(direct *d, sq_kern *k, const sq_gemm *x, cut *s) {
+  LLVMBuilderRef eb = k->cg->builder;
+  *d = (direct){.x = x};
+  sq_knest_begin(&d->t, k, (sq_node *)(uintptr_t)x->node, NULL);
+  d->to = sq_kplace_of(k, NULL, x->node->out[0]);
+  d->along_k = sq_gemm_along_k(&d->t, x, x->b, &x->n);
+  int64_t stretch = d->along_k ? DOT_COLUMNS : LINE_COLUMNS;
+  d->stride = stretch + x->w;
+  s->columns = sq_gemm_entry_size(k->cg, &x->n);
+  s->width = sq_k_int(k, stretch);
+  if (!d->along_k) {
     // Few columns: stretches short enough for some tasks, long enough for whole cache lines.
-    sq_lv part = LLVMBuildLShr(eb, columns, sq_k_int(k, 3), "");
+    sq_lv part = LLVMBuildLShr(eb, s->columns, sq_k_int(k, 3), "");
     part = LLVMBuildAnd(eb, part, sq_k_int(k, -64), "");
     LLVMBuilderRef inside = k->b;
     k->b = eb;
-    width = sq_k_max(k, sq_k_min(k, part, width), sq_k_int(k, 64));
+    s->width = sq_k_max(k, sq_k_min(k, part, s->width), sq_k_int(k, 64));
     k->b = inside;
   }
-  sq_lv stretches = sq_k_ceil_div(k, eb, columns, width);
-  sq_lv units = LLVMBuildMul(eb, sq_gemm_entry_size(cg, &x->batch), stretches, "");
-  sq_lv work = LLVMBuildMul(eb, LLVMBuildMul(eb, depth, width, ""), m_entry, "");
-  work = LLVMBuildUDiv(eb, work, sq_k_int(k, x->w), "");
-  sq_ktasks tasks = sq_ktasks_make(k, units, work);
-  sq_kouter o = {.n = 2};
-  o.extent[0] = sq_gemm_size(k, &x->batch);
-  o.extent[1] = sq_kern_pass(k, stretches);
-  sq_lv step = sq_kern_pass(k, width), all = sq_gemm_size(k, &x->n), m = sq_gemm_size(k, &x->m);
-  sq_kouter_begin(k, &o, &tasks);
-  uint32_t mark = sq_knest_enter(&d.t);
-  sq_gemm_open(&d.t, &x->batch, o.index[0]);
-  sq_knest_hoist(&d.t);
-  sq_lv n0 = LLVMBuildMul(k->b, o.index[1], step, "");
-  sq_lv n_end = sq_k_min(k, LLVMBuildAdd(k->b, n0, step, ""), all), from = sq_k_int(k, 0);
+  s->have = sq_k_ceil_div(k, eb, s->columns, s->width);
+}
+// All rows times a stretch of columns.
+static void stretch(direct *d, sq_lv n0, sq_lv n_end) {
+  sq_kern *k = d->t.k;
+  const sq_gemm *x = d->x;
+  int64_t known;
+  bool one = sq_dim_is_const(k->g->dims, x->m.size, &known) && known < ROWS;
+  sq_lv m = sq_gemm_size(k, &x->m), from = sq_k_int(k, 0);
   sq_kloop l;
   sq_kwhile_begin(k, &l, 1, &from);
   sq_lv m0 = l.phi[0], many = LLVMConstInt(k->i1, 0, 0);
@@ -341,20 +335,74 @@ void sq_gemm_direct(sq_cg *cg, const sq_gemm *x) {
     sq_kif f;
     many = LLVMBuildICmp(k->b, LLVMIntSLE, add(k, m0, ROWS), m, "");
     sq_kif_begin(k, &f, many);
-    some_rows(&d, ROWS, m0, n0, n_end);
+    some_rows(d, ROWS, m0, n0, n_end);
     sq_kif_else(k, &f);
-    some_rows(&d, 1, m0, n0, n_end);
+    some_rows(d, 1, m0, n0, n_end);
     sq_kif_end(k, &f, 0, NULL, NULL, NULL);
   } else {
-    some_rows(&d, 1, m0, n0, n_end);
+    some_rows(d, 1, m0, n0, n_end);
   }
   sq_lv rows = LLVMBuildSelect(k->b, many, sq_k_int(k, ROWS), sq_k_int(k, 1), "");
-  d.t.tail = true;
-  sq_gemm_finish(&d.t, x, &d.to, d.buffer, d.stride, m0, rows, n0,
+  d->t.tail = true;
+  sq_gemm_finish(&d->t, x, &d->to, d->buffer, d->stride, m0, rows, n0,
                  LLVMBuildSub(k->b, n_end, n0, ""));
   sq_lv next = LLVMBuildAdd(k->b, m0, rows, "");
   sq_kwhile_end(k, &l, &next);
-  sq_knest_leave(&d.t, mark);
+}
+void sq_gemm_direct(sq_cg *cg, const sq_gemm_sibling *s, uint32_t n) {
+  sq_kern kern, *k = &kern;
+  sq_kern_begin(k, cg, "few");
+  const sq_gemm *x = &s->x; // batch, rows and sum are those of all
+  direct *d = SQ_ARRAY(k->a, direct, n);
+  cut *c = SQ_ARRAY(k->a, cut, n);
+  sq_lv *have = SQ_ARRAY(k->a, sq_lv, n), *from = SQ_ARRAY(k->a, sq_lv, n);
+  LLVMBuilderRef eb = cg->builder;
+  sq_lv columns = sq_k_int(k, 0);
+  int64_t room = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    begin(&d[i], k, &s[i].x, &c[i]);
+    have[i] = c[i].have;
+    columns = LLVMBuildAdd(eb, columns, LLVMBuildMul(eb, c[i].have, c[i].width, ""), "");
+    if (d[i].stride > room) room = d[i].stride;
+  }
+  sq_lv buffer = sq_k_alloca(k, sq_k_type(k, x->type), (uint32_t)(ROWS * room));
+  sq_lv all = sq_gemm_sibling_numbers(cg, s, n, have, from);
+  sq_lv width = n == 1 ? c->width : sq_k_ceil_div(k, eb, columns, all);
+  sq_lv units = LLVMBuildMul(eb, sq_gemm_entry_size(cg, &x->batch), all, "");
+  sq_lv work = LLVMBuildMul(eb, sq_gemm_entry_size(cg, &x->k), width, "");
+  work = LLVMBuildMul(eb, work, sq_gemm_entry_size(cg, &x->m), "");
+  work = LLVMBuildUDiv(eb, work, sq_k_int(k, x->w), "");
+  sq_ktasks tasks = sq_ktasks_make(k, units, work);
+  sq_kouter o = {.n = 2};
+  o.extent[0] = sq_gemm_size(k, &x->batch);
+  o.extent[1] = sq_kern_pass(k, all);
+  for (uint32_t i = 0; i < n; i++) {
+    sq_lv *inside[] = {&c[i].columns, &c[i].width, &c[i].have, &from[i]};
+    for (uint32_t j = 0; j < sizeof inside / sizeof *inside; j++)
+      *inside[j] = sq_kern_pass(k, *inside[j]);
+  }
+  sq_kouter_begin(k, &o, &tasks);
+  uint32_t *mark = SQ_ARRAY(k->a, uint32_t, n);
+  for (uint32_t i = 0; i < n; i++) {
+    mark[i] = sq_knest_enter(&d[i].t);
+    d[i].buffer = buffer;
+    sq_gemm_open(&d[i].t, &s[i].x.batch, o.index[0]);
+    sq_knest_hoist(&d[i].t);
+  }
+  for (uint32_t i = 0; i < n; i++) {
+    sq_lv lo = o.index[1], hi = LLVMBuildAdd(k->b, lo, sq_k_int(k, 1), "");
+    sq_kif is;
+    if (n > 1) {
+      sq_gemm_sibling_part(k, &s[i], from[i], c[i].have, &lo, &hi);
+      sq_kif_begin(k, &is, LLVMBuildICmp(k->b, LLVMIntSLT, lo, hi, ""));
+    }
+    uint32_t scope = sq_knest_enter(&d[i].t);
+    sq_lv n0 = LLVMBuildMul(k->b, lo, c[i].width, "");
+    stretch(&d[i], n0, sq_k_min(k, LLVMBuildAdd(k->b, n0, c[i].width, ""), c[i].columns));
+    sq_knest_leave(&d[i].t, scope);
+    if (n > 1) sq_kif_end(k, &is, 0, NULL, NULL, NULL);
+  }
+  for (uint32_t i = 0; i < n; i++) sq_knest_leave(&d[i].t, mark[i]);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }

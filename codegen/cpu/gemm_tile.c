@@ -193,10 +193,9 @@ static sq_lv grid_function(sq_kern *outer, const sq_gemm *x) {
   sq_kern_shared_end(k);
   return fn;
 }
-static grid cut(sq_kern *k, const sq_gemm *x, sq_lv rows, sq_lv columns) {
+static grid cut(sq_kern *k, const sq_gemm *x, sq_lv rows, sq_lv all_panels) {
   LLVMBuilderRef inside = k->b, b = k->b = k->cg->builder;
-  grid g;
-  g.all_panels = udiv_up(k, columns, sq_k_int(k, x->nr));
+  grid g = {.all_panels = all_panels};
   sq_lv words = sq_kern_entry_alloca(k, WORDS);
   sq_lv arg[5] = {rows, sq_gemm_entry_depth(k->cg, x), sq_gemm_entry_size(k->cg, &x->batch),
                   g.all_panels, words};
@@ -209,17 +208,94 @@ static grid cut(sq_kern *k, const sq_gemm *x, sq_lv rows, sq_lv columns) {
   k->b = inside;
   return g;
 }
+// A product of the kernel, in the entry and passed into it.
+typedef struct part {
+  sq_lv panels, first, count; // B; its columns, how many
+  sq_lv have, from;           // panels; the number of the first one among all siblings'
+} part;
+static void make_parts(sq_kern *k, const sq_gemm_tiles_call *call, const sq_gemm *x, part *p,
+                       sq_lv *all) {
+  LLVMBuilderRef inside = k->b;
+  sq_cg *cg = k->cg;
+  const sq_gemm_siblings *f = call->siblings;
+  k->b = cg->builder;
+  if (!f) {
+    *all = udiv_up(k, call->columns, sq_k_int(k, x->nr));
+    *p = (part){call->panels, call->n0, call->columns, *all, sq_k_int(k, 0)};
+  } else {
+    sq_lv *have = SQ_ARRAY(k->a, sq_lv, f->n), *from = SQ_ARRAY(k->a, sq_lv, f->n);
+    for (uint32_t i = 0; i < f->n; i++)
+      have[i] = udiv_up(k, sq_gemm_entry_size(cg, &f->v[i].x.n), sq_k_int(k, x->nr));
+    *all = sq_gemm_sibling_numbers(cg, f->v, f->n, have, from);
+    for (uint32_t i = 0; i < f->n; i++) {
+      const sq_gemm *y = &f->v[i].x;
+      p[i] = (part){sq_cg_pointer(cg, y->node->in[y->panels]), sq_k_int(k, 0),
+                    sq_gemm_entry_size(cg, &y->n), have[i], from[i]};
+    }
+  }
+  k->b = inside;
+}
+static void pass_part(sq_kern *k, part *p) {
+  sq_lv *all[] = {&p->panels, &p->first, &p->count, &p->have, &p->from};
+  for (uint32_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] = sq_kern_pass(k, *all[i]);
+}
+// The rows m_lo .. of the block times the panels lo .. hi-1.
+typedef struct block {
+  sq_lv m_lo, rows, lo, hi;
+  const sq_kouter *o;           // batch, block of panels, block of rows
+  const sq_gemm_beside *beside; // or NULL
+} block;
+static void some_panels(tile *c, const part *p, const block *w) {
+  sq_knest *t = &c->t;
+  sq_kern *k = t->k;
+  const sq_gemm *x = c->x;
+  sq_lv nr = sq_k_int(k, x->nr);
+  sq_lv padded = x->packed ? c->depth : sq_gemm_padded(k, x, c->depth);
+  sq_lv size = LLVMBuildMul(k->b, padded, nr, "");
+  sq_kloop lp;
+  sq_kloop_begin(k, &lp, w->lo, w->hi, 1, 0, NULL);
+  uint32_t inner = sq_knest_enter(t);
+  sq_lv number = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, w->o->index[0], p->have, ""), lp.i, "");
+  sq_lv panel = sq_gemm_panel_at(k, x, p->panels, LLVMBuildMul(k->b, number, size, ""));
+  sq_lv at = LLVMBuildMul(k->b, lp.i, nr, "");
+  sq_lv left = sq_k_min(k, LLVMBuildSub(k->b, p->count, at, ""), nr);
+  sq_lv n = LLVMBuildAdd(k->b, p->first, at, "");
+  if (w->beside) {
+    sq_kif f;
+    sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, w->beside->is, sq_k_int(k, 0), ""));
+    sq_gemm_beside_at b = {
+        .unit = w->o->index[1], .units = w->o->extent[1], .w = panel, .out = c->buffer};
+    b.panel = LLVMBuildSub(k->b, lp.i, w->lo, "");
+    b.panels = LLVMBuildSub(k->b, w->hi, w->lo, "");
+    b.row = LLVMBuildLoad2(k->b, k->ptr, c->row, "");
+    sq_gemm_beside_panel(k, w->beside, &b);
+    sq_kif_else(k, &f);
+    one_panel(c, w->rows, panel);
+    sq_kif_end(k, &f, 0, NULL, NULL, NULL);
+  } else {
+    one_panel(c, w->rows, panel);
+  }
+  sq_gemm_finish(t, x, &c->to, c->buffer, x->nr, w->m_lo, w->rows, n, left);
+  sq_knest_leave(t, inner);
+  sq_kloop_end(k, &lp, NULL);
+}
 void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call) {
-  sq_lv copy = call->copy, columns = call->columns;
+  const sq_gemm_siblings *f = call->siblings;
+  uint32_t n = f ? f->n : 1;
   sq_gemm_beside beside = {0};
   if (call->beside) beside = sq_gemm_beside_begin(cg, call->beside);
   sq_kern kern, *k = &kern;
-  sq_kern_begin(k, cg, "contract");
-  tile c = {.x = x};
-  sq_knest_begin(&c.t, k, (sq_node *)(uintptr_t)x->node, NULL);
-  c.to = sq_kplace_of(k, NULL, x->node->out[0]);
-  sq_lv m = call->rows ? call->rows : sq_gemm_entry_size(cg, &x->m);
-  grid g = cut(k, x, m, columns);
+  sq_kern_begin(k, cg, f ? "siblings" : "contract");
+  tile *all = SQ_ARRAY(k->a, tile, n), *c = all; // the rows are those of the first one
+  part *p = SQ_ARRAY(k->a, part, n);
+  for (uint32_t i = 0; i < n; i++) {
+    all[i].x = f ? &f->v[i].x : x;
+    sq_knest_begin(&all[i].t, k, (sq_node *)(uintptr_t)all[i].x->node, NULL);
+    all[i].to = sq_kplace_of(k, NULL, all[i].x->node->out[0]);
+  }
+  sq_lv all_panels, m = call->rows ? call->rows : sq_gemm_entry_size(cg, &x->m);
+  make_parts(k, call, x, p, &all_panels);
+  grid g = cut(k, x, m, all_panels);
   sq_lv units = LLVMBuildMul(cg->builder, sq_gemm_entry_size(cg, &x->batch), g.row_blocks, "");
   units = LLVMBuildMul(cg->builder, units, g.panel_blocks, "");
   sq_ktasks tasks = sq_ktasks_make(k, units, g.work);
@@ -227,64 +303,48 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call) 
   o.extent[0] = sq_gemm_size(k, &x->batch);
   o.extent[1] = sq_kern_pass(k, g.panel_blocks); // neighbours in number read the same panels
   o.extent[2] = sq_kern_pass(k, g.row_blocks);
-  c.rows = call->rows ? sq_kern_pass(k, m) : sq_gemm_size(k, &x->m);
-  c.depth = sq_gemm_depth(k, x);
-  c.copy = copy ? sq_kern_pass(k, copy) : NULL;
-  c.buffer = sq_k_alloca(k, sq_k_type(k, x->type), x->cut.most_tiles * x->mr * x->nr);
-  c.row = sq_k_alloca(k, k->ptr, x->cut.most_tiles * x->mr);
+  c->rows = call->rows ? sq_kern_pass(k, m) : sq_gemm_size(k, &x->m);
+  c->depth = sq_gemm_depth(k, x);
+  c->copy = call->copy ? sq_kern_pass(k, call->copy) : NULL;
+  c->buffer = sq_k_alloca(k, sq_k_type(k, x->type), x->cut.most_tiles * x->mr * x->nr);
+  c->row = sq_k_alloca(k, k->ptr, x->cut.most_tiles * x->mr);
   sq_lv per_rows = sq_kern_pass(k, g.rows), per_panels = sq_kern_pass(k, g.panels);
-  sq_lv all = sq_kern_pass(k, g.all_panels), base = sq_kern_pass(k, call->panels);
-  sq_lv first = sq_kern_pass(k, call->n0), count = sq_kern_pass(k, columns),
-        nr = sq_k_int(k, x->nr);
-  sq_lv padded = x->packed ? c.depth : sq_gemm_padded(k, x, c.depth);
-  sq_lv size = LLVMBuildMul(k->b, padded, nr, "");
-  bool dense = copy || x->dots;
-  c.step = dense ? sq_k_int(k, 1) : sq_knest_read_step(&c.t, x->a, x->k.axis[0]);
+  for (uint32_t i = 0; i < n; i++) pass_part(k, &p[i]);
+  sq_lv last = sq_kern_pass(k, all_panels);
+  bool dense = c->copy || x->dots;
+  c->step = dense ? sq_k_int(k, 1) : sq_knest_read_step(&c->t, x->a, x->k.axis[0]);
   if (x->tiles) {
     sq_lv stride, mine = sq_cg_private(cg, &stride);
     sq_lv off = LLVMBuildMul(k->b, k->worker, sq_kern_pass(k, stride), "");
-    c.tiles = LLVMBuildGEP2(k->b, k->i8, sq_kern_pass(k, mine), &off, 1, "");
+    c->tiles = LLVMBuildGEP2(k->b, k->i8, sq_kern_pass(k, mine), &off, 1, "");
   }
   if (call->beside) sq_gemm_beside_pass(k, &beside);
   sq_kouter_begin(k, &o, &tasks);
-  uint32_t mark = sq_knest_enter(&c.t);
-  sq_gemm_open(&c.t, &x->batch, o.index[0]);
-  c.copy_row = LLVMBuildMul(k->b, o.index[0], c.rows, "");
-  sq_knest_hoist(&c.t);
-  sq_lv m_lo = LLVMBuildMul(k->b, o.index[2], per_rows, "");
-  sq_lv m_hi = sq_k_min(k, LLVMBuildAdd(k->b, m_lo, per_rows, ""), c.rows);
-  sq_lv p_lo = LLVMBuildMul(k->b, o.index[1], per_panels, "");
-  sq_lv p_hi = sq_k_min(k, LLVMBuildAdd(k->b, p_lo, per_panels, ""), all);
-  row_pointers(&c, m_lo, m_hi);
-  if (c.tiles)
-    sq_gemm_interleave(k, x, c.row, LLVMBuildSub(k->b, m_hi, m_lo, ""), c.depth, c.step, c.tiles);
-  sq_kloop lp;
-  sq_kloop_begin(k, &lp, p_lo, p_hi, 1, 0, NULL);
-  uint32_t inner = sq_knest_enter(&c.t);
-  sq_lv number = LLVMBuildAdd(k->b, LLVMBuildMul(k->b, o.index[0], all, ""), lp.i, "");
-  sq_lv panel = sq_gemm_panel_at(k, x, base, LLVMBuildMul(k->b, number, size, ""));
-  sq_lv at = LLVMBuildMul(k->b, lp.i, nr, "");
-  sq_lv left = sq_k_min(k, LLVMBuildSub(k->b, count, at, ""), nr);
-  sq_lv n = LLVMBuildAdd(k->b, first, at, "");
-  sq_lv rows = LLVMBuildSub(k->b, m_hi, m_lo, "");
-  if (call->beside) {
-    sq_kif f;
-    sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, beside.is, sq_k_int(k, 0), ""));
-    sq_gemm_beside_at b = {.unit = o.index[1], .units = o.extent[1], .w = panel, .out = c.buffer};
-    b.panel = LLVMBuildSub(k->b, lp.i, p_lo, "");
-    b.panels = LLVMBuildSub(k->b, p_hi, p_lo, "");
-    b.row = LLVMBuildLoad2(k->b, k->ptr, c.row, "");
-    sq_gemm_beside_panel(k, &beside, &b);
-    sq_kif_else(k, &f);
-    one_panel(&c, rows, panel);
-    sq_kif_end(k, &f, 0, NULL, NULL, NULL);
-  } else {
-    one_panel(&c, rows, panel);
+  uint32_t *mark = SQ_ARRAY(k->a, uint32_t, n);
+  for (uint32_t i = 0; i < n; i++) {
+    mark[i] = sq_knest_enter(&all[i].t);
+    sq_gemm_open(&all[i].t, &all[i].x->batch, o.index[0]);
   }
-  sq_gemm_finish(&c.t, x, &c.to, c.buffer, x->nr, m_lo, rows, n, left);
-  sq_knest_leave(&c.t, inner);
-  sq_kloop_end(k, &lp, NULL);
-  sq_knest_leave(&c.t, mark);
+  c->copy_row = LLVMBuildMul(k->b, o.index[0], c->rows, "");
+  for (uint32_t i = 0; i < n; i++) sq_knest_hoist(&all[i].t);
+  block w = {.o = &o, .beside = call->beside ? &beside : NULL};
+  w.m_lo = LLVMBuildMul(k->b, o.index[2], per_rows, "");
+  sq_lv m_hi = sq_k_min(k, LLVMBuildAdd(k->b, w.m_lo, per_rows, ""), c->rows);
+  w.rows = LLVMBuildSub(k->b, m_hi, w.m_lo, "");
+  sq_lv p_lo = LLVMBuildMul(k->b, o.index[1], per_panels, "");
+  sq_lv p_hi = sq_k_min(k, LLVMBuildAdd(k->b, p_lo, per_panels, ""), last);
+  row_pointers(c, w.m_lo, m_hi);
+  if (c->tiles) sq_gemm_interleave(k, x, c->row, w.rows, c->depth, c->step, c->tiles);
+  for (uint32_t i = 0; i < n; i++) {
+    tile *one = &all[i];
+    w.lo = p_lo;
+    w.hi = p_hi;
+    if (f) sq_gemm_sibling_part(k, &f->v[i], p[i].from, p[i].have, &w.lo, &w.hi);
+    one->depth = c->depth, one->step = c->step, one->buffer = c->buffer;
+    one->row = c->row, one->tiles = c->tiles;
+    some_panels(one, &p[i], &w);
+  }
+  for (uint32_t i = 0; i < n; i++) sq_knest_leave(&all[i].t, mark[i]);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }

@@ -304,3 +304,8 @@ void sq_kernel_random(sq_cg *cg, sq_node *n);
 bool sq_gemm_is(sq_graph *g, const sq_target *t, const sq_node *n); // of joined axes
 void sq_kernel_gemm(sq_cg *cg, sq_node *n);
 sq_kernel_scratch sq_gemm_need(sq_graph *g, const sq_target *t, const sq_node *n);
+
+// ---- gemm_siblings.c: products of the same rows
+bool sq_kernel_is_siblings(const sq_node *n); // a `group outer 0`
+void sq_kernel_siblings(sq_cg *cg, sq_node *n);
+sq_kernel_scratch sq_siblings_need(sq_graph *g, const sq_target *t, const sq_node *n);

@@ -229,6 +229,8 @@ sq_kernel_scratch sq_kernel_need(sq_graph *g, const sq_target *t, const sq_node 
     return sq_kernel_sweep_need(g, t, n);
   case SQ_OP_STREAM:
     return sq_kstream_need(g, t, n);
+  case SQ_OP_GROUP:
+    return sq_kernel_is_siblings(n) ? sq_siblings_need(g, t, n) : (sq_kernel_scratch){0};
   default:
     return (sq_kernel_scratch){0};
   }
@@ -261,7 +263,10 @@ void sq_kernel_emit(sq_cg *cg, sq_node *n) {
     sq_kernel_random(cg, n);
     break;
   case SQ_OP_GROUP:
-    sq_kernel_group(cg, n);
+    if (sq_kernel_is_siblings(n))
+      sq_kernel_siblings(cg, n);
+    else
+      sq_kernel_group(cg, n);
     break;
   case SQ_OP_SWEEP:
     sq_kernel_sweep(cg, n);

@@ -42,6 +42,11 @@ static void place(sq_func *f, sq_graph *g, sq_value *v) {
 static void place_node(sq_node *n, void *user) {
   sq_func *f = user;
   for (uint32_t k = 0; k < n->n_out; k++) place(f, f->graph, n->out[k]);
+  for (uint32_t k = 0; n->op == SQ_OP_GROUP && !n->n_outer && k < n->n_out; k++) {
+    sq_value *v = sq_block_end(n->region[0])->in[k]; // made where the group's result lies
+    v->store = n->out[k]->store;
+    v->store_index = n->out[k]->store_index;
+  }
   if (n->op != SQ_OP_SCAN || n->block->owner) return; // one in a sweep is a part of its kernel
   for (uint32_t k = 0; k < n->region[0]->args.n; k++) place(f, f->graph, n->region[0]->args.v[k]);
 }
