@@ -100,10 +100,10 @@ static bool sized_by(sq_graph *g, const sq_node *moved, const sq_node *n) {
   return false;
 }
 
-bool sq_node_can_sink(sq_node *from, sq_node *to) {
+bool sq_node_can_pass(sq_node *moved, sq_node *from, sq_node *to) {
   const sq_block *b = to->block;
   if (from->block != b) return false;
-  writes w = {from, false};
+  writes w = {moved, false};
   bool between = false;
   for (uint32_t k = 0; k < b->nodes.n && b->nodes.v[k] != to; k++) {
     sq_node *n = b->nodes.v[k];
@@ -111,10 +111,11 @@ bool sq_node_can_sink(sq_node *from, sq_node *to) {
     if (!between || n == from) continue;
     find_write(n, &w);
     for (uint32_t r = 0; r < n->n_region; r++) sq_walk(n->region[r], find_write, &w);
-    if (sized_by(from->block->func->graph, from, n)) return false;
+    if (sized_by(b->func->graph, moved, n)) return false;
   }
   return between && !w.found;
 }
+bool sq_node_can_sink(sq_node *from, sq_node *to) { return sq_node_can_pass(from, from, to); }
 
 // ---- epilogues ---------------------------------------------------------------------------------
 // All reads of v by n are at its parallel axes, and v has them all.

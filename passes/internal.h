@@ -49,3 +49,5 @@ void sq_block_sweep(sq_block *b, const bool *dead);
 // May `from` be computed at the place of `to`, later in its block? Not past a write to a state or
 // parameter that it reads, nor past what sets its sizes.
 bool sq_node_can_sink(sq_node *from, sq_node *to);
+// The same of another node: may `moved` stand on either side of what is between `from` and `to`?
+bool sq_node_can_pass(sq_node *moved, sq_node *from, sq_node *to);

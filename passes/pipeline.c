@@ -13,7 +13,7 @@ const unsigned sq_pass_count = sizeof sq_pass_table / sizeof *sq_pass_table;
 
 const char *const sq_pipeline_cpu =
     "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
-    "factor,simplify,cse,contract,recast,fuse,sweep,stream,group,pack,plan";
+    "factor,simplify,cse,contract,recast,fuse,sweep,stream,group,pack,siblings,plan";
 const char *const sq_pipeline_device =
     "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
     "factor,simplify,cse,contract,recast,fuse,sweep,stream,unwrap,group,plan";

@@ -50,13 +50,15 @@ static void note_node(sq_node *n, void *user) {
 }
 
 // ---- what was said -----------------------------------------------------------------------------
-// Passes that put several operations into one kernel, and those that only say why there are more.
+// Passes that put several operations into one kernel, and those whose misses make more kernels of what
+// belongs together; products of the same rows are one by one what was asked for.
 static bool joins(const char *pass) {
   return !strcmp(pass, "fuse") || !strcmp(pass, "sweep") || !strcmp(pass, "stream") ||
-         !strcmp(pass, "group");
+         !strcmp(pass, "group") || !strcmp(pass, "siblings");
 }
 static bool parts(const char *pass) {
-  return joins(pass) || !strcmp(pass, "batch") || !strcmp(pass, "unwrap");
+  bool beside = !strcmp(pass, "siblings");
+  return (joins(pass) && !beside) || !strcmp(pass, "batch") || !strcmp(pass, "unwrap");
 }
 
 static const sq_node *left(const inquiry *q, uint32_t number) {

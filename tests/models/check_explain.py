@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What `seqm explain` finds in a model depends neither on names nor on the order of factors.
 
-    check_explain.py --seqm build/seqm --source . NAME...
+    check_explain.py --seqm build/seqm --source . NAME[:PRESET]...
 
 Every name that examples/NAME.seqm itself makes is given another ending; scans, attention and
-contractions must be found at the same lines with the same words, but for that ending. Names of the
+contractions must be found at the same lines with the same words, and products of the same rows joined, but
+for that ending. Names of the
 library and of checkpoints (in quotes) stay. Products of two elements are turned round.
 """
 
@@ -60,13 +61,14 @@ def turn(text):
     return re.subn(r"(?<![*/%^] )" + element + r" \* " + element + r"(?!\[| \^)", r"\2 * \1", text)
 
 
-def found(seqm, path):
-    r = subprocess.run([seqm, "explain", path], capture_output=True, text=True, check=False)
+def found(seqm, path, preset):
+    command = [seqm, "explain", path] + (["--preset", preset] if preset else [])
+    r = subprocess.run(command, capture_output=True, text=True, check=False)
     if r.returncode:
         sys.exit(f"seqm explain {path}: {r.stderr}")
     lines = []
     for line in r.stdout.splitlines():
-        m = re.match(r"(.*):(\d+):\d+: ((?:found \w+|done stream|not done stream): .*)$", line)
+        m = re.match(r"(.*):(\d+):\d+: ((?:found \w+|(?:not )?done (?:stream|siblings)): .*)$", line)
         if m:
             text = re.sub(r"\((\w+\.seqm:)?(\d+):\d+\)", r"(\1\2)", m[3].replace(ENDING, ""))
             text = re.sub(r"\bat (\w+\.seqm:)?(\d+):\d+", r"at \1\2", text)
@@ -81,7 +83,7 @@ def main():
     parser.add_argument("names", nargs="+")
     args = parser.parse_args()
     keep, failed = words_of_the_language(args.source), 0
-    for name in args.names:
+    for name, _, preset in (n.partition(":") for n in args.names):
         path = os.path.join(args.source, "examples", name + ".seqm")
         if not os.path.exists(path):
             sys.exit(f"there is no {path}")
@@ -92,7 +94,8 @@ def main():
             changed, turned = turn(rename(text, keep))
             with open(other, "w", encoding="utf-8") as f:
                 f.write(changed)
-            before, after = found(args.seqm, path), found(args.seqm, other)
+            other_preset = preset and preset + ENDING
+            before, after = found(args.seqm, path, preset), found(args.seqm, other, other_preset)
         renamed = changed.count(ENDING)
         ok = bool(before) and before == after and renamed > 10
         failed += not ok
