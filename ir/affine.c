@@ -90,6 +90,17 @@ sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s) {
   return affine(g, k, s, 0);
 }
 
+uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read) {
+  for (uint32_t j = 0; j < read->n_pos; j++) {
+    sq_affine a = sq_scalar_affine(g, k, read->pos[j]);
+    int64_t off;
+    if (!a.ok || !sq_dim_is_const(g->dims, a.offset, &off) || off) return j;
+    for (uint32_t c = 0; c < SQ_MAX_RANK * 2; c++)
+      if (a.coef[c] != (c == j)) return j;
+  }
+  return read->n_pos;
+}
+
 bool sq_read_is_plain(sq_graph *g, const sq_generic *k, const sq_scalar *read,
                       uint32_t *axis_of_pos) {
   uint64_t seen = 0;

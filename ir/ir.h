@@ -429,6 +429,8 @@ typedef struct sq_affine {
   sq_dim offset;
 } sq_affine;
 sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s);
+// Number of leading positions of the read that are axis 0, 1, ... themselves.
+uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read);
 // Calls fn for each id that scalar s refers to.
 typedef void (*sq_scalar_ref_fn)(uint32_t id, void *user);
 void sq_scalar_refs(const sq_scalar *s, sq_scalar_ref_fn fn, void *user);

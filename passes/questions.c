@@ -40,17 +40,6 @@ uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root) {
   return cost;
 }
 
-uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read) {
-  for (uint32_t j = 0; j < read->n_pos; j++) {
-    sq_affine a = sq_scalar_affine(g, k, read->pos[j]);
-    int64_t off;
-    if (!a.ok || !sq_dim_is_const(g->dims, a.offset, &off) || off) return j;
-    for (uint32_t c = 0; c < SQ_MAX_RANK * 2; c++)
-      if (a.coef[c] != (c == j)) return j;
-  }
-  return read->n_pos;
-}
-
 bool sq_node_reads(const sq_node *n, const sq_value *v) {
   for (uint32_t k = sq_operands_begin(n); k < sq_operands_end(n); k++)
     if (n->in[k] == v) return true;

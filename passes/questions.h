@@ -4,8 +4,6 @@
 
 // The cost of computing scalar `root` once, in simple operations; reads count 1.
 uint32_t sq_scalar_cost(const sq_generic *k, uint32_t root);
-// Number of leading positions of the read that are axis 0, 1, ... themselves.
-uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read);
 // Node reads value v, as an operand of its scalar part.
 bool sq_node_reads(const sq_node *n, const sq_value *v);
 // Appends "BEFORE 24:12 AFTER", with the file in front where it is not that of `here`; nothing for a

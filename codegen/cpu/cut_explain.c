@@ -71,6 +71,20 @@ static const char *beside_words(sq_graph *g, const sq_target *t, const sq_node *
   return "";
 }
 
+// Where a group's rows are made: nothing for a product without a group behind it.
+static const char *rows_words(sq_graph *g, const sq_target *t, const sq_node *n) {
+  sq_gemm_rows r;
+  uint32_t line, column;
+  if (!sq_gemm_rows_behind(g, t, n, &r)) return "";
+  const sq_diags *ds = &g->ctx->diags;
+  sq_span_line(ds, r.group->span, &line, &column);
+  const char *file = line ? ds->sources.v[r.group->span.file].name : "", *base = strrchr(file, '/');
+  const char *at = line ? sq_arena_fmt(g->arena, " at %s:%u", base ? base + 1 : file, line) : "";
+  if (r.why) return sq_arena_fmt(g->arena, "; the group%s stays apart: %s", at, r.why);
+  return sq_arena_fmt(g->arena,
+                      "; a unit that has all columns of its rows runs the group%s on them", at);
+}
+
 // Cycles of a step of k for all rows times a panel.
 static double step_cycles(const sq_gemm *x, double rows, double ports) {
   double sum = 0;
@@ -166,8 +180,9 @@ bool sq_cut_explain(sq_graph *g, const sq_target *t, const sq_node *n, const int
     if (sym) stream_time(&s, sym, out);
   } else if (as_one(g, t, n, &x, &all) || sq_gemm_find(g, t, n, &x)) {
     sq_gemm_class(&x, class);
-    out->words = sq_arena_fmt(g->arena, "%s%s", gemm_words(&x, t),
-                              all.n ? sibling_words(&all) : beside_words(g, t, n));
+    out->words = sq_arena_fmt(g->arena, "%s%s%s", gemm_words(&x, t),
+                              all.n ? sibling_words(&all) : beside_words(g, t, n),
+                              all.n ? "" : rows_words(g, t, n));
     out->tuned = x.tuned;
     if (sym) gemm_time(&x, t, sym, out);
   } else {

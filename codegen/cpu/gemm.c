@@ -421,6 +421,11 @@ sq_lv sq_gemm_copy_at(sq_cg *cg, const sq_gemm *x) {
   LLVMTypeRef i8 = LLVMInt8TypeInContext(cg->ctx);
   return LLVMBuildGEP2(cg->builder, i8, sq_cg_shared(cg), &at, 1, "");
 }
+bool sq_gemm_in_one(const sq_gemm *x) {
+  int64_t n;
+  if (x->packed || !x->block_n) return true;
+  return sq_dim_is_const(x->g->dims, x->n.size, &n) && n <= x->block_n;
+}
 static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool copies) {
   LLVMBuilderRef b = cg->builder;
   LLVMTypeRef i64 = LLVMInt64TypeInContext(cg->ctx);
@@ -428,10 +433,11 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool c
   sq_lv panels = x->packed ? NULL : sq_cg_shared(cg);
   if (copies) sq_gemm_copy_a(cg, x, copy);
   sq_lv n = sq_gemm_entry_size(cg, &x->n);
-  int64_t known;
+  sq_gemm_rows rows, *behind = NULL;
+  if (sq_gemm_rows_behind(x->g, cg->target, node, &rows) && !rows.why) behind = &rows;
   if (x->packed) {
     panels = sq_cg_pointer(cg, x->node->in[x->panels]);
-    sq_gemm_tiles_call c = {panels, copy, zero, n, NULL, NULL, NULL};
+    sq_gemm_tiles_call c = {panels, copy, zero, n, NULL, NULL, NULL, behind};
     sq_gemm_pair pair;
     if (sq_gemm_pair_of_turn(cg->graph, cg->target, node, &pair))
       c.beside = &pair;
@@ -440,10 +446,9 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool c
     sq_gemm_tiles(cg, x, &c);
     return;
   }
-  bool one = !x->block_n || (sq_dim_is_const(x->g->dims, x->n.size, &known) && known <= x->block_n);
-  if (one) {
+  if (sq_gemm_in_one(x)) {
     sq_gemm_pack_b(cg, x, panels, zero, n);
-    sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, zero, n, NULL, NULL, NULL});
+    sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, zero, n, NULL, NULL, NULL, behind});
     return;
   }
   LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
@@ -460,7 +465,7 @@ static void emit_packed(sq_cg *cg, const sq_gemm *x, const sq_node *node, bool c
   sq_lv columns =
       LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, left, block, ""), left, block, "");
   sq_gemm_pack_b(cg, x, panels, n0, columns);
-  sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, n0, columns, NULL, NULL, NULL});
+  sq_gemm_tiles(cg, x, &(sq_gemm_tiles_call){panels, copy, n0, columns, NULL, NULL, NULL, NULL});
   sq_lv next = LLVMBuildAdd(b, n0, block, "");
   LLVMBasicBlockRef end = LLVMGetInsertBlock(b);
   LLVMAddIncoming(n0, &next, &end, 1);

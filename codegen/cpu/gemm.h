@@ -50,6 +50,7 @@ sq_gemm_shape sq_gemm_shape_of(const sq_gemm *x, const sq_target *t);
 // Scratch for x by itself, and in it the place of the copy of A, in the entry.
 sq_kernel_scratch sq_gemm_scratch(const sq_gemm *x, const sq_target *t);
 sq_lv sq_gemm_copy_at(sq_cg *cg, const sq_gemm *x);
+bool sq_gemm_in_one(const sq_gemm *x); // all columns in one launch
 // Opens the axes of one kind at a flattened index.
 void sq_gemm_open(sq_knest *t, const sq_gemm_axes *x, sq_lv flat);
 void sq_gemm_close(sq_knest *t, const sq_gemm_axes *x);
@@ -169,14 +170,29 @@ sq_lv sq_gemm_sibling_numbers(sq_cg *cg, const sq_gemm_sibling *s, uint32_t n, c
 void sq_gemm_sibling_part(sq_kern *k, const sq_gemm_sibling *s, sq_lv from, sq_lv have, sq_lv *lo,
                           sq_lv *hi);
 
+// ---- gemm_rows.c
+// A group behind a product, whose rows may be run in the product's units of work.
+typedef struct sq_gemm_rows {
+  const sq_node *group;
+  uint32_t n_row;  // its first outer axes number the product's rows
+  const char *why; // they may not; NULL: they may
+} sq_gemm_rows;
+// False: no group reads the product's rows.
+bool sq_gemm_rows_behind(sq_graph *g, const sq_target *t, const sq_node *n, sq_gemm_rows *out);
+// Makes the group's kernel, in the entry before the product's launch.
+const sq_kready *sq_gemm_rows_begin(sq_cg *cg, const sq_gemm_rows *r, sq_lv row_blocks, sq_lv rows,
+                                    sq_lv panel_blocks);
+
 // ---- gemm_tile.c
 // Kernel: all rows times the packed columns. copy: NULL when A is read where it is.
 // rows: the first ones alone; NULL: all. beside: NULL, or what is done beside it. siblings: NULL, or all
-// of them, x the first one and columns their sum; their panels are what they read.
+// of them, x the first one and columns their sum; their panels are what they read. behind: NULL, or a
+// group that its units may run.
 typedef struct sq_gemm_tiles_call {
   sq_lv panels, copy, n0, columns, rows;
   const sq_gemm_pair *beside;
   const sq_gemm_siblings *siblings;
+  const sq_gemm_rows *behind;
 } sq_gemm_tiles_call;
 void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call);
 

@@ -6,6 +6,7 @@
 //                                              panels use them, else in rows where they are
 //         sums[row][nr] += rows times panel    gemm_micro.c
 //     post, store
+//   a group's rows of the task               gemm_rows.c
 #include "codegen/cpu/gemm.h"
 
 typedef struct tile {
@@ -296,6 +297,9 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call) 
   sq_lv all_panels, m = call->rows ? call->rows : sq_gemm_entry_size(cg, &x->m);
   make_parts(k, call, x, p, &all_panels);
   grid g = cut(k, x, m, all_panels);
+  const sq_kready *behind = NULL;
+  if (call->behind)
+    behind = sq_gemm_rows_begin(cg, call->behind, g.row_blocks, g.rows, g.panel_blocks);
   sq_lv units = LLVMBuildMul(cg->builder, sq_gemm_entry_size(cg, &x->batch), g.row_blocks, "");
   units = LLVMBuildMul(cg->builder, units, g.panel_blocks, "");
   sq_ktasks tasks = sq_ktasks_make(k, units, g.work);
@@ -345,6 +349,7 @@ void sq_gemm_tiles(sq_cg *cg, const sq_gemm *x, const sq_gemm_tiles_call *call) 
     some_panels(one, &p[i], &w);
   }
   for (uint32_t i = 0; i < n; i++) sq_knest_leave(&all[i].t, mark[i]);
+  if (behind) sq_kready_task(k, behind, o.index[2]);
   sq_kouter_end(k, &o);
   sq_kern_launch(k, tasks.n_tasks);
 }

@@ -277,11 +277,27 @@ typedef struct sq_kouter {
 // into the kernel, how many units per task.
 typedef struct sq_ktasks {
   sq_lv units, per_task, n_tasks;
+  sq_lv inside; // of sq_ktasks_of; NULL: there are no blocks
 } sq_ktasks;
 sq_ktasks sq_ktasks_make(sq_kern *k, sq_lv units, sq_lv work);
+// The same where another kernel may run each task as soon as it has made what that reads: task i then
+// takes the `units` of block i. It does where it makes a block as a `whole` (i1) and there are blocks for
+// all cores, or for all tasks; then `inside` is not 0 and no task is left to launch. All in the entry.
+typedef struct sq_kblocks {
+  sq_lv n, units, whole;
+} sq_kblocks;
+sq_ktasks sq_ktasks_of(sq_kern *k, sq_lv units, sq_lv work, const sq_kblocks *blocks);
 // Inside the kernel: for each unit of this task, its indices. n may be 0.
 void sq_kouter_begin(sq_kern *k, sq_kouter *o, const sq_ktasks *tasks);
 void sq_kouter_end(sq_kern *k, sq_kouter *o);
+// A kernel made and not launched yet, its closure filled (kernel_base.c); in the entry.
+typedef struct sq_kready {
+  const sq_node *n;
+  sq_lv fn, closure, n_tasks, inside;
+} sq_kready;
+sq_kready sq_kern_ready(sq_kern *k, const sq_ktasks *tasks); // in place of sq_kern_launch
+void sq_kready_launch(sq_cg *cg, const sq_kready *r);
+void sq_kready_task(sq_kern *k, const sq_kready *r, sq_lv number); // inside kernel k, if `inside`
 
 // ---- kernel_generic.c --------------------------------------------------------------------------
 void sq_kernel_generic(sq_cg *cg, sq_node *n);
@@ -290,6 +306,13 @@ void sq_kernel_generic(sq_cg *cg, sq_node *n);
 void sq_kernel_elements(sq_kern *k, sq_knest *t, uint32_t allowed, bool in_order, sq_kemit emit,
                         void *user);
 void sq_kernel_group(sq_cg *cg, sq_node *n);
+// Its kernel, made ahead of the one that may run its tasks; sq_kernel_group launches it. Of the outer
+// axes the first n_row number the rows, of which a block has `rows`.
+typedef struct sq_krows {
+  uint32_t n_row;
+  sq_lv blocks, rows, whole;
+} sq_krows;
+const sq_kready *sq_kernel_group_ready(sq_cg *cg, const sq_node *n, const sq_krows *rows);
 
 // ---- kernel_update.c, kernel_order.c, kernel_random.c, gemm.c ----------------------------------
 void sq_kernel_update(sq_cg *cg, sq_node *n);

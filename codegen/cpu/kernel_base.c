@@ -248,23 +248,51 @@ static sq_lv closure_of(sq_kern *k, uint32_t n) {
   if (!k->cg->kernels) k->cg->kernels = sq_kern_entry_alloca(k, USUAL);
   return k->cg->kernels;
 }
-void sq_kern_launch(sq_kern *k, sq_lv n_tasks) {
-  if (k->here) return;
+static void end_function(sq_kern *k) {
   LLVMBuildRetVoid(k->b);
   LLVMBuildBr(k->pb, k->body);
   sq_cg_builder_give(k->cg, k->b);
   sq_cg_builder_give(k->cg, k->pb);
-  LLVMBuilderRef b = k->b = k->cg->builder;
-  sq_lv closure = closure_of(k, k->field.n);
+  k->b = k->cg->builder;
+}
+static void fill(sq_kern *k, sq_lv closure) {
   for (uint32_t i = 0; i < k->field.n; i++)
-    LLVMBuildStore(b, k->field.v[i].outside, closure_field(k, b, closure, i));
+    LLVMBuildStore(k->b, k->field.v[i].outside, closure_field(k, k->b, closure, i));
+}
+static void launch(sq_kern *k, sq_lv fn, sq_lv closure, sq_lv n_tasks) {
   if (LLVMIsConstant(n_tasks) && LLVMConstIntGetSExtValue(n_tasks) == 1) {
     sq_lv direct[3] = {closure, sq_k_int(k, 0), sq_k_int(k, 0)};
-    LLVMBuildCall2(b, kernel_type(k), k->fn, direct, 3, "");
+    LLVMBuildCall2(k->b, kernel_type(k), fn, direct, 3, "");
     return;
   }
-  sq_lv arg[4] = {k->cg->call, n_tasks, k->fn, closure};
-  LLVMBuildCall2(b, launch_type(k), launch_function(k), arg, 4, "");
+  sq_lv arg[4] = {k->cg->call, n_tasks, fn, closure};
+  LLVMBuildCall2(k->b, launch_type(k), launch_function(k), arg, 4, "");
+}
+void sq_kern_launch(sq_kern *k, sq_lv n_tasks) {
+  if (k->here) return;
+  end_function(k);
+  sq_lv closure = closure_of(k, k->field.n);
+  fill(k, closure);
+  launch(k, k->fn, closure, n_tasks);
+}
+sq_kready sq_kern_ready(sq_kern *k, const sq_ktasks *tasks) {
+  end_function(k);
+  sq_lv closure = sq_kern_entry_alloca(k, k->field.n);
+  fill(k, closure);
+  return (sq_kready){NULL, k->fn, closure, tasks->n_tasks, tasks->inside};
+}
+void sq_kready_launch(sq_cg *cg, const sq_kready *r) {
+  sq_kern k;
+  sq_kern_begin_here(&k, cg);
+  launch(&k, r->fn, r->closure, r->n_tasks);
+}
+void sq_kready_task(sq_kern *k, const sq_kready *r, sq_lv number) {
+  sq_lv inside = sq_kern_pass(k, r->inside), closure = sq_kern_pass(k, r->closure);
+  sq_kif f;
+  sq_kif_begin(k, &f, LLVMBuildICmp(k->b, LLVMIntNE, inside, sq_k_int(k, 0), ""));
+  sq_lv arg[3] = {closure, number, k->worker};
+  LLVMBuildCall2(k->b, kernel_type(k), r->fn, arg, 3, "");
+  sq_kif_end(k, &f, 0, NULL, NULL, NULL);
 }
 
 sq_lv sq_kern_zeros(sq_kern *k) {

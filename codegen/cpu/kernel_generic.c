@@ -146,19 +146,22 @@ static bool is_yielded(const sq_kgroup *group, const sq_value *v) {
     if (yield->in[i] == v) return true;
   return false;
 }
-void sq_kernel_group(sq_cg *cg, sq_node *n) {
-  sq_kern kern, *k = &kern;
+// The kernel up to its launch; rows: NULL, or what may run its tasks. False: there is nothing to run.
+static bool group_kernel(sq_kern *k, sq_cg *cg, sq_node *n, const sq_krows *rows,
+                         sq_ktasks *tasks) {
   sq_block *body = n->region[0];
   sq_node *first = body->nodes.n ? body->nodes.v[0] : NULL;
-  if (!first || first->op != SQ_OP_GENERIC) return;
+  if (!first || first->op != SQ_OP_GENERIC) return false;
   sq_kern_begin(k, cg, "group");
   sq_kgroup group = {.n = n, .k = k};
   group.element = SQ_ARRAY(k->a, sq_lv, k->g->n_values + 1);
   sq_kouter o = {.n = n->n_outer};
-  sq_lv units = sq_k_int(k, 1), work = sq_k_int(k, 10);
+  sq_lv units = sq_k_int(k, 1), work = sq_k_int(k, 10), row = sq_k_int(k, 1);
   for (uint32_t a = 0; a < n->n_outer; a++) {
     o.extent[a] = sq_kern_dim(k, first->g->axis[a].extent);
-    units = entry_mul(k, units, entry_extent(k, first->g, a));
+    sq_lv extent = entry_extent(k, first->g, a);
+    units = entry_mul(k, units, extent);
+    if (rows && a >= rows->n_row) row = entry_mul(k, row, extent);
   }
   uint32_t count = 0;
   member *ms = SQ_ARRAY(k->a, member, body->nodes.n);
@@ -182,8 +185,10 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
       inner = entry_mul(k, inner, entry_extent(k, x->g, a));
     work = LLVMBuildAdd(cg->builder, work, entry_work(k, inner, &m->plan), "");
   }
-  sq_ktasks tasks = sq_ktasks_make(k, units, work);
-  sq_kouter_begin(k, &o, &tasks);
+  sq_kblocks blocks;
+  if (rows) blocks = (sq_kblocks){rows->blocks, entry_mul(k, rows->rows, row), rows->whole};
+  *tasks = sq_ktasks_of(k, units, work, rows ? &blocks : NULL);
+  sq_kouter_begin(k, &o, tasks);
   memcpy(group.outer, o.index, n->n_outer * sizeof *o.index);
   for (uint32_t i = 0; i < count; i++) {
     member *m = &ms[i];
@@ -193,7 +198,26 @@ void sq_kernel_group(sq_cg *cg, sq_node *n) {
     sq_knest_leave(&m->nest, mark);
   }
   sq_kouter_end(k, &o);
-  sq_kern_launch(k, tasks.n_tasks);
+  return true;
+}
+const sq_kready *sq_kernel_group_ready(sq_cg *cg, const sq_node *n, const sq_krows *rows) {
+  sq_kern k;
+  sq_ktasks tasks;
+  if (!group_kernel(&k, cg, (sq_node *)(uintptr_t)n, rows, &tasks)) return NULL;
+  sq_kready *r = SQ_NEW(cg->scratch, sq_kready);
+  *r = sq_kern_ready(&k, &tasks);
+  r->n = n;
+  return cg->ready = r;
+}
+void sq_kernel_group(sq_cg *cg, sq_node *n) {
+  const sq_kready *ready = cg->ready;
+  if (ready && ready->n == n) {
+    sq_kready_launch(cg, ready);
+    return;
+  }
+  sq_kern k;
+  sq_ktasks tasks;
+  if (group_kernel(&k, cg, n, NULL, &tasks)) sq_kern_launch(&k, tasks.n_tasks);
 }
 
 // ---- dispatch ----------------------------------------------------------------------------------

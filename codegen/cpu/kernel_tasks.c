@@ -23,18 +23,32 @@ static sq_lv tasks_function(sq_kern *k) {
   sq_kern_shared_end(&f);
   return fn;
 }
-sq_ktasks sq_ktasks_make(sq_kern *k, sq_lv units, sq_lv work) {
+static sq_lv at_least(sq_kern *k, sq_lv a, sq_lv b) {
+  return LLVMBuildICmp(k->b, LLVMIntSGE, a, b, "");
+}
+sq_ktasks sq_ktasks_of(sq_kern *k, sq_lv units, sq_lv work, const sq_kblocks *blocks) {
   LLVMBuilderRef inside = k->b;
   k->b = k->cg->builder; // what follows is code of the entry
   units = sq_k_max(k, units, sq_k_int(k, 0));
   LLVMTypeRef in[2] = {k->i64, k->i64};
   sq_lv arg[2] = {units, work}, fn = tasks_function(k);
   sq_lv per = LLVMBuildCall2(k->b, LLVMFunctionType(k->i64, in, 2, 0), fn, arg, 2, "");
-  sq_ktasks t = {units, NULL, sq_k_ceil_div(k, k->b, units, per)};
+  sq_ktasks t = {units, NULL, sq_k_ceil_div(k, k->b, units, per), NULL};
+  if (blocks) {
+    sq_lv cores = sq_k_int(k, k->cg->target->machine.cores);
+    sq_lv many = at_least(k, blocks->n, sq_k_min(k, cores, t.n_tasks));
+    many = LLVMBuildAnd(k->b, many, blocks->whole, "");
+    per = LLVMBuildSelect(k->b, many, blocks->units, per, "");
+    t.n_tasks = LLVMBuildSelect(k->b, many, sq_k_int(k, 0), t.n_tasks, "");
+    t.inside = LLVMBuildZExt(k->b, many, k->i64, "");
+  }
   k->b = inside;
   t.per_task = sq_kern_pass(k, per);
   t.units = sq_kern_pass(k, units);
   return t;
+}
+sq_ktasks sq_ktasks_make(sq_kern *k, sq_lv units, sq_lv work) {
+  return sq_ktasks_of(k, units, work, NULL);
 }
 void sq_kouter_begin(sq_kern *k, sq_kouter *o, const sq_ktasks *tasks) {
   sq_lv at = LLVMBuildMul(k->b, k->task, tasks->per_task, "");

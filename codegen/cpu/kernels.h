@@ -29,7 +29,7 @@ typedef struct sq_cg {
   LLVMValueRef call;      // its parameter: sq_call *
   uint32_t n_kernel;      // kernels so far, for their names
   void *driver;           // the driver's own
-  void *kernels;          // the kernels' own, NULL at first
+  void *kernels, *ready;  // the kernels' own, NULL at first
 } sq_cg;
 
 // ---- by the driver, for use at the builder's place in the entry --------------------------------
