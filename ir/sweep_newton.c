@@ -387,14 +387,20 @@ static double chain_of(const sq_sweep *s) {
   return most;
 }
 
-sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes) {
-  double lanes = 1, plain = work_of(s, NULL), chain = chain_of(s);
+static double lanes_of(const sq_sweep *s) { // 0: not known
+  double lanes = 1;
   for (uint32_t c = 0; c < s->n_class; c++) {
     int64_t v;
     if (!s->lane[c]) continue;
-    if (!sq_dim_is_const(s->g->dims, s->size[c], &v)) return (sq_newton_cost){0};
+    if (!sq_dim_is_const(s->g->dims, s->size[c], &v)) return 0;
     lanes *= (double)v;
   }
+  return lanes;
+}
+
+sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes) {
+  double lanes = lanes_of(s), plain = work_of(s, NULL), chain = chain_of(s);
+  if (lanes == 0) return (sq_newton_cost){0};
   sq_newton f = sq_newton_make(s);
   if (f.why) return (sq_newton_cost){0};
   double w = vector_bytes / (s->value[0].v->type.dtype == SQ_F64 ? 8 : 4), n = f.n;
@@ -403,4 +409,39 @@ sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes) {
   double maps = steps * (n * n + n) * (1 + 0.5 * n), each = work_of(s, &f) + maps + 3 * n;
   return (sq_newton_cost){.turns = vectors * plain > chain ? vectors * plain : chain,
                           .newton = lanes * ITERATIONS * each / w};
+}
+
+// ---- cost on a device --------------------------------------------------------------------------
+enum {
+  UNITS = 132 * 4, // that begin an instruction of 32 threads in a cycle each
+  EXCHANGE = 25,   // cycles of a shuffle
+  MEETING = 100,   // of both barriers of an iteration and what is read behind them
+  WORDS = 84,      // of a map, in registers
+};
+
+static bool is_wide(const sq_sweep *s, const sq_newton *f) {
+  for (uint32_t k = 0; k < s->scan->n_carried; k++)
+    if (f->first[k] != SQ_SWEEP_NONE) return s->value[k].v->type.dtype == SQ_F64;
+  return false;
+}
+
+const char *sq_newton_too_large(const sq_sweep *s, const sq_newton *f) {
+  if ((f->n + 1) * f->n * (is_wide(s, f) ? 2 : 1) <= WORDS) return NULL;
+  return sq_arena_fmt(
+      s->g->arena, "a Jacobian of %u x %u is more than the registers of a thread hold", f->n, f->n);
+}
+
+sq_newton_cost sq_newton_device_costs(sq_sweep *s) {
+  double lanes = lanes_of(s), plain = 2 * work_of(s, NULL), chain = chain_of(s);
+  if (lanes == 0) return (sq_newton_cost){0};
+  sq_newton f = sq_newton_make(s);
+  if (f.why) return (sq_newton_cost){0};
+  // Instructions of a turn in an iteration: members, five steps of maps, five of the three measures.
+  double n = f.n, warps = SQ_NEWTON_THREADS / 32;
+  double each = 2 * work_of(s, &f) + 5 * (n * n + n) * (1 + n) + 5 * (3 * n + 1) * 2 + 12 * n;
+  double wait = chain + 5 * (EXCHANGE + 4 * n) + MEETING + 4 * n * warps + each * warps / 4;
+  double most = plain * lanes / 32 / UNITS, busy = each * lanes / 32 / UNITS;
+  wait /= SQ_NEWTON_THREADS;
+  return (sq_newton_cost){.turns = chain > most ? chain : most,
+                          .newton = ITERATIONS * (wait > busy ? wait : busy)};
 }

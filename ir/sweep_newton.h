@@ -10,12 +10,18 @@
 #include "ir/sweep.h"
 
 enum {
-  SQ_NEWTON_UNKNOWNS = 8, // of a turn of a lane
-  SQ_NEWTON_LIMIT = 10,   // iterations
-  SQ_NEWTON_KEPT = 24,    // numbers of a turn of a lane
+  SQ_NEWTON_UNKNOWNS = 8,  // of a turn of a lane
+  SQ_NEWTON_LIMIT = 10,    // iterations
+  SQ_NEWTON_KEPT = 24,     // numbers of a turn of a lane
+  SQ_NEWTON_PAUSE = 31,    // stretches at most that are left alone after one that fails
+  SQ_NEWTON_THREADS = 256, // on a device: turns of a stretch
 };
 #define SQ_NEWTON_TOLERANCE_F32 1e-6  // of |r|, relative to the largest |f| of the
 #define SQ_NEWTON_TOLERANCE_F64 1e-14 // stretch, for each unknown
+#define SQ_NEWTON_STEP_F32 1e-4       // of |d|: what is left after it is of the order of
+#define SQ_NEWTON_STEP_F64 1e-7       // its square
+#define SQ_NEWTON_NEAR 0.25           // the step from which they fall so
+#define SQ_NEWTON_CARE 4.0            // by which an estimate must be better
 
 typedef struct sq_newton_term { // scalars of the member
   uint32_t read; // of a value that depends on the states; in `post` also the accumulator
@@ -55,3 +61,7 @@ typedef struct sq_newton_cost {
   double turns, newton;
 } sq_newton_cost;
 sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes);
+// The same of a device: a thread for each lane, and a block of threads for each.
+sq_newton_cost sq_newton_device_costs(sq_sweep *s);
+// NULL, or why a thread of a device cannot have a turn's map in its registers.
+const char *sq_newton_too_large(const sq_sweep *s, const sq_newton *f);

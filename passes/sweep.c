@@ -300,10 +300,15 @@ uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w) {
   return w->o->machine.vector_bytes ? w->o->machine.vector_bytes : 32;
 }
 
+static sq_newton_cost newton_costs(const sweeper *w) {
+  sq_sweep *s = sq_sweep_make(w->g, w->sweep);
+  return w->o->device ? sq_newton_device_costs(s) : sq_newton_costs(s, sq_sweeper_vector_bytes(w));
+}
+
 // Would Newton's method be the faster way?
 static bool newton_gains(const sweeper *w) {
   if (w->o->sequential_scans) return false;
-  sq_newton_cost c = sq_newton_costs(sq_sweep_make(w->g, w->sweep), sq_sweeper_vector_bytes(w));
+  sq_newton_cost c = newton_costs(w);
   return c.newton * GAIN < c.turns;
 }
 
@@ -399,11 +404,13 @@ static const char *no_newton(sweeper *w, const sq_node *scan, sq_span at, const 
 static const char *choose_newton(sweeper *w, const sq_node *scan) {
   sq_graph *g = w->g;
   uint32_t bytes = sq_sweeper_vector_bytes(w);
-  sq_newton f = sq_newton_make(sq_sweep_make(g, w->sweep));
-  if (f.why) return no_newton(w, scan, f.where, f.why);
-  if (!long_enough(g, sq_sweep_make(g, w->sweep), 2 * bytes))
-    return no_newton(w, scan, scan->span, "too few turns");
-  sq_newton_cost cost = sq_newton_costs(sq_sweep_make(g, w->sweep), bytes);
+  sq_sweep *s = sq_sweep_make(g, w->sweep);
+  sq_newton f = sq_newton_make(s);
+  const char *large = f.why || !w->o->device ? NULL : sq_newton_too_large(s, &f);
+  if (f.why || large)
+    return no_newton(w, scan, f.why ? f.where : scan->span, f.why ? f.why : large);
+  if (!long_enough(g, s, 2 * bytes)) return no_newton(w, scan, scan->span, "too few turns");
+  sq_newton_cost cost = newton_costs(w);
   bool known = cost.turns > 0, better = cost.newton * GAIN < cost.turns;
   const char *text = !known
                          ? ""
@@ -416,7 +423,9 @@ static const char *choose_newton(sweeper *w, const sq_node *scan) {
                      known ? "turn by turn is as fast" : "how many lanes there are is not known",
                      text));
   w->sweep->flag |= 2;
-  return sq_arena_fmt(g->arena, ", by Newton's method, %u unknown%s a turn%s%s", f.n,
+  const char *threads =
+      !w->o->device ? "" : sq_arena_fmt(g->arena, ", %d threads each", SQ_NEWTON_THREADS);
+  return sq_arena_fmt(g->arena, ", by Newton's method%s, %u unknown%s a turn%s%s", threads, f.n,
                       f.n == 1 ? "" : "s", text,
                       known && !better ? ": slower, as `parallel` asks" : "");
 }
@@ -461,7 +470,7 @@ static const char *choose_tiles(sweeper *w, sq_node *scan) {
 
 // Turns by their maps, a block of threads for each lane, where lanes are few: a thread for each would wait
 // for memory and for itself in every turn.
-static const char *choose_maps(sweeper *w, sq_node *scan) {
+static const char *choose_maps(sweeper *w, sq_node *scan, bool newton) {
   sq_graph *g = w->g;
   sq_sweep *s = sq_sweep_make(g, w->sweep);
   double lanes = 1;
@@ -474,25 +483,26 @@ static const char *choose_maps(sweeper *w, sq_node *scan) {
   if (lanes > SQ_PREFIX_LANES || sq_prefix_tiles(s)) return "";
   if (sq_dim_is_const(g->dims, s->extent, &n) && n < SQ_PREFIX_THREADS / 2) return "";
   sq_prefix f = sq_prefix_make(s);
-  if (f.large || f.solved > SQ_PREFIX_SOLVED) return "";
+  if (f.large || f.solved > SQ_PREFIX_SOLVED || (f.why && newton)) return "";
   const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
   if (why) {
     sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
-                  "turns wait for each other: %s", why);
+                  "turns wait for each other: %s%s", why,
+                  f.why && newton_gains(w) ? "; `parallel scan` allows Newton's method" : "");
     return "";
   }
   w->sweep->flag |= 1;
   return sq_arena_fmt(g->arena, ", turns by their maps, %d threads each", SQ_PREFIX_THREADS);
 }
 
-// A block of threads takes turns in blocks, or their maps; a team of threads takes them one by one, and
-// all of a lane; unwrap undoes what fits none.
+// A block of threads takes turns in blocks, or their maps, or solves for a stretch of them; a team of
+// threads takes them one by one, and all of a lane; unwrap undoes what fits none.
 static void end_on_device(sweeper *w, sq_node *scan, uint32_t taken) {
   sq_graph *g = w->g;
-  if (parallel_asked(w, scan) && scan->flag & 2)
-    no_newton(w, scan, scan->span, "the target takes turns one by one");
+  bool newton = parallel_asked(w, scan) && sq_prefix_make(sq_sweep_make(g, w->sweep)).why;
   const char *how = choose_tiles(w, scan);
-  if (!*how) how = choose_maps(w, scan);
+  if (!*how) how = choose_maps(w, scan, newton);
+  if (!*how && newton) how = choose_newton(w, scan);
   const sq_sweep *s = sq_sweep_make(g, w->sweep);
   sq_sweep_team t = sq_sweep_team_make(s);
   if (t.why && !*how) return;

@@ -46,7 +46,8 @@ static bool keeps(sq_graph *g, sq_func *f, const sq_pass_options *o, sq_node *n)
   if (!o->device) return false;
   if (n->op == SQ_OP_STREAM) return true;
   if (in_blocks(g, n)) return true;
-  const char *why = sq_sweep_team_make(sq_sweep_make(g, n)).why;
+  const sq_sweep *s = sq_sweep_make(g, n);
+  const char *why = s->newton ? NULL : sq_sweep_team_make(s).why; // a turn of which is small
   if (why) tell(g, f, n, why);
   return !why;
 }

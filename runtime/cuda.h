@@ -91,12 +91,14 @@ int sq_gpu_record_end(sq_gpu *d, sq_gpu_record *outer);
 void sq_gpu_record_drop(sq_gpu *d, sq_gpu_record *r);
 
 // Where kernels of a model say what has failed. On the device:
-// [0]: the lowest failing site + 1; [1 + 2 s], [2 + 2 s]: a value that failed at site s, its limit.
+// [0]: the lowest failing site + 1; [1] to [4]: the counts of scans by Newton's method, as in sq_call;
+// [5 + 2 s], [6 + 2 s]: a value that failed at site s, its limit.
 typedef struct sq_gpu_errors {
   void *words;
   bool pending; // kernels were launched since [0] was looked at
 } sq_gpu_errors;
-#define SQ_GPU_ERROR_WORDS(n_site) (1 + 2 * (size_t)(n_site))
+enum { SQ_GPU_HEAD = 5 }; // words that are 0 when a call begins
+#define SQ_GPU_ERROR_WORDS(n_site) (SQ_GPU_HEAD + 2 * (size_t)(n_site))
 // Behind them: what [0] was at some points of a call.
 enum { SQ_GPU_MARKS = 32 };
 

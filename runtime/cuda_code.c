@@ -126,13 +126,17 @@ static int32_t done(sq_call *c, int e) {
   return e != 0;
 }
 
-// The error word is 0 at first, and again after it was read: unless a call ended before it was.
+static int put_zeros(sq_gpu_code *code) {
+  const uint64_t none[SQ_GPU_HEAD] = {0};
+  return sq_gpu_put(code->gpu, code->errors->words, none, sizeof none);
+}
+
+// The first words are 0 at first, and again after they were read: unless a call ended before they were.
 static int32_t begin(sq_call *c) {
   sq_gpu_code *code = c->kernels;
-  const uint64_t none = 0;
   if (!code->errors->pending) return 0;
   code->errors->pending = false;
-  return done(c, sq_gpu_put(code->gpu, code->errors->words, &none, sizeof none));
+  return done(c, put_zeros(code));
 }
 
 static int32_t wait_for(sq_gpu *d) {
@@ -184,15 +188,26 @@ static int32_t clear(sq_call *c, void *to, int64_t bytes) {
   return done(c, sq_gpu_ask(code->gpu, &op, NULL));
 }
 
+static void add_newton(sq_call *c, const uint64_t *head) {
+  double residual;
+  memcpy(&residual, &head[4], sizeof residual);
+  c->newton_stretches += head[1];
+  c->newton_iterations += head[2];
+  c->newton_redone += head[3];
+  if (residual > c->newton_residual) c->newton_residual = residual;
+}
+
 static int take_error(sq_call *c, sq_gpu_code *code) {
-  uint64_t word = 0;
+  uint64_t head[SQ_GPU_HEAD] = {0};
   int64_t what[2];
-  int e = sq_gpu_take(code->gpu, &word, code->errors->words, sizeof word);
-  if (e || !word) return e;
-  const char *at = (const char *)code->errors->words + 8 + 16 * (word - 1);
+  int e = sq_gpu_take(code->gpu, head, code->errors->words, sizeof head);
+  if (e || !(head[0] | head[1])) return e;
+  add_newton(c, head);
+  const uint64_t word = head[0];
+  if (!word) return put_zeros(code);
+  const char *at = (const char *)code->errors->words + 8 * SQ_GPU_HEAD + 16 * (word - 1);
   e = sq_gpu_take(code->gpu, what, at, sizeof what);
-  const uint64_t none = 0;
-  if (!e) e = sq_gpu_put(code->gpu, code->errors->words, &none, sizeof none);
+  if (!e) e = put_zeros(code);
   if (e || word - 1 >= c->error - 1) return e;
   c->error = word;
   c->error_value = what[0];

@@ -14,10 +14,10 @@
 // --- the device ---------------------------------------------------------------------------------
 static int make_errors(seqm_model *m) {
   size_t bytes = (SQ_GPU_ERROR_WORDS(m->abi->n_site) + SQ_GPU_MARKS) * 8;
-  const uint64_t none = 0;
+  const uint64_t none[SQ_GPU_HEAD] = {0};
   m->errors.words = sq_gpu_get(m->gpu, bytes);
   if (!m->errors.words) return sq_rt_fail_room(m, "%zu bytes for what may fail", bytes);
-  int status = sq_rt_put(m, m->errors.words, &none, sizeof none);
+  int status = sq_rt_put(m, m->errors.words, none, sizeof none);
   if (!status) return SQ_OK;
   sq_gpu_drop(m->gpu, m->errors.words);
   m->errors.words = NULL;

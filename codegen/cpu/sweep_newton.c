@@ -15,11 +15,7 @@
 #include "codegen/cpu/sweep_newton.h"
 #include <math.h>
 
-enum { PAUSE = 31, COUNTS = 4 };
-#define NEAR 0.25     // the step from which they fall so
-#define CARE 4.0      // by which an estimate must be better
-#define STEP_F32 1e-4 // of |d|: what is left after it is of the order of its square
-#define STEP_F64 1e-7
+enum { COUNTS = 4 };
 
 typedef struct solver {
   sq_semit *e;
@@ -230,11 +226,12 @@ static verdict judge(const solver *x, const measures *m, sq_lv last) {
     step = most(x, step, ratio(x, largest_lane(x, m->d[j]), size));
   }
   sq_lv fell = ratio(x, step, last);
-  fell = LLVMBuildFMul(k->b, LLVMBuildFMul(k->b, fell, fell, ""), LLVMConstReal(k->f64, CARE), "");
+  fell = LLVMBuildFMul(k->b, LLVMBuildFMul(k->b, fell, fell, ""),
+                       LLVMConstReal(k->f64, SQ_NEWTON_CARE), "");
   sq_lv next = LLVMBuildFMul(k->b, residual, fell, "");
-  sq_lv known = both_below(x, residual, tol, step, wide ? STEP_F64 : STEP_F32);
-  sq_lv told = both_below(x, next, tol, LLVMBuildFMul(k->b, step, fell, ""), CARE * tol);
-  told = LLVMBuildAnd(k->b, told, both_below(x, step, sqrt(tol), last, NEAR), "");
+  sq_lv known = both_below(x, residual, tol, step, wide ? SQ_NEWTON_STEP_F64 : SQ_NEWTON_STEP_F32);
+  sq_lv told = both_below(x, next, tol, LLVMBuildFMul(k->b, step, fell, ""), SQ_NEWTON_CARE * tol);
+  told = LLVMBuildAnd(k->b, told, both_below(x, step, sqrt(tol), last, SQ_NEWTON_NEAR), "");
   sq_lv bad = sq_k_any(k, LLVMBuildFCmp(k->b, LLVMRealUNO, m->bad, m->bad, ""));
   sq_lv good =
       LLVMBuildAnd(k->b, LLVMBuildOr(k->b, known, told, ""), LLVMBuildNot(k->b, bad, ""), "");
@@ -334,7 +331,7 @@ static void pause(const solver *x, sq_lv tried, sq_lv good, sq_lv *count) {
   sq_kern *k = x->k;
   sq_lv one = sq_k_int(k, 1), zero = sq_k_int(k, 0);
   sq_lv longer = LLVMBuildAdd(k->b, LLVMBuildShl(k->b, count[FAILED], one, ""), one, "");
-  sq_lv failed = pick(x, good, zero, sq_k_min(k, longer, sq_k_int(k, PAUSE)));
+  sq_lv failed = pick(x, good, zero, sq_k_min(k, longer, sq_k_int(k, SQ_NEWTON_PAUSE)));
   sq_lv less = sq_k_max(k, LLVMBuildSub(k->b, count[WAIT], one, ""), zero);
   count[WAIT] = pick(x, tried, failed, less);
   count[FAILED] = pick(x, tried, failed, count[FAILED]);

@@ -72,9 +72,18 @@ static void failed(sq_emu_thread *t, unsigned site, long long value, long long l
 }
 static int has_failed(sq_emu_thread *t) { return fiber(t)->m->error != 0; }
 
-const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,  shared,    address,
-                                       behind, touch_shared, exchange, posted,    copy,
-                                       group,  copied,       failed,   has_failed};
+static void newton(sq_emu_thread *t, unsigned long long stretches, unsigned long long iterations,
+                   unsigned long long redone, double left) {
+  sq_emu_module *m = fiber(t)->m;
+  m->newton_stretches += stretches;
+  m->newton_iterations += iterations;
+  m->newton_redone += redone;
+  if (left > m->newton_residual) m->newton_residual = left;
+}
+
+const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,  shared,     address,
+                                       behind, touch_shared, exchange, posted,     copy,
+                                       group,  copied,       failed,   has_failed, newton};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {
@@ -120,6 +129,8 @@ static int32_t launch(sq_call *c, uint32_t kernel, int64_t blocks, const sq_devi
 static int32_t begin(sq_call *c) {
   sq_emu_module *m = c->kernels;
   m->error = 0;
+  m->newton_stretches = m->newton_iterations = m->newton_redone = 0;
+  m->newton_residual = 0;
   *m->trouble = 0;
   return 0;
 }
@@ -135,6 +146,10 @@ static int32_t clear(sq_call *c, void *to, int64_t bytes) {
 }
 static int32_t test(sq_call *c) {
   sq_emu_module *m = c->kernels;
+  c->newton_stretches = m->newton_stretches;
+  c->newton_iterations = m->newton_iterations;
+  c->newton_redone = m->newton_redone;
+  c->newton_residual = m->newton_residual;
   if (m->error - 1 < c->error - 1) {
     c->error = m->error;
     c->error_value = m->error_value;

@@ -72,6 +72,9 @@ struct sq_emu_module {
   // The error word, and what it says.
   uint64_t error;
   int64_t error_value, error_limit;
+  // How scans by Newton's method went, as in sq_call.
+  uint64_t newton_stretches, newton_iterations, newton_redone;
+  double newton_residual;
   char trouble[512]; // a fault of the kernel itself; empty: none
 };
 // A fault of the kernel that runs: says what and never returns.

@@ -232,19 +232,30 @@ static void add(job j) {
   queue[n_queue++] = j;
 }
 
+// Where the runtime looks for them: runtime/cuda.h.
+static void add_newton(const sq_emu_module *code, uint64_t *head) {
+  double most;
+  memcpy(&most, &head[4], sizeof most);
+  head[1] += code->newton_stretches;
+  head[2] += code->newton_iterations;
+  head[3] += code->newton_redone;
+  if (code->newton_residual > most) memcpy(&head[4], &code->newton_residual, sizeof most);
+}
+
 static void run_kernel(job *j) {
   sq_emu_module *code = j->f->m->code;
   sq_call call = {.device = &sq_emu_device, .kernels = code};
   sq_emu_device.begin(&call);
   code->error = j->error[0];
   sq_emu_device.launch(&call, j->f->number, j->blocks, j->arg, j->n_arg);
+  add_newton(code, j->error);
   if (call.trouble) {
     fault("%s", call.trouble);
     sticky = ILLEGAL_ADDRESS;
   } else if (code->error && code->error != j->error[0]) {
     j->error[0] = code->error;
-    j->error[2 * code->error - 1] = (uint64_t)code->error_value;
-    j->error[2 * code->error] = (uint64_t)code->error_limit;
+    j->error[2 * code->error + 3] = (uint64_t)code->error_value;
+    j->error[2 * code->error + 4] = (uint64_t)code->error_limit;
   }
   free(j->arg);
 }

@@ -4,6 +4,7 @@
 #include "tools/seqm_compiler.h"
 #include <criterion/criterion.h>
 #include <dlfcn.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,6 +280,42 @@ Test(gpu, a_failing_step_leaves_no_rows) {
   gpu->reset();
   steps_of_which_some_fail(&s);
   same(&s, &want);
+  nothing_left();
+}
+// What the kernels count of Newton's method comes home with the error word, call by call.
+Test(gpu, newton_is_counted) {
+  static const char cell[] = "model m() {\n"
+                             "  entry f(x[N], a) -> y[N] {\n"
+                             "    parallel scan t < N with h = 0.3 {\n"
+                             "      h = select(a < 1, 0.5 * h + tanh(x[t] - h), a * h * (1 - h))\n"
+                             "      emit y[t] = h\n"
+                             "    }\n    return y\n  }\n}\n";
+  static float x[600], y[600];
+  session s = {.word = ""};
+  float a = 0.5f;
+  compile_text("cuda", cell);
+  gpu->reset();
+  open_model(&s);
+  seqm_tensor in[2] = {{.dtype = SEQM_F32, .rank = 1, .dim = {600}, .data = x},
+                       {.dtype = SEQM_F32, .data = &a}};
+  seqm_tensor out = {.dtype = SEQM_F32, .rank = 1, .dim = {600}, .data = y};
+  seqm_newton n;
+  for (int k = 0; k < 600; k++) x[k] = (float)(k * 37 % 101) / 50 - 1;
+  for (int turn = 0; turn < 4; turn++) {
+    a = turn == 2 ? 3.9f : 0.5f;
+    call(&s, "f", in, 2, &out);
+    cr_assert_eq(seqm_newton_count(s.m, &n), 0);
+    cr_assert_eq(n.stretches, 3);
+    cr_assert(turn == 2 ? n.redone >= 2 : n.redone == 0, "%lu", (unsigned long)n.redone);
+    cr_assert(n.iterations >= 6 && n.iterations <= 30, "%lu", (unsigned long)n.iterations);
+    cr_assert(n.residual <= 1e-6, "%g", n.residual);
+    float h = 0.3f;
+    for (int k = 0; k < 600 && turn != 2; k++) {
+      h = 0.5f * h + tanhf(x[k] - h);
+      cr_assert_float_eq(y[k], h, 4e-6);
+    }
+  }
+  close_model(&s);
   nothing_left();
 }
 // Steps that are alike become a graph, of which positions and lengths are changed.

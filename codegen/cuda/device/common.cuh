@@ -355,6 +355,23 @@ SQ_FN M sq_block_maps(SQ_CTX M m, SQ_SHARED_OF(T) by, SQ_SHARED_OF(T) other) {
   }
   return m;
 }
+// ---- Newton's method: has a stretch converged? See codegen/cpu/sweep_newton.c.
+template <class T> SQ_FN T sq_larger(T a, T b) { return a > b ? a : b; }
+template <class T> SQ_FN T sq_newton_ratio(T a, T b) { return a == 0 ? (T)0 : a / b; }
+// Near the end steps fall with their squares: how small what is left will be after this one.
+template <class T> SQ_FN T sq_newton_next(T left, T step, T before, T care) {
+  const T fell = sq_newton_ratio(step, before);
+  return left * (fell * fell * care);
+}
+template <class T>
+SQ_FN bool sq_newton_good(T left, T step, T before, double tol, double far, double near, double care,
+                          bool &known) {
+  const T next = sq_newton_next(left, step, before, (T)care);
+  const T then = sq_newton_next(step, step, before, (T)care);
+  known = left <= (T)tol && step <= (T)far;
+  return known || (next <= (T)tol && then <= (T)(care * tol) && step <= sq_sqrt((T)tol) &&
+                   before <= (T)near);
+}
 template <class T> SQ_FN bool sq_below(T a, T b) { return a < b || (b != b && a == a); }
 
 // ---- random numbers

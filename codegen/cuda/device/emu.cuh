@@ -90,6 +90,8 @@ SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq
 #define SQ_GRID sq_me->blocks
 #define SQ_SYNC() sq_me->call->sync(sq_me)
 #define SQ_FAIL(err, site, value, limit) sq_me->call->failed(sq_me, site, value, limit)
+#define SQ_NEWTON(err, stretches, iterations, redone, left)                                        \
+  sq_me->call->newton(sq_me, stretches, iterations, redone, left)
 #define SQ_FAILED(err) sq_me->call->has_failed(sq_me)
 #define SQ_KERNEL(name, threads)                                                                   \
   static void name(const name##_args &a, sq_emu_thread *sq_me)
@@ -109,6 +111,13 @@ SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq
 template <class A> SQ_FN A sq_shuffle_xor(SQ_CTX const A &mine, int mask) {
   A other;
   __builtin_memcpy(&other, sq_me->call->exchange(sq_me, &mine, sizeof mine, mask), sizeof mine);
+  return other;
+}
+
+template <class A> SQ_FN A sq_shuffle_at(SQ_CTX const A &mine, int lane) {
+  A other;
+  sq_me->call->exchange(sq_me, &mine, sizeof mine, 0);
+  __builtin_memcpy(&other, sq_me->call->posted(sq_me, lane), sizeof mine);
   return other;
 }
 

@@ -27,6 +27,9 @@ typedef struct sq_emu_calls {
   void (*copied)(sq_emu_thread *t, int but);
   void (*failed)(sq_emu_thread *t, unsigned site, long long value, long long limit);
   int (*has_failed)(sq_emu_thread *t);
+  // How a scan by Newton's method went: stretches, iterations, stretches done turn by turn, residual.
+  void (*newton)(sq_emu_thread *t, unsigned long long stretches, unsigned long long iterations,
+                 unsigned long long redone, double left);
 } sq_emu_calls;
 
 struct sq_emu_thread {

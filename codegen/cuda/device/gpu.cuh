@@ -15,7 +15,8 @@ template <class T> struct sq_ptr {
   T *p;
 };
 typedef sq_i64 sq_int;
-// [0]: lowest failing site + 1; [1 + 2 * site], [2 + 2 * site]: a value that failed there, its limit.
+// [0]: lowest failing site + 1; [1] to [4]: how scans by Newton's method went; [5 + 2 * site], [6 + 2 * site]:
+// a value that failed there, its limit.
 typedef sq_u64 *sq_err;
 
 #define SQ_LD(q, i) sq_from_memory((q).p[i])
@@ -39,6 +40,8 @@ typedef sq_u64 *sq_err;
 #define SQ_GRID ((sq_i64)gridDim.x)
 #define SQ_SYNC() __syncthreads()
 #define SQ_FAIL(err, site, value, limit) sq_fail_at(err, site, value, limit)
+#define SQ_NEWTON(err, stretches, iterations, redone, left)                                        \
+  sq_newton_went(err, stretches, iterations, redone, left)
 #define SQ_FAILED(err) (*(volatile sq_u64 *)(err) != 0)
 #define SQ_KERNEL(name, threads)                                                                   \
   extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ name##_args a)
@@ -48,8 +51,8 @@ typedef sq_u64 *sq_err;
 
 // 0, no error, is made the largest by the subtraction.
 static __device__ __noinline__ void sq_fail_at(sq_err err, sq_u32 site, sq_i64 value, sq_i64 limit) {
-  ((sq_i64 *)err)[1 + 2 * (sq_i64)site] = value;
-  ((sq_i64 *)err)[2 + 2 * (sq_i64)site] = limit;
+  ((sq_i64 *)err)[5 + 2 * (sq_i64)site] = value;
+  ((sq_i64 *)err)[6 + 2 * (sq_i64)site] = limit;
   __threadfence();
   sq_u64 mine = (sq_u64)site + 1, old = *(volatile sq_u64 *)err;
   while (mine - 1 < old - 1) {
@@ -57,6 +60,14 @@ static __device__ __noinline__ void sq_fail_at(sq_err err, sq_u32 site, sq_i64 v
     if (was == old) return;
     old = was;
   }
+}
+// A number that is not negative has the order of its bits.
+static __device__ __noinline__ void sq_newton_went(sq_err err, sq_u64 stretches, sq_u64 iterations,
+                                                   sq_u64 redone, double left) {
+  atomicAdd(err + 1, stretches);
+  atomicAdd(err + 2, iterations);
+  atomicAdd(err + 3, redone);
+  atomicMax(err + 4, (sq_u64)__double_as_longlong(left));
 }
 template <class A> SQ_FN A sq_shuffle_xor(const A &mine, int mask) {
   union {
@@ -66,6 +77,18 @@ template <class A> SQ_FN A sq_shuffle_xor(const A &mine, int mask) {
 #pragma unroll
   for (int k = 0; k < (int)(sizeof(A) + 3) / 4; k++)
     u.w[k] = __shfl_xor_sync(0xffffffffu, u.w[k], mask);
+  return u.a;
+}
+
+// What another lane of the warp has.
+template <class A> SQ_FN A sq_shuffle_at(const A &mine, int lane) {
+  union {
+    A a;
+    int w[(sizeof(A) + 3) / 4];
+  } u = {mine};
+#pragma unroll
+  for (int k = 0; k < (int)(sizeof(A) + 3) / 4; k++)
+    u.w[k] = __shfl_sync(0xffffffffu, u.w[k], lane);
   return u.a;
 }
 
