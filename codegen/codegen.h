@@ -84,6 +84,17 @@ enum { SQ_CUT_TRIES = 12 };
 uint32_t sq_cut_candidates(sq_graph *g, const sq_target *t, const sq_node *n,
                            sq_tuned_row row[SQ_CUT_TRIES]);
 
+// How each `while` of a planned entry runs on a device: the host knows its condition; the device repeats it
+// (where its driver can, else the host reads the condition); the host reads the condition in every turn.
+typedef enum sq_loop_form { SQ_LOOP_HOST, SQ_LOOP_DEVICE, SQ_LOOP_READS } sq_loop_form;
+typedef struct sq_loop {
+  sq_node *node;
+  const char *why; // READS: what keeps the device from it
+  sq_loop_form form;
+} sq_loop;
+typedef SQ_VEC(sq_loop) sq_loops;
+sq_loops sq_codegen_loops(sq_graph *g, sq_func *f, sq_arena *a);
+
 // What made the code: the build ids of this library, of LLVM and of libm. False when it is not known.
 bool sq_codegen_identity(sq_text *out);
 

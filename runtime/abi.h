@@ -126,6 +126,10 @@ struct sq_device {
   int32_t (*clear)(sq_call *c, void *to, int64_t bytes);                   // to zero
   // Brings what kernels have failed with into the error word.
   int32_t (*test)(sq_call *c);
+  // The head of turn number `turn` of a loop whose turns ask for the same in the same order, if it is below
+  // `limit`: does it go on, in *goes_on? `flag`: a truth there. Also tests the error word. Before turn 1 the
+  // device may go round by itself, and say no.
+  int32_t (*turn)(sq_call *c, int64_t *goes_on, const void *flag, int64_t turn, int64_t limit);
 };
 
 // Returns 0, or nonzero when c->error is set or a hook failed.

@@ -53,6 +53,7 @@ static int start(sq_gpu *d) {
 static void stop(sq_gpu *d) {
   if (d->ctx && !d->cu.CtxPush(d->ctx)) {
     if (d->stream) d->cu.StreamSynchronize(d->stream);
+    sq_gpu_loop_close(d);
     for (int k = 0; k < SQ_GPU_SLOTS; k++)
       if (d->free_again[k]) d->cu.EventDestroy(d->free_again[k]);
     if (d->pinned) d->cu.MemFreeHost(d->pinned);

@@ -19,13 +19,15 @@ typedef struct sq_gpu_rows { // `height` rows of `width` bytes; a clear has one
   size_t to_pitch, from_pitch, width, height;
 } sq_gpu_rows;
 typedef struct sq_gpu_op {
-  enum { SQ_GPU_LAUNCH, SQ_GPU_ROWS, SQ_GPU_CLEAR } kind;
+  enum { SQ_GPU_LAUNCH, SQ_GPU_ROWS, SQ_GPU_CLEAR, SQ_GPU_LOOP } kind;
   void *function; // of a launch: the driver's
   const char *name;
   unsigned blocks, threads;
   uint32_t n_arg;
   size_t arg; // where its words begin, in the list
-  sq_gpu_rows rows;
+  sq_gpu_rows
+      rows; // of a loop: `height` operations before it are a turn; while the truth `from` holds,
+            // the word `to` is 0 and at most `width` turns are done, that one among them
 } sq_gpu_op;
 typedef struct sq_gpu_list {
   sq_gpu_op *op;
@@ -65,6 +67,11 @@ struct sq_gpu {
   sq_gpu_list now;
   sq_gpu_record *record;
   int broken; // what the driver said to what was kept back, until the call has ended
+  bool flushing;
+  // Loops that the device repeats (cuda_loop.c).
+  bool in_turn; // all of `now` is the first turn of one
+  void *setter_module, *setter;
+  bool no_setter;
 
   char trouble[512];
 };
@@ -92,12 +99,12 @@ void sq_gpu_record_drop(sq_gpu *d, sq_gpu_record *r);
 
 // Where kernels of a model say what has failed. On the device:
 // [0]: the lowest failing site + 1; [1] to [4]: the counts of scans by Newton's method, as in sq_call;
-// [5 + 2 s], [6 + 2 s]: a value that failed at site s, its limit.
+// [5]: turns of a loop that the device repeats; [6 + 2 s], [7 + 2 s]: a value that failed at site s, its limit.
 typedef struct sq_gpu_errors {
   void *words;
   bool pending; // kernels were launched since [0] was looked at
 } sq_gpu_errors;
-enum { SQ_GPU_HEAD = 5 }; // words that are 0 when a call begins
+enum { SQ_GPU_HEAD = 6 }; // words that are 0 when a call begins, but for the turns
 #define SQ_GPU_ERROR_WORDS(n_site) (SQ_GPU_HEAD + 2 * (size_t)(n_site))
 // Behind them: what [0] was at some points of a call.
 enum { SQ_GPU_MARKS = 32 };
@@ -117,7 +124,22 @@ int sq_gpu_failed(sq_gpu *d, int code, const char *function);
 // An operation, now or when the call waits; `word`: its arguments.
 int sq_gpu_ask(sq_gpu *d, const sq_gpu_op *op, int64_t *word);
 int sq_gpu_flush(sq_gpu *d); // what was kept back is given to the driver
+int sq_gpu_run(sq_gpu *d, const sq_gpu_op *op, int64_t *word); // now; not a loop
+// The operation as a node behind `before` (NULL: it is the first).
+int sq_gpu_node_add(sq_gpu *d, void *graph, void **before, void **node, const sq_gpu_op *op,
+                    int64_t *word);
 void sq_gpu_list_drop(sq_gpu *d);
 // The device's context is current between the two, on this thread.
 int sq_gpu_enter(sq_gpu *d);
 void sq_gpu_leave(sq_gpu *d);
+
+// ---- loops (cuda_loop.c) -----------------------------------------------------------------------
+// What is asked for from now on is the first turn of a loop; it comes again while the truth `flag` of the
+// device holds, up to `limit` turns. False: it has been waited for meanwhile, the caller goes round.
+void sq_gpu_turn_begins(sq_gpu *d);
+bool sq_gpu_turns(sq_gpu *d, void *head, const void *flag, int64_t limit);
+// Operation k of the list, a loop: as nodes, the last of them *node; by reading the truth in each turn.
+int sq_gpu_loop_add(sq_gpu *d, void *graph, const sq_gpu_list *l, size_t k, void **before,
+                    void **node);
+int sq_gpu_loop_run(sq_gpu *d, const sq_gpu_list *l, size_t k);
+void sq_gpu_loop_close(sq_gpu *d);

@@ -223,4 +223,19 @@ static int32_t test(sq_call *c) {
   return c->error != 0;
 }
 
-const sq_device sq_gpu_device = {"cuda", begin, launch, read, write, copy, clear, test};
+static int32_t turn(sq_call *c, int64_t *goes_on, const void *flag, int64_t k, int64_t limit) {
+  sq_gpu_code *code = c->kernels;
+  sq_gpu *d = code->gpu;
+  *goes_on = 0;
+  if (k == 1 && sq_gpu_turns(d, code->errors->words, flag, limit)) {
+    code->errors->pending = true;
+    return 0;
+  }
+  unsigned char holds = 0;
+  if (test(c) || done(c, sq_gpu_take(d, &holds, flag, sizeof holds))) return 1;
+  *goes_on = holds;
+  if (k == 0) sq_gpu_turn_begins(d);
+  return 0;
+}
+
+const sq_device sq_gpu_device = {"cuda", begin, launch, read, write, copy, clear, test, turn};

@@ -17,6 +17,9 @@ static bool find_functions(sq_nv_driver *d, const char **missing) {
   }                                                                                                \
   memcpy(&d->field, &f, sizeof f);
   SQ_NV_FUNCTIONS(FIND)
+#define LOOK_FOR(symbol, field, types)                                                             \
+  if ((f = dlsym(d->library, #symbol))) memcpy(&d->field, &f, sizeof f);
+  SQ_NV_NEWER(LOOK_FOR)
   return true;
 }
 

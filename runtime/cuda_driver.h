@@ -47,6 +47,23 @@ typedef struct sq_nv_fill {
   unsigned value, element;
   size_t width, height;
 } sq_nv_fill;
+// A node of any kind (CUgraphNodeParams), of which one is used here: a part that is repeated.
+typedef struct sq_nv_any_node {
+  int type, reserved[3];
+  union {
+    long long room[29];
+    struct { // CUDA_CONDITIONAL_NODE_PARAMS
+      unsigned long long handle;
+      int type;
+      unsigned size; // of body, which the driver sets
+      void **body;
+      void *context;
+    } conditional;
+  };
+  long long reserved2;
+} sq_nv_any_node;
+_Static_assert(sizeof(sq_nv_any_node) == 256, "as the driver has it");
+enum { SQ_NV_NODE_CONDITIONAL = 13, SQ_NV_WHILE = 1 };
 enum { SQ_NV_DEVICE = 2, SQ_NV_OUT_OF_MEMORY = 2, SQ_NV_NO_DEVICE = 100 };
 enum { SQ_NV_CAPABILITY_MAJOR = 75, SQ_NV_CAPABILITY_MINOR = 76 }; // attributes of a device
 enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_BYTES = 6 };
@@ -102,11 +119,19 @@ enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_B
   F(cuGetErrorName, GetErrorName, (int, const char **))                                            \
   F(cuGetErrorString, GetErrorString, (int, const char **))
 
+// Those that older drivers lack: NULL there.
+#define SQ_NV_NEWER(F)                                                                             \
+  F(cuGraphConditionalHandleCreate, ConditionalCreate,                                             \
+    (unsigned long long *, void *, void *, unsigned, unsigned))                                    \
+  F(cuGraphAddNode_v2, GraphAddNode,                                                               \
+    (void **, void *, void **, const void *, size_t, sq_nv_any_node *))
+
 typedef struct sq_nv_driver {
   void *library;
   int version; // 12040
 #define SQ_NV_FIELD(symbol, field, types) int(*field) types;
   SQ_NV_FUNCTIONS(SQ_NV_FIELD)
+  SQ_NV_NEWER(SQ_NV_FIELD)
 } sq_nv_driver;
 // False with what is wrong in `why`: no library, a function that it lacks, a driver that is too old, none
 // that works. Nothing is left open then.

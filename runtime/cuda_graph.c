@@ -8,7 +8,7 @@
 // A stretch ends where the host reads, writes or frees. Stretches are alike when they have the same
 // kernels and copies in the same order; an entry keeps SQ_GPU_KEPT of them. What cannot be built is
 // launched one by one, for good; so is all where a trace wants each kernel's time, or where
-// SEQM_CUDA_GRAPH is 0.
+// SEQM_CUDA_GRAPH is 0. A stretch with a loop that the device repeats (cuda_loop.c) is a graph at once.
 #include "runtime/cuda.h"
 #include <stdio.h>
 #include <string.h>
@@ -52,7 +52,8 @@ static bool alike(const sq_gpu_list *a, const sq_gpu_list *b) {
   for (size_t k = 0; k < a->n; k++) {
     const sq_gpu_op *x = &a->op[k], *y = &b->op[k];
     if (x->kind != y->kind || x->function != y->function || x->n_arg != y->n_arg ||
-        (x->rows.height == 1) != (y->rows.height == 1))
+        (x->rows.height == 1) != (y->rows.height == 1) ||
+        (x->kind == SQ_GPU_LOOP && x->rows.height != y->rows.height))
       return false;
   }
   return true;
@@ -103,7 +104,7 @@ static int run_launch(sq_gpu *d, const sq_gpu_op *op, int64_t *word) {
   return sq_gpu_failed(d, e, what);
 }
 
-static int run_op(sq_gpu *d, const sq_gpu_op *op, int64_t *word) {
+int sq_gpu_run(sq_gpu *d, const sq_gpu_op *op, int64_t *word) {
   if (op->kind == SQ_GPU_LAUNCH) return run_launch(d, op, word);
   if (op->kind == SQ_GPU_ROWS) return run_rows(d, &op->rows);
   return sq_gpu_failed(d, d->cu.Memset(address(op->rows.to), 0, op->rows.width, d->stream),
@@ -112,7 +113,8 @@ static int run_op(sq_gpu *d, const sq_gpu_op *op, int64_t *word) {
 
 static int run_all(sq_gpu *d, sq_gpu_list *l) {
   for (size_t k = 0; k < l->n; k++) {
-    int e = run_op(d, &l->op[k], l->word + l->op[k].arg);
+    bool loop = l->op[k].kind == SQ_GPU_LOOP;
+    int e = loop ? sq_gpu_loop_run(d, l, k) : sq_gpu_run(d, &l->op[k], l->word + l->op[k].arg);
     if (e) return e;
   }
   return 0;
@@ -131,31 +133,43 @@ static sq_nv_fill fill_of(const sq_gpu_rows *r) {
   return (sq_nv_fill){.to = address(r->to), .element = 1, .width = r->width, .height = 1};
 }
 
-// Adds the operation behind `before` (NULL: it is the first) or, where `exec` is given, changes its node
-// there. The arguments are copied by the driver.
-static int put_node(sq_gpu *d, sq_gpu_graph *g, size_t k, int64_t *word, bool change) {
-  const sq_gpu_op *op = &g->list.op[k];
-  void **node = &g->node[k], **before = k ? &g->node[k - 1] : NULL;
-  size_t n = k ? 1 : 0, size = op->n_arg * sizeof *word;
+static sq_nv_node launch_of(const sq_gpu_op *op, void **extra) {
+  return (sq_nv_node){.function = op->function,
+                      .grid = {op->blocks, 1, 1},
+                      .block = {op->threads, 1, 1},
+                      .extra = extra};
+}
+
+// The arguments are copied by the driver.
+int sq_gpu_node_add(sq_gpu *d, void *graph, void **before, void **node, const sq_gpu_op *op,
+                    int64_t *word) {
+  size_t n = before ? 1 : 0, size = op->n_arg * sizeof *word;
   void *extra[] = {(void *)1, word, (void *)2, &size, NULL};
-  const sq_nv_node launch = {.function = op->function,
-                             .grid = {op->blocks, 1, 1},
-                             .block = {op->threads, 1, 1},
-                             .extra = extra};
+  const sq_nv_node launch = launch_of(op, extra);
   const sq_nv_box box = box_of(&op->rows);
   const sq_nv_fill fill = fill_of(&op->rows);
-  switch (op->kind) {
-  case SQ_GPU_LAUNCH:
-    return change ? d->cu.ExecSetKernel(g->exec, *node, &launch)
-                  : d->cu.GraphAddKernel(node, g->graph, before, n, &launch);
-  case SQ_GPU_ROWS:
-    return change ? d->cu.ExecSetMemcpy(g->exec, *node, &box, d->ctx)
-                  : d->cu.GraphAddMemcpy(node, g->graph, before, n, &box, d->ctx);
-  case SQ_GPU_CLEAR:
-    return change ? d->cu.ExecSetMemset(g->exec, *node, &fill, d->ctx)
-                  : d->cu.GraphAddMemset(node, g->graph, before, n, &fill, d->ctx);
-  }
-  return 1;
+  if (op->kind == SQ_GPU_LAUNCH) return d->cu.GraphAddKernel(node, graph, before, n, &launch);
+  if (op->kind == SQ_GPU_ROWS) return d->cu.GraphAddMemcpy(node, graph, before, n, &box, d->ctx);
+  return d->cu.GraphAddMemset(node, graph, before, n, &fill, d->ctx);
+}
+
+static int change_node(sq_gpu *d, void *exec, void *node, const sq_gpu_op *op, int64_t *word) {
+  size_t size = op->n_arg * sizeof *word;
+  void *extra[] = {(void *)1, word, (void *)2, &size, NULL};
+  const sq_nv_node launch = launch_of(op, extra);
+  const sq_nv_box box = box_of(&op->rows);
+  const sq_nv_fill fill = fill_of(&op->rows);
+  if (op->kind == SQ_GPU_LAUNCH) return d->cu.ExecSetKernel(exec, node, &launch);
+  if (op->kind == SQ_GPU_ROWS) return d->cu.ExecSetMemcpy(exec, node, &box, d->ctx);
+  return d->cu.ExecSetMemset(exec, node, &fill, d->ctx);
+}
+
+static int put_node(sq_gpu *d, sq_gpu_graph *g, size_t k) {
+  const sq_gpu_op *op = &g->list.op[k];
+  void **before = k ? &g->node[k - 1] : NULL;
+  if (op->kind == SQ_GPU_LOOP)
+    return sq_gpu_loop_add(d, g->graph, &g->list, k, before, &g->node[k]);
+  return sq_gpu_node_add(d, g->graph, before, &g->node[k], op, g->list.word + op->arg);
 }
 
 static void drop_graph(sq_gpu *d, sq_gpu_graph *g) {
@@ -171,8 +185,7 @@ static bool build(sq_gpu *d, sq_gpu_graph *g) {
   if (!g->node) return false;
   int e = d->cu.GraphCreate(&g->graph, 0);
   if (e) g->graph = NULL;
-  for (size_t k = 0; !e && k < g->list.n; k++)
-    e = put_node(d, g, k, g->list.word + g->list.op[k].arg, false);
+  for (size_t k = 0; !e && k < g->list.n; k++) e = put_node(d, g, k);
   if (!e && (e = d->cu.GraphInstantiate(&g->exec, g->graph, 0))) g->exec = NULL;
   if (e) drop_graph(d, g);
   return !e;
@@ -186,7 +199,7 @@ static bool renew(sq_gpu *d, sq_gpu_record *r, sq_gpu_graph *g, const sq_gpu_lis
     op->blocks = now->op[k].blocks;
     op->rows = now->op[k].rows;
     memcpy(g->list.word + op->arg, now->word + op->arg, op->n_arg * sizeof *now->word);
-    if (put_node(d, g, k, g->list.word + op->arg, true)) return false;
+    if (change_node(d, g->exec, g->node[k], op, g->list.word + op->arg)) return false;
     r->changed++;
   }
   return true;
@@ -207,8 +220,21 @@ static void remember(sq_gpu *d, sq_gpu_record *r, const sq_gpu_list *now) {
   if (!copy_list(d, &g->list, now)) g->list.n = 0;
 }
 
+static bool has_loop(const sq_gpu_list *l) {
+  for (size_t k = 0; k < l->n; k++)
+    if (l->op[k].kind == SQ_GPU_LOOP) return true;
+  return false;
+}
+static bool all_same(const sq_gpu_list *a, const sq_gpu_list *b) {
+  for (size_t k = 0; k < a->n; k++)
+    if (!same(a, b, k)) return false;
+  return true;
+}
+
 static bool is_ready(sq_gpu *d, sq_gpu_record *r, sq_gpu_graph *g, const sq_gpu_list *now) {
   if (g->failed) return false;
+  // The nodes of a turn lie in a graph of their own: they are made again, not changed.
+  if (g->exec && has_loop(now) && !all_same(&g->list, now)) drop_graph(d, g);
   if (g->exec) {
     if (renew(d, r, g, now)) return true;
   } else if (copy_list(d, &g->list, now) && build(d, g)) {
@@ -221,8 +247,10 @@ static bool is_ready(sq_gpu *d, sq_gpu_record *r, sq_gpu_graph *g, const sq_gpu_
 }
 
 static int submit(sq_gpu *d, sq_gpu_record *r, sq_gpu_list *now) {
-  sq_gpu_graph *g = now->n < SHORT ? NULL : find(r, now);
-  if (!g && now->n >= SHORT) remember(d, r, now);
+  bool loops = has_loop(now), worth = loops || now->n >= SHORT;
+  sq_gpu_graph *g = worth ? find(r, now) : NULL;
+  if (!g && worth) remember(d, r, now);
+  if (!g && loops) g = find(r, now); // at once
   if (!g || !is_ready(d, r, g, now)) {
     r->alone += now->n;
     return run_all(d, now);
@@ -232,8 +260,12 @@ static int submit(sq_gpu *d, sq_gpu_record *r, sq_gpu_list *now) {
 }
 
 int sq_gpu_flush(sq_gpu *d) {
+  if (d->flushing) return 0; // what is read between its operations
+  d->in_turn = false;
   if (!d->now.n) return d->broken;
+  d->flushing = true;
   if (!d->broken) d->broken = submit(d, d->record, &d->now);
+  d->flushing = false;
   d->now.n = d->now.n_word = 0;
   return d->broken;
 }
@@ -282,5 +314,5 @@ static bool add(sq_gpu *d, const sq_gpu_op *op, const int64_t *word) {
 int sq_gpu_ask(sq_gpu *d, const sq_gpu_op *op, int64_t *word) {
   if (d->record && d->now.n < LONGEST && add(d, op, word)) return 0;
   int e = sq_gpu_flush(d);
-  return e ? e : run_op(d, op, word);
+  return e ? e : sq_gpu_run(d, op, word);
 }

@@ -33,6 +33,25 @@ static int by_place(const void *a, const void *b) {
   return c ? c : strcmp(x->text, y->text);
 }
 
+// On a device: who goes round a `while`.
+static void explain_loops(sq_ctx *ctx, sq_graph *g, const sq_target *target) {
+  if (target->device == SQ_DEVICE_HOST) return;
+  for (uint32_t k = 0; k < g->func.n; k++) {
+    sq_func *f = g->func.v[k];
+    if (f->kind == SQ_FUNC_INNER) continue;
+    sq_loops loops = sq_codegen_loops(g, f, &ctx->arena);
+    for (uint32_t i = 0; i < loops.n; i++) {
+      const sq_loop *l = &loops.v[i];
+      const char *text = l->form == SQ_LOOP_HOST ? "the host goes round, and waits for nothing"
+                         : l->form == SQ_LOOP_DEVICE
+                             ? "the device goes round, from the second turn on"
+                             : "the host goes round, and reads the condition in every turn";
+      sq_remark_add(ctx, "loop", l->form != SQ_LOOP_READS, l->node->span, f->name, "%s%s%s", text,
+                    l->why ? ": " : "", l->why ? l->why : "");
+    }
+  }
+}
+
 sq_status sq_cmd_explain(sq_cli *cli) {
   sq_build b;
   sq_graph *g;
@@ -44,6 +63,7 @@ sq_status sq_cmd_explain(sq_cli *cli) {
   sq_status s = sq_build_plan(g, &b, &target, &message);
   if (s) return sq_print_failure(s, message);
   sq_ctx *ctx = cli->ctx;
+  explain_loops(ctx, g, &target);
   qsort(ctx->remarks.v, ctx->remarks.n, sizeof *ctx->remarks.v, by_place);
   uint32_t fired = 0, missed = 0;
   for (uint32_t k = 0; k < ctx->remarks.n; k++) {

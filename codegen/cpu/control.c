@@ -201,6 +201,22 @@ static void emit_repeat(sq_cg *cg, sq_node *n) {
   move_out(cg, n->out, carried, count);
 }
 
+// What the condition of a turn is, for the host. Of a loop that the device can repeat the device may say
+// no before the second turn, when it goes round itself.
+static LLVMValueRef goes_on(sq_cg *cg, const sq_node *n, const loop *l, LLVMValueRef limit) {
+  const sq_value *v = sq_block_end(n->region[0])->in[0];
+  const sq_loops *loops = &sq_cg_driver(cg)->loops;
+  bool alone = false;
+  for (uint32_t k = 0; k < loops->n; k++)
+    alone |= loops->v[k].node == n && loops->v[k].form == SQ_LOOP_DEVICE;
+  if (!alone && !sq_host_has(cg, v)) sq_control_test(cg);
+  if (!alone) return sq_cg_bool(cg, v);
+  LLVMValueRef arg[4] = {sq_cg_word(cg), sq_cg_pointer(cg, v), l->index, limit};
+  sq_cg_device_call(cg, offsetof(sq_device, turn), arg, 4);
+  LLVMValueRef word = LLVMBuildLoad2(cg->builder, sq_cg_type_i64(cg), arg[0], "");
+  return LLVMBuildICmp(cg->builder, LLVMIntNE, word, sq_cg_i64(cg, 0), "");
+}
+
 static void emit_while(sq_cg *cg, sq_node *n) {
   LLVMBuilderRef b = cg->builder;
   sq_block *cond = n->region[0], *body = n->region[1];
@@ -211,9 +227,9 @@ static void emit_while(sq_cg *cg, sq_node *n) {
   test_word(cg);
   sq_host_arrive(cg, cond->args.v, count);
   sq_control_block(cg, cond);
-  if (!sq_host_has(cg, sq_block_end(cond)->in[0])) sq_control_test(cg);
+  LLVMValueRef holds = goes_on(cg, n, &l, limit);
   LLVMBasicBlockRef inside = sq_cg_block(cg, "holds");
-  LLVMBuildCondBr(b, sq_cg_bool(cg, sq_block_end(cond)->in[0]), inside, l.done);
+  LLVMBuildCondBr(b, holds, inside, l.done);
   LLVMPositionBuilderAtEnd(b, inside);
   move_all(cg, body->args.v, cond->args.v, count);
   sq_host_arrive(cg, body->args.v, count);

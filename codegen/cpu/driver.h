@@ -107,6 +107,7 @@ typedef struct sq_driver {
   // On a device, by value id: does the host know the integer; its word where the code now is, its
   // variable where loops and branches carry it (host.c).
   bool *on_host;
+  sq_loops loops;
   LLVMValueRef *known, *variable;
   LLVMValueRef word,
       args;      // on a device: memory of the host for a scalar, for the arguments of a launch
@@ -154,7 +155,10 @@ void sq_cg_device_write(sq_cg *cg, LLVMValueRef to, LLVMValueRef from, int64_t b
 void sq_cg_device_copy(sq_cg *cg, LLVMValueRef to, LLVMValueRef from, LLVMValueRef bytes);
 void sq_cg_device_clear(sq_cg *cg, LLVMValueRef to, LLVMValueRef bytes);
 
-// ---- scalars that the host knows (host.c) ------------------------------------------------------
+// ---- scalars that the host knows (host_find.c, host.c) -------------------------------------------
+bool *sq_host_search(sq_graph *g, sq_func *f, sq_arena *a, sq_loops *loops); // by value id
+// Is the element of n, which has no axes, made of what the host knows?
+bool sq_host_can(const bool *known, const sq_node *n);
 // Finds them, for an entry on a device. On the host nothing is known in this sense: all false.
 void sq_host_find(sq_cg *cg);
 bool sq_host_has(const sq_cg *cg, const sq_value *v);

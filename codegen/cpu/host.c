@@ -1,242 +1,17 @@
-// Scalars that the host knows, in an entry whose kernels run on a device: what bounds of loops,
-// conditions, checks, live extents and instances are made of. In: a planned function. Out: such values
-// as words of the entry's code, so that nothing is read back; kernels get them as numbers.
+// Scalars that the host knows, in an entry whose kernels run on a device (host_find.c says which): as words
+// of the entry's code, so that nothing is read back; kernels get them as numbers.
 //
 //   %len = state_read @len          word = mirror valid? its value : read from the device, once
 //   check (%len + 1 <= 48)          on the host, without waiting for the device
 //   repeat (0, 12) { (%i) ...       %i is the loop's own word
 //   state_write @len (%len) { + 1 } the mirror gets it, and a kernel writes the state
-//
-// Known are integers and truths of rank 0 made of constants, sizes, indices of loops, inputs, states,
-// and what loops carry of them. Inputs and states only where the host needs them: a token that the
-// device has chosen stays there.
 #include "codegen/cpu/driver.h"
 #include <stddef.h>
-
-typedef struct search {
-  sq_graph *g;
-  sq_func *f;
-  bool *known, *wanted; // by value id
-  bool leaves;          // all inputs and states count as known
-  bool changed;
-} search;
-
-// ---- which -------------------------------------------------------------------------------------
-static bool is_candidate(const sq_value *v) {
-  return v->type.rank == 0 && !sq_is_float(v->type.dtype);
-}
-
-static bool can_ewise(const sq_generic *g, const sq_scalar *x) {
-  sq_dtype t = g->s.v[x->a[0]].dtype;
-  switch ((int)x->ew) {
-  case SQ_EW_ADD:
-  case SQ_EW_SUB:
-  case SQ_EW_MUL:
-  case SQ_EW_FLOORDIV:
-  case SQ_EW_MOD:
-  case SQ_EW_NEG:
-  case SQ_EW_ABS:
-    return t != SQ_BOOL;
-  case SQ_EW_AND:
-  case SQ_EW_OR:
-  case SQ_EW_NOT:
-    return t == SQ_BOOL;
-  case SQ_EW_MIN:
-  case SQ_EW_MAX:
-  case SQ_EW_LT:
-  case SQ_EW_LE:
-  case SQ_EW_EQ:
-  case SQ_EW_NE:
-  case SQ_EW_BITAND:
-  case SQ_EW_BITOR:
-  case SQ_EW_BITXOR:
-    return true;
-  default:
-    return false;
-  }
-}
-
-static bool can_scalar(const search *h, const sq_node *n, const sq_scalar *x) {
-  if (sq_is_float(x->dtype)) return false;
-  switch (x->kind) {
-  case SQ_SC_INT:
-  case SQ_SC_DIM:
-  case SQ_SC_SELECT:
-    return true;
-  case SQ_SC_CAST:
-    return !sq_is_float(n->g->s.v[x->a[0]].dtype);
-  case SQ_SC_READ:
-    return x->n_pos == 0 && h->known[n->in[x->operand]->id];
-  case SQ_SC_EWISE:
-    return !sq_is_float(n->g->s.v[x->a[0]].dtype) && can_ewise(n->g, x);
-  case SQ_SC_FLOAT:
-  case SQ_SC_INDEX:
-  case SQ_SC_ACC:
-    return false;
-  }
-  return false;
-}
-
-// Is the element of n, which has no axes, made of what the host knows?
-static bool can(const search *h, const sq_node *n) {
-  const sq_generic *g = n->g;
-  if (g->n_par || g->n_red || g->keyed || g->domain.n || g->post != SQ_NO_SCALAR) return false;
-  for (uint32_t s = 0; s < g->s.n; s++)
-    if (!can_scalar(h, n, &g->s.v[s])) return false;
-  return true;
-}
-
-static void set(search *h, const sq_value *v, bool known) {
-  known = known && is_candidate(v);
-  h->changed |= h->known[v->id] != known;
-  h->known[v->id] = known;
-}
-
-// ---- regions: what is carried in, round and out --------------------------------------------------
-// Value k of a loop is carried from `from` and `back` into the arguments `arg`, and out as `out`.
-typedef struct carried {
-  sq_value *from, *back, *arg[2], *out;
-  uint32_t n_arg;
-} carried;
-
-static uint32_t carried_count(const sq_node *n) {
-  return n->op == SQ_OP_REPEAT  ? n->n_in - 2
-         : n->op == SQ_OP_WHILE ? n->n_in
-         : n->op == SQ_OP_SCAN  ? n->n_carried
-                                : 0;
-}
-static carried carried_of(const sq_node *n, uint32_t k) {
-  bool whiles = n->op == SQ_OP_WHILE;
-  sq_block *first = n->region[0], *body = n->region[n->n_region - 1];
-  carried c = {.from = n->in[n->op == SQ_OP_REPEAT ? k + 2 : k],
-               .back = sq_block_end(body)->in[k],
-               .arg = {first->args.v[whiles ? k : k + 1], body->args.v[whiles ? k : k + 1]},
-               .out = n->out[k]};
-  c.n_arg = whiles ? 2 : 1;
-  return c;
-}
-static bool is_loop(const sq_node *n) {
-  return n->op == SQ_OP_REPEAT || n->op == SQ_OP_WHILE || n->op == SQ_OP_SCAN;
-}
-static bool is_control(const sq_node *n) {
-  return is_loop(n) || n->op == SQ_OP_IF || n->op == SQ_OP_MAP;
-}
-
-static void walk(search *h, sq_block *b, void (*fn)(search *h, sq_node *n)) {
-  for (uint32_t k = 0; k < b->nodes.n; k++) {
-    sq_node *n = b->nodes.v[k];
-    fn(h, n);
-    for (uint32_t r = 0; is_control(n) && r < n->n_region; r++) walk(h, n->region[r], fn);
-  }
-}
-
-// ---- known: the most that may be -----------------------------------------------------------------
-static void assume(search *h, sq_node *n) {
-  for (uint32_t k = 0; k < n->n_out; k++) set(h, n->out[k], true);
-  for (uint32_t r = 0; is_control(n) && r < n->n_region; r++)
-    for (uint32_t k = 0; k < n->region[r]->args.n; k++) set(h, n->region[r]->args.v[k], true);
-}
-
-static void restrict_node(search *h, sq_node *n) {
-  const sq_value *v = n->n_out ? n->out[0] : NULL;
-  if (n->op == SQ_OP_GENERIC) {
-    set(h, v, h->known[v->id] && can(h, n));
-  } else if (n->op == SQ_OP_STATE_READ) {
-    set(h, v, h->leaves || h->wanted[v->id]);
-  } else if (is_loop(n)) {
-    for (uint32_t k = 0; k < carried_count(n); k++) {
-      carried c = carried_of(n, k);
-      bool all = h->known[c.from->id] && h->known[c.back->id];
-      for (uint32_t j = 0; j < c.n_arg; j++) all = all && h->known[c.arg[j]->id];
-      for (uint32_t j = 0; j < c.n_arg; j++) set(h, c.arg[j], all);
-      set(h, c.out, all);
-    }
-  } else if (n->op == SQ_OP_IF) {
-    for (uint32_t k = 0; k < n->n_out; k++)
-      set(h, n->out[k],
-          h->known[sq_block_end(n->region[0])->in[k]->id] &&
-              h->known[sq_block_end(n->region[1])->in[k]->id]);
-  } else if (n->op != SQ_OP_MAP) {
-    for (uint32_t k = 0; k < n->n_out; k++) set(h, n->out[k], false);
-  }
-}
-
-static void find_known(search *h, bool leaves) {
-  h->leaves = leaves;
-  for (uint32_t k = 0; k < h->f->body->args.n; k++) {
-    const sq_value *v = h->f->body->args.v[k];
-    bool size = k < h->f->in_sym.n && h->f->in_sym.v[k].i;
-    set(h, v, leaves || size || h->wanted[v->id]);
-  }
-  walk(h, h->f->body, assume);
-  do {
-    h->changed = false;
-    walk(h, h->f->body, restrict_node);
-  } while (h->changed);
-}
-
-// ---- wanted: what the host goes by ---------------------------------------------------------------
-static void want(search *h, const sq_value *v) {
-  if (!h->known[v->id] || h->wanted[v->id]) return;
-  h->wanted[v->id] = h->changed = true;
-}
-
-static void want_instance(sq_node *n, void *user) {
-  if (n->has_instance) want(user, n->in[n->n_in - 1]);
-}
-
-static void want_used(search *h, sq_node *n) {
-  switch ((int)n->op) {
-  case SQ_OP_REPEAT:
-    want(h, n->in[1]);
-    want(h, n->in[0]);
-    return;
-  case SQ_OP_CHECK:
-  case SQ_OP_LIVE:
-  case SQ_OP_RESERVE:
-  case SQ_OP_IF:
-    want(h, n->in[0]);
-    return;
-  case SQ_OP_WHILE:
-    want(h, sq_block_end(n->region[0])->in[0]);
-    return;
-  default:
-    return;
-  }
-}
-
-static void want_sources(search *h, sq_node *n) {
-  if (n->op == SQ_OP_GENERIC && h->wanted[n->out[0]->id])
-    for (uint32_t k = 0; k < n->n_in; k++) want(h, n->in[k]);
-  for (uint32_t k = 0; k < carried_count(n); k++) {
-    carried c = carried_of(n, k);
-    bool any = h->wanted[c.out->id];
-    for (uint32_t j = 0; j < c.n_arg; j++) any = any || h->wanted[c.arg[j]->id];
-    if (!any) continue;
-    for (uint32_t j = 0; j < c.n_arg; j++) want(h, c.arg[j]);
-    want(h, c.from);
-    want(h, c.back);
-  }
-  for (uint32_t k = 0; n->op == SQ_OP_IF && k < n->n_out; k++)
-    for (uint32_t r = 0; r < 2 && h->wanted[n->out[k]->id]; r++)
-      want(h, sq_block_end(n->region[r])->in[k]);
-}
 
 void sq_host_find(sq_cg *cg) {
   sq_driver *dr = sq_cg_driver(cg);
   uint32_t n = cg->graph->n_values + 1;
-  search h = {.g = cg->graph, .f = cg->func};
-  h.known = SQ_ARRAY(cg->scratch, bool, n);
-  h.wanted = SQ_ARRAY(cg->scratch, bool, n);
-  find_known(&h, true);
-  sq_walk(h.f->body, want_instance, &h);
-  walk(&h, h.f->body, want_used);
-  do {
-    h.changed = false;
-    walk(&h, h.f->body, want_sources);
-  } while (h.changed);
-  find_known(&h, false);
-  dr->on_host = h.known;
+  dr->on_host = sq_host_search(cg->graph, cg->func, cg->scratch, &dr->loops);
   dr->known = SQ_ARRAY(cg->scratch, LLVMValueRef, n);
   dr->variable = SQ_ARRAY(cg->scratch, LLVMValueRef, n);
 }
@@ -452,11 +227,11 @@ bool sq_host_emit(sq_cg *cg, sq_node *n) {
 }
 
 bool sq_host_write(sq_cg *cg, sq_node *n) {
-  const search h = {.known = sq_cg_driver(cg)->on_host};
-  if (!h.known || n->op != SQ_OP_STATE_WRITE) return false;
+  const bool *known = sq_cg_driver(cg)->on_host;
+  if (!known || n->op != SQ_OP_STATE_WRITE) return false;
   const sq_type *t = &cg->graph->state.v[n->ref].type;
   if (t->rank || sq_is_float(t->dtype)) return false;
-  bool whole = n->g->write_guard == SQ_NO_SCALAR && can(&h, n);
+  bool whole = n->g->write_guard == SQ_NO_SCALAR && sq_host_can(known, n);
   LLVMValueRef value = whole ? element(cg, n) : NULL;
   set_mirror(cg, mirror_of(cg, n), value);
   return whole;

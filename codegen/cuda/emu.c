@@ -157,4 +157,9 @@ static int32_t test(sq_call *c) {
   }
   return c->error != 0;
 }
-const sq_device sq_emu_device = {"cuda-emu", begin, launch, move, move, move, clear, test};
+static int32_t turn(sq_call *c, int64_t *goes_on, const void *flag, int64_t k, int64_t limit) {
+  (void)k, (void)limit;
+  *goes_on = *(const uint8_t *)flag != 0;
+  return test(c);
+}
+const sq_device sq_emu_device = {"cuda-emu", begin, launch, move, move, move, clear, test, turn};

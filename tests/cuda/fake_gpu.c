@@ -206,7 +206,10 @@ static sq_status load(module *m, const char *source, bool groups, const char **m
 }
 
 // ---- the queue ---------------------------------------------------------------------------------
-typedef enum kind { TO_DEVICE, TO_HOST, WITHIN, ROWS, SET, LAUNCH } kind;
+typedef enum kind { TO_DEVICE, TO_HOST, WITHIN, ROWS, SET, LAUNCH, CONDITION, REPEAT } kind;
+typedef struct condition { // of a node that repeats a graph
+  unsigned value;
+} condition;
 typedef struct job {
   kind kind;
   char *to;
@@ -218,6 +221,9 @@ typedef struct job {
   uint32_t n_arg;
   sq_device_arg *arg;
   uint64_t *error; // words that kernels fail into
+  condition *condition;
+  int64_t limit, first;
+  struct graph *body; // of a REPEAT
 } job;
 static job *queue;
 static size_t n_queue, room_queue;
@@ -254,11 +260,18 @@ static void run_kernel(job *j) {
     sticky = ILLEGAL_ADDRESS;
   } else if (code->error && code->error != j->error[0]) {
     j->error[0] = code->error;
-    j->error[2 * code->error + 3] = (uint64_t)code->error_value;
-    j->error[2 * code->error + 4] = (uint64_t)code->error_limit;
+    j->error[2 * code->error + 4] = (uint64_t)code->error_value;
+    j->error[2 * code->error + 5] = (uint64_t)code->error_limit;
   }
   free(j->arg);
 }
+
+// What the kernel of runtime/cuda_loop.c does.
+static void set_condition(const job *j) {
+  j->error[5] = j->first ? 1 : j->error[5] + 1;
+  j->condition->value = !j->error[0] && *j->from && (int64_t)j->error[5] < j->limit;
+}
+static void repeat(const job *j);
 
 static void run(job *j) {
   switch (j->kind) {
@@ -276,6 +289,12 @@ static void run(job *j) {
     return;
   case LAUNCH:
     run_kernel(j);
+    return;
+  case CONDITION:
+    set_condition(j);
+    return;
+  case REPEAT:
+    repeat(j);
     return;
   }
 }
@@ -601,11 +620,22 @@ static int load_guarded(module *m, const char *image) {
   fault("%s", message);
   return INVALID_IMAGE;
 }
+// The one piece of PTX that the runtime has: it is not run, but what it asks of its launches is known.
+static int load_setter(void **out, const char *image) {
+  if (set.driver < 12040 || !strstr(image, "cudaGraphSetConditional")) return INVALID_IMAGE;
+  module *m = calloc(1, sizeof *m);
+  if (!m || !(m->function = calloc(1, sizeof *m->function))) abort();
+  m->function[0] = (function){m, 0};
+  alive_others++;
+  *out = m;
+  return OK;
+}
 EXPORT int cuModuleLoadDataEx(void **out, const void *image, unsigned n, const int *o, void **v);
 EXPORT int cuModuleLoadDataEx(void **out, const void *image, unsigned n, const int *o, void **v) {
   ENTER();
   NEED_CONTEXT();
   if (n && (!o || !v)) return INVALID_VALUE;
+  if (!strncmp(image, ".version", 8)) return load_setter(out, image);
   if (memcmp(image, magic, sizeof magic - 1)) return INVALID_IMAGE;
   if (!fits((const char *)image + sizeof magic - 1)) return NO_BINARY;
   module *m = calloc(1, sizeof *m);
@@ -625,8 +655,9 @@ EXPORT int cuModuleUnload(void *p) {
   NEED_CONTEXT();
   module *m = p;
   flush();
-  sq_emu_free(m->code);
-  sq_ctx_free(m->ctx);
+  if (!m->code) free(m->function);
+  if (m->code) sq_emu_free(m->code);
+  if (m->ctx) sq_ctx_free(m->ctx);
   free(m);
   alive_others--;
   return OK;
@@ -635,6 +666,10 @@ EXPORT int cuModuleGetFunction(void **f, void *p, const char *name);
 EXPORT int cuModuleGetFunction(void **f, void *p, const char *name) {
   ENTER();
   module *m = p;
+  if (!m->code) {
+    *f = &m->function[0];
+    return strcmp(name, "seqm_goes_on") ? NOT_FOUND : OK;
+  }
   for (uint32_t k = 0; k < m->code->n_kernel; k++)
     if (!strcmp(m->code->kernel[k].name, name)) {
       m->function[k] = (function){m, k};
@@ -665,8 +700,22 @@ static bool translate(job *j, const uint64_t *word, uint32_t n, const char *name
   fault("%s: the first argument is not memory of the device", name);
   return false;
 }
+static int check_setter(unsigned blocks, unsigned threads, void **extra, job *out) {
+  const uint64_t *word = extra[1];
+  char *head = span(word[0], 48, "seqm_goes_on"), *flag = span(word[1], 1, "seqm_goes_on");
+  if (blocks != 1 || threads != 1 || *(const size_t *)extra[3] != 40 || !head || !flag || !word[2])
+    return INVALID_VALUE;
+  *out = (job){.kind = CONDITION,
+               .from = flag,
+               .error = (uint64_t *)(void *)head,
+               .condition = (condition *)(uintptr_t)word[2],
+               .limit = (int64_t)word[3],
+               .first = (int64_t)word[4]};
+  return OK;
+}
 static int check_launch(function *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
                         unsigned bz, unsigned shared, void **params, void **extra, job *out) {
+  if (!f->m->code) return check_setter(x, bx, extra, out);
   const sq_emu_kernel *k = &f->m->code->kernel[f->number];
   bool form = !params && extra && extra[0] == (void *)1 && extra[2] == (void *)2 && !extra[4];
   size_t size = form ? *(const size_t *)extra[3] : 0;
@@ -707,7 +756,19 @@ typedef struct graph {
   size_t n;
   node **node; // of the graph; an instance has none
   job *job;
+  condition *handle;  // made, and not yet of a node
+  struct graph *body; // of the newest node that repeats one
 } graph;
+typedef struct any_params { // CUgraphNodeParams of a conditional node
+  int type, reserved[3];
+  unsigned long long handle;
+  int what;
+  unsigned size;
+  graph **graphs;
+  void *context;
+  long long rest[25], reserved2;
+} any_params;
+_Static_assert(sizeof(any_params) == 256, "as the driver has it");
 typedef struct launch_params { // CUDA_KERNEL_NODE_PARAMS_v2
   function *f;
   unsigned grid[3], block[3], shared;
@@ -790,10 +851,16 @@ static int set_node(graph *exec, node *n, int e, job j) {
   return OK;
 }
 static int drop_graph(graph *g) {
+  flush(); // jobs of its loops
   for (size_t k = 0; k < g->n; k++) {
     free(g->job[k].arg);
+    if (g->job[k].kind == REPEAT && !g->is_exec) {
+      drop_graph(g->job[k].body);
+      free(g->job[k].condition);
+    }
     if (g->node) free(g->node[k]);
   }
+  free(g->handle);
   free(g->node);
   free(g->job);
   free(g);
@@ -807,6 +874,14 @@ static job copy_job(job j) {
   if (!j.arg) abort();
   memcpy(j.arg, arg, j.n_arg * sizeof *arg);
   return j;
+}
+
+static void repeat(const job *j) {
+  while (j->condition->value && !sticky)
+    for (size_t k = 0; k < j->body->n; k++) {
+      job turn = copy_job(j->body->job[k]);
+      run(&turn);
+    }
 }
 
 EXPORT int cuGraphCreate(graph **g, unsigned flags);
@@ -846,6 +921,38 @@ EXPORT int cuGraphAddMemsetNode(node **n, graph *g, node **before, size_t k, con
   job j = {0};
   int e = c == &context_ ? fill_job(f, &j) : INVALID_CONTEXT;
   return add_node(g, before, k, n, e, j);
+}
+// A handle belongs to the one node that is made with it.
+EXPORT int cuGraphConditionalHandleCreate(unsigned long long *h, graph *g, void *c, unsigned value,
+                                          unsigned flags);
+EXPORT int cuGraphConditionalHandleCreate(unsigned long long *h, graph *g, void *c, unsigned value,
+                                          unsigned flags) {
+  ENTER();
+  if (set.driver < 12040 || !g || g->is_exec || c != &context_ || value || flags)
+    return INVALID_VALUE;
+  if (g->handle) fault("a handle of a graph is not used");
+  g->handle = calloc(1, sizeof *g->handle);
+  *h = (unsigned long long)(uintptr_t)g->handle;
+  return g->handle ? OK : OUT_OF_MEMORY;
+}
+EXPORT int cuGraphAddNode_v2(node **n, graph *g, node **before, const void *edge, size_t k,
+                             any_params *p);
+EXPORT int cuGraphAddNode_v2(node **n, graph *g, node **before, const void *edge, size_t k,
+                             any_params *p) {
+  ENTER();
+  condition *c = (condition *)(uintptr_t)p->handle;
+  if (edge || p->type != 13 || p->what != 1 || p->size != 1 || c != g->handle || !c ||
+      p->context != &context_)
+    return INVALID_VALUE;
+  graph *body = calloc(1, sizeof *body);
+  if (!body) return OUT_OF_MEMORY;
+  alive_others++;
+  int e = add_node(g, before, k, n, OK, (job){.kind = REPEAT, .condition = c, .body = body});
+  if (e) return drop_graph(body), e;
+  g->handle = NULL; // the node's from now on
+  g->job[g->n - 1].body = g->body = body;
+  p->graphs = &g->body;
+  return OK;
 }
 EXPORT int cuGraphInstantiateWithFlags(graph **exec, graph *g, unsigned long long flags);
 EXPORT int cuGraphInstantiateWithFlags(graph **exec, graph *g, unsigned long long flags) {

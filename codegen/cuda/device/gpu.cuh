@@ -15,7 +15,7 @@ template <class T> struct sq_ptr {
   T *p;
 };
 typedef sq_i64 sq_int;
-// [0]: lowest failing site + 1; [1] to [4]: how scans by Newton's method went; [5 + 2 * site], [6 + 2 * site]:
+// [0]: lowest failing site + 1; [1] to [4]: how scans by Newton's method went; [6 + 2 * site], [7 + 2 * site]:
 // a value that failed there, its limit.
 typedef sq_u64 *sq_err;
 
@@ -51,8 +51,8 @@ typedef sq_u64 *sq_err;
 
 // 0, no error, is made the largest by the subtraction.
 static __device__ __noinline__ void sq_fail_at(sq_err err, sq_u32 site, sq_i64 value, sq_i64 limit) {
-  ((sq_i64 *)err)[5 + 2 * (sq_i64)site] = value;
-  ((sq_i64 *)err)[6 + 2 * (sq_i64)site] = limit;
+  ((sq_i64 *)err)[6 + 2 * (sq_i64)site] = value;
+  ((sq_i64 *)err)[7 + 2 * (sq_i64)site] = limit;
   __threadfence();
   sq_u64 mine = (sq_u64)site + 1, old = *(volatile sq_u64 *)err;
   while (mine - 1 < old - 1) {
