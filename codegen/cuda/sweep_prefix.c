@@ -5,15 +5,16 @@
 //   for each stretch of 128 turns
 //     each member, of the thread's turn; where it makes the next state of a carried one:
 //       by, other               of the turn
-//       by, other               of all turns of the stretch up to it: 7 steps through shared memory
+//       by, other               of all turns of the stretch up to it: 5 steps of shuffles, then by warps
 //       h = by * carry + other; what reads the state before a turn has that of the thread before
 //     where all of it is finite: stores; the states of the last turn are carried on
 //     otherwise: turn by turn, by one thread, from the states as they were
 //   ends
 //
 // Where no map depends on another state, long scans have several chunks: a kernel before makes the map of
-// each chunk, and a block begins with those of the chunks before its own, put together in their order. Where
-// these are not finite it begins with the last chunk before which they are, and stores its own turns.
+// each chunk, and a block begins with those of the chunks before its own, put together in their order, some by
+// each thread. Where these are not finite, they are applied one after another; where that is not finite either,
+// it begins with the last chunk before which it was, and stores its own turns.
 //
 // How many chunks there are, and what is put together with what, depends on sizes alone.
 #include "codegen/cpu/driver.h"
@@ -21,9 +22,9 @@
 #include "ir/sweep_tiles.h"
 
 enum { THREADS = SQ_PREFIX_THREADS };
-// At most so many blocks where there are several chunks, two a multiprocessor (each puts together the maps
-// of those before it), of at least so many turns.
-enum { BLOCKS = 264, CHUNK = 4 * THREADS };
+// At most so many blocks where there are several chunks, eight a multiprocessor, so that some wait for memory
+// and barriers while others go on; of at least so many turns.
+enum { BLOCKS = 1056, CHUNK = 4 * THREADS };
 
 typedef struct maps {
   sq_cu *k;
@@ -62,8 +63,8 @@ static void share(maps *x) {
     bool any = !wide; // also what is odd
     for (uint32_t c = 0; c < x->s->scan->n_carried; c++) any |= strcmp(type_of(x, c), t) == 0;
     if (!any) continue;
-    sq_cu_line(x->k, "SQ_SHARED(%s, by_%s, %d);", t, t, THREADS);
-    sq_cu_line(x->k, "SQ_SHARED(%s, other_%s, %d);", t, t, THREADS);
+    sq_cu_line(x->k, "SQ_SHARED(%s, by_%s, %d);", t, t, THREADS / 32);
+    sq_cu_line(x->k, "SQ_SHARED(%s, other_%s, %d);", t, t, THREADS / 32);
   }
 }
 static void from_carry(maps *x, uint32_t c) {
@@ -109,11 +110,48 @@ static void begin_states(maps *x) {
   sq_cu_close(x->k);
   sq_cu_line(x->k, "SQ_SYNC();");
 }
-// The states before the chunk, or before the last one before it where they are finite: `from`.
+static const char *chunk_map(maps *x, const char *chunk, uint32_t c) {
+  return sq_arena_fmt(x->k->a, "{(%s)SQ_LD(%s), (%s)SQ_LD(%s)}", type_of(x, c),
+                      map_place(x, chunk, c, 0), type_of(x, c), map_place(x, chunk, c, 1));
+}
+// The states before the chunk, by all threads: each puts some maps together, the last one applies them all.
+// `begins` is the chunk, or -1 where they are not finite.
+static void begin_together(maps *x) {
+  sq_cu *k = x->k;
+  sq_cu_line(k, "const sq_i64 each = (chunk + %d) / %d, first = SQ_TID * each;", THREADS - 1,
+             THREADS);
+  sq_cu_line(k, "const sq_i64 end = first + each < chunk ? first + each : chunk;");
+  sq_cu_line(k, "float bad = 0;");
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
+    const char *map = map_type(x, c);
+    bool sum = strncmp(map, "sq_map_sum", 10) == 0;
+    open_elements(x, c);
+    sq_cu_line(k, "%s all = {%d, %s%s};", map, sum, sum ? "0" : map, sum ? "" : "::none()");
+    sq_cu_line(k, "#pragma unroll 4");
+    sq_cu_open(k, "for (sq_i64 m = first; m < end; m++) {");
+    sq_cu_line(k, "const %s next = %s;", map, chunk_map(x, "m", c));
+    sq_cu_line(k, "all = next.then(all.by, all.other);");
+    sq_cu_close(k);
+    sq_cu_line(k, "all = sq_block_maps(SQ_ME all, by_%s, other_%s);", type_of(x, c), type_of(x, c));
+    sq_cu_open(k, "if (SQ_TID == %d) {", THREADS - 1);
+    sq_cu_line(k, "const %s h = all.apply((%s)SQ_LD(%s));", type_of(x, c), type_of(x, c),
+               state_place(x, c));
+    sq_cu_line(k, "SQ_SST(carry%u, j, h);", c);
+    if (!is_compared(x, c)) sq_cu_line(k, "bad += (float)(h * 0);");
+    sq_cu_close(k);
+    sq_cu_close(k);
+  }
+  sq_cu_line(k, "if (SQ_TID == %d) SQ_SST(begins, 0, bad == bad ? chunk : -1);", THREADS - 1);
+  sq_cu_line(k, "SQ_SYNC();");
+}
+// The states before the chunk, or before the last one before it where they are finite: `begins`.
 static void begin_chunk(maps *x) {
   sq_cu *k = x->k;
   uint32_t n = x->s->scan->n_carried;
-  sq_cu_open(k, "if (SQ_TID == 0) {");
+  begin_together(x);
+  sq_cu_line(k, "const bool apart = SQ_SLD(begins, 0) < 0;");
+  sq_cu_line(k, "SQ_SYNC();"); // all have looked
+  sq_cu_open(k, "if (apart && SQ_TID == 0) {");
   sq_cu_line(k, "sq_i64 from = 0;");
   for (uint32_t c = 0; c < n; c++) {
     declare(x, c);
@@ -127,8 +165,7 @@ static void begin_chunk(maps *x) {
   sq_cu_line(k, "float bad = 0;");
   for (uint32_t c = 0; c < n; c++) {
     open_elements(x, c);
-    sq_cu_line(k, "const %s all = {(%s)SQ_LD(%s), (%s)SQ_LD(%s)};", map_type(x, c), type_of(x, c),
-               map_place(x, "m", c, 0), type_of(x, c), map_place(x, "m", c, 1));
+    sq_cu_line(k, "const %s all = %s;", map_type(x, c), chunk_map(x, "m", c));
     sq_cu_line(k, "%s[j] = all.apply(%s[j]);", array(x, c), array(x, c));
     if (!is_compared(x, c)) sq_cu_line(k, "bad += (float)(%s[j] * 0);", array(x, c));
     sq_cu_close(k);

@@ -336,25 +336,35 @@ template <class T> struct sq_map_min {
   SQ_METHOD T apply(T h) const { return sq_minimum(h + by, other); }
   SQ_METHOD sq_map_min then(T by1, T other1) const { return {by + by1, apply(other1)}; }
 };
-// Those of the threads up to each, put together: the second half of each 2 * half threads comes after the
-// first. Ends with a barrier.
+// Those of the threads up to each, put together: in a warp the second half of each 2 * half threads comes after
+// the first, then the warps before it, in their order. `by`, `other`: a place for each warp. Begins where all
+// have read what was there before, ends with a barrier.
 template <class M, class T>
 SQ_FN M sq_block_maps(SQ_CTX M m, SQ_SHARED_OF(T) by, SQ_SHARED_OF(T) other) {
-  const int i = (int)SQ_TID;
-  SQ_SST(by, i, m.by);
-  SQ_SST(other, i, m.other);
-  SQ_SYNC();
-  for (int half = 1; half < SQ_THREADS; half *= 2) {
-    if (i & half) {
-      const int end = (i & -2 * half) + half - 1;
-      m = m.then(SQ_SLD(by, end), SQ_SLD(other, end));
-      SQ_SST(by, i, m.by);
-      SQ_SST(other, i, m.other);
-    }
-    SQ_SYNC();
+  const int lane = (int)SQ_TID % 32, warp = (int)SQ_TID / 32;
+#pragma unroll
+  for (int half = 1; half < 32; half *= 2) {
+    const int end = (lane & -2 * half) + half - 1;
+    const T by1 = sq_shuffle_at(SQ_ME m.by, end), other1 = sq_shuffle_at(SQ_ME m.other, end);
+    if (lane & half) m = m.then(by1, other1);
   }
+  if (lane == 31) {
+    SQ_SST(by, warp, m.by);
+    SQ_SST(other, warp, m.other);
+  }
+  SQ_SYNC();
+  if (warp > 0) {
+    M before = {SQ_SLD(by, 0), SQ_SLD(other, 0)};
+    for (int p = 1; p < warp; p++) {
+      const M next = {SQ_SLD(by, p), SQ_SLD(other, p)};
+      before = next.then(before.by, before.other);
+    }
+    m = m.then(before.by, before.other);
+  }
+  SQ_SYNC();
   return m;
 }
+
 // ---- Newton's method: has a stretch converged? See codegen/cpu/sweep_newton.c.
 template <class T> SQ_FN T sq_larger(T a, T b) { return a > b ? a : b; }
 template <class T> SQ_FN T sq_newton_ratio(T a, T b) { return a == 0 ? (T)0 : a / b; }
