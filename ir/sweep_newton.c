@@ -414,6 +414,8 @@ sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes) {
 // ---- cost on a device --------------------------------------------------------------------------
 enum {
   UNITS = 132 * 4, // that begin an instruction of 32 threads in a cycle each
+  LOAD = 600,      // cycles that memory takes
+  AT_ONCE = 4,     // turns, one by one, that wait for it together
   EXCHANGE = 25,   // cycles of a shuffle
   MEETING = 100,   // of both barriers of an iteration and what is read behind them
   WORDS = 84,      // of a map, in registers
@@ -439,9 +441,11 @@ sq_newton_cost sq_newton_device_costs(sq_sweep *s) {
   // Instructions of a turn in an iteration: members, five steps of maps, five of the three measures.
   double n = f.n, warps = SQ_NEWTON_THREADS / 32;
   double each = 2 * work_of(s, &f) + 5 * (n * n + n) * (1 + n) + 5 * (3 * n + 1) * 2 + 12 * n;
-  double wait = chain + 5 * (EXCHANGE + 4 * n) + MEETING + 4 * n * warps + each * warps / 4;
+  double wait = LOAD / ITERATIONS + chain + 5 * (EXCHANGE + 4 * n) + MEETING + 4 * n * warps +
+                each * warps / 4;
   double most = plain * lanes / 32 / UNITS, busy = each * lanes / 32 / UNITS;
   wait /= SQ_NEWTON_THREADS;
+  chain += LOAD / AT_ONCE;
   return (sq_newton_cost){.turns = chain > most ? chain : most,
                           .newton = ITERATIONS * (wait > busy ? wait : busy)};
 }

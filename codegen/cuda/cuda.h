@@ -107,6 +107,7 @@ typedef struct sq_cu_nest {
   const char *acc;
   bool safe;          // positions may be outside where the domain fails: such reads give 0
   sq_cu_place *place; // per input; base NULL until asked
+  const bool *steady; // NULL, or per input: nothing changes it while the kernel runs
 } sq_cu_nest;
 void sq_cu_nest_begin(sq_cu_nest *t, sq_cu *k, sq_node *n, sq_node *group);
 uint32_t sq_cu_nest_enter(sq_cu_nest *t); // values emitted after are forgotten by leave

@@ -25,6 +25,7 @@ typedef struct sq_emu_cell {
   uint64_t w_epoch, r_epoch; // 0: none
   int w_thread, r_thread;
   bool many_blocks, many_threads; // readers
+  bool steady;                    // read as what nothing changes
 } sq_emu_cell;
 typedef struct sq_emu_array { // in shared memory
   const char *name;

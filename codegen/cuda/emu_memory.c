@@ -1,6 +1,6 @@
 // Memory under emulation: shared arrays, and who touched what. In: each access of a kernel. Out: a fault
 // where two threads touch an element, one of them writing, with no barrier between them; where blocks
-// do so at all; where shared memory is read that nobody wrote.
+// do so at all; where shared memory is read that nobody wrote, or memory changes that is read as what does not.
 //
 // Elements are told apart by their first byte, so accesses of one place in two widths are seen only
 // where they begin alike.
@@ -66,10 +66,14 @@ void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind) {
     *c = (sq_emu_cell){.key = key, .launch = m->launch};
     m->n_used++;
   }
-  if (kind == 0)
-    read_cell(f, c, "memory");
-  else
+  bool write = kind == 1;
+  c->steady |= kind == 3;
+  if (write)
     write_cell(f, c, "memory");
+  else
+    read_cell(f, c, "memory");
+  if (c->steady && (write || c->w_epoch))
+    sq_emu_stop(f, "memory is written that is read as what nothing changes");
 }
 
 // ---- shared memory -----------------------------------------------------------------------------

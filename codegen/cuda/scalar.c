@@ -221,7 +221,8 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
     if (p->shared[i] && local_index(t, x->pos[i])) name[i] = local_index(t, x->pos[i]);
   const char *type = sq_cu_type(x->dtype), *v = sq_cu_temp(k, "v");
   const char *at = element(k, p, sq_cu_flat(k, p, name, x->n_pos));
-  if (!p->local) at = sq_arena_fmt(k->a, "SQ_LD(%s)", at);
+  bool steady = t->steady && t->steady[x->operand];
+  if (!p->local) at = sq_arena_fmt(k->a, steady ? "SQ_LD_STEADY(%s)" : "SQ_LD(%s)", at);
   if (!guard && !inside) {
     sq_cu_line(k, "const %s %s = %s;", type, v, at);
     return v;

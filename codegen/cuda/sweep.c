@@ -45,10 +45,31 @@ void sq_cu_sweep_declare(sweep *w, uint32_t i, const char *name) {
 }
 
 // ---- nests at elements -------------------------------------------------------------------------
+// Might what is written to `out` change `in`?
+static bool meets(const sq_value *out, const sq_value *in) {
+  bool cell = in->store == SQ_STORE_STATE || in->store == SQ_STORE_PARAM;
+  if (cell) return out->store == SQ_STORE_STATE || out->store == SQ_STORE_PARAM;
+  return in->store == SQ_STORE_INNER || sq_cg_same_place(out, in);
+}
+// What no turn writes: such loads go before the stores of earlier turns, and several turns wait for memory at
+// once.
+static bool is_steady(const sweep *w, const sq_value *in) {
+  for (uint32_t i = 0; i < w->s->n_store; i++)
+    if (meets(w->s->store[i].n->out[0], in)) return false;
+  for (uint32_t i = 0; i < w->s->n_final; i++)
+    if (meets(w->s->final[i].n->out[0], in)) return false;
+  return true;
+}
 void sq_cu_sweep_begin(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
   sq_cu_nest_begin(t, w->k, x->n, NULL);
-  for (uint32_t i = 0; i < x->n->n_in; i++)
-    if (x->inner[i] != SQ_SWEEP_NONE) t->place[i] = w->value[x->inner[i]];
+  bool *steady = SQ_ARRAY(w->k->a, bool, x->n->n_in + 1);
+  t->steady = steady;
+  for (uint32_t i = 0; i < x->n->n_in; i++) {
+    if (x->inner[i] != SQ_SWEEP_NONE)
+      t->place[i] = w->value[x->inner[i]];
+    else
+      steady[i] = is_steady(w, x->n->in[i]);
+  }
   for (uint32_t a = 0; a < t->n_axes; a++) {
     if (x->cls[a] == SQ_SWEEP_NONE)
       t->index[a] = "turn";

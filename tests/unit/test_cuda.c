@@ -86,6 +86,9 @@ Test(cuda_emu, faults) {
   expect_fault("SQ_SHARED(float, s, 8); SQ_ST(a.x, SQ_TID, SQ_SLD(s, SQ_TID));", 8, 1, 1,
                "s is read before it is written");
   expect_fault("SQ_SHARED(float, s, 8); SQ_SST(s, SQ_TID, 1.0f); SQ_SLD(s, 0);", 8, 1, 1, "race: ");
+  expect_fault("SQ_ST(a.x, 0, SQ_LD_STEADY(a.x, 0));", 1, 0, 1,
+               "that is read as what nothing changes");
+  expect_fault("SQ_ST(a.x, 0, 1.0f); SQ_LD_STEADY(a.x, 0);", 1, 0, 1, "as what nothing changes");
   expect_fault("if (SQ_TID < 5) SQ_SYNC();", 8, 1, 1,
                "5 wait at a barrier, 0 in a warp, 3 have ended");
   expect_fault("if (SQ_TID < 5) { float f = sq_shuffle_xor(SQ_ME 1.0f, 1); }", 32, 1, 1,

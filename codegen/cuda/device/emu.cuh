@@ -31,6 +31,7 @@ template <class T> SQ_FN T *sq_at(SQ_CTX const sq_ptr<T> &p, const char *name, s
   return p.p + i;
 }
 #define SQ_LD(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, 0))
+#define SQ_LD_STEADY(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, 3))
 #define SQ_ST(p, i, v) sq_to_memory(*sq_at(sq_me, p, #p, i, 1), v)
 
 template <class T> struct sq_shared_array {

@@ -7,7 +7,8 @@ typedef struct sq_emu_thread sq_emu_thread;
 typedef struct sq_emu_calls {
   // All threads of the block arrive before any goes on.
   void (*sync)(sq_emu_thread *t);
-  // A look at, or a change of, memory of the device. kind: 0 read, 1 write, 2 atomic.
+  // A look at, or a change of, memory of the device. kind: 0 read, 1 write, 2 atomic,
+  // 3 read of what is never written in this launch.
   void (*touch)(sq_emu_thread *t, const void *at, int bytes, int kind);
   void (*outside)(sq_emu_thread *t, const char *name, long long index, long long count);
   // The block's shared array of this name: made when first asked for.

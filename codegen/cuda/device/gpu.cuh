@@ -14,12 +14,18 @@
 template <class T> struct sq_ptr {
   T *p;
 };
+template <class T> SQ_FN T sq_steady(const T *p) { return __ldg(p); }
+SQ_FN sq_f16 sq_steady(const sq_f16 *p) { return {__ldg(&p->bits)}; }
+SQ_FN sq_bf16 sq_steady(const sq_bf16 *p) { return {__ldg(&p->bits)}; }
+SQ_FN sq_b8 sq_steady(const sq_b8 *p) { return {__ldg(&p->v)}; }
 typedef sq_i64 sq_int;
 // [0]: lowest failing site + 1; [1] to [4]: how scans by Newton's method went; [6 + 2 * site], [7 + 2 * site]:
 // a value that failed there, its limit.
 typedef sq_u64 *sq_err;
 
 #define SQ_LD(q, i) sq_from_memory((q).p[i])
+// Of what nothing changes while the kernel runs: the load may come before stores that the text has first.
+#define SQ_LD_STEADY(q, i) sq_from_memory(sq_steady((q).p + (i)))
 #define SQ_ST(q, i, v) sq_to_memory((q).p[i], v)
 #define SQ_SHARED(T, name, n) __shared__ __align__(16) T name[n]
 #define SQ_SHARED_OF(T) T *
