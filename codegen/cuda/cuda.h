@@ -149,3 +149,5 @@ void sq_cuda_topk(sq_cg *cg, sq_node *n);
 void sq_cuda_random(sq_cg *cg, sq_node *n);
 void sq_cuda_sweep(sq_cg *cg, sq_node *n);
 sq_kernel_scratch sq_cuda_sweep_need(sq_graph *g, const sq_node *n);
+// False: the scan is none in blocks.
+bool sq_cuda_blocks_need(sq_graph *g, const sq_node *n, sq_kernel_scratch *need);

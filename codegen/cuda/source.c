@@ -72,7 +72,9 @@ static sq_dim elements(sq_graph *g, const sq_type *t) {
 // The accumulators of a keyed reduction, at most two words of 8 bytes each.
 sq_kernel_scratch sq_cuda_need(sq_graph *g, const sq_node *n) {
   if (n->op == SQ_OP_STREAM) return sq_cuda_stream_need(g, n);
-  if (n->op == SQ_OP_SWEEP) return sq_cuda_sweep_need(g, n);
+  sq_kernel_scratch need;
+  if (n->op == SQ_OP_SWEEP)
+    return sq_cuda_blocks_need(g, n, &need) ? need : sq_cuda_sweep_need(g, n);
   if (n->op != SQ_OP_GENERIC || !n->g->keyed) return (sq_kernel_scratch){0};
   return (sq_kernel_scratch){
       .shared = sq_dim_mul(g->dims, elements(g, &n->out[0]->type), sq_dim_const(g->dims, 16))};

@@ -13,8 +13,8 @@
 //
 // The sums and products are those of ir/sweep_chunk.h. Turns beyond the last one add nothing and decay
 // nothing. The order of every sum is that of its indices, whatever the sizes are.
-#include "codegen/cuda/sweep_blocks.h"
 #include "codegen/cpu/driver.h"
+#include "codegen/cuda/sweep_cores.h"
 
 void sq_cu_blocks_open(sq_cu_blocks *b, const char *major, uint32_t n_major, const char *minor,
                        uint32_t n_minor) {
@@ -25,8 +25,12 @@ void sq_cu_blocks_open(sq_cu_blocks *b, const char *major, uint32_t n_major, con
 }
 
 // ---- shared memory -----------------------------------------------------------------------------
+void sq_cu_blocks_share(sq_cu_blocks *b, const char *type, const char *name, uint32_t i,
+                        uint32_t n) {
+  sq_cu_line(b->k, "SQ_SHARED(%s, %s%u, %u);", type, name, i, n);
+}
 static void share(sq_cu_blocks *b, const char *name, uint32_t i, uint32_t n) {
-  sq_cu_line(b->k, "SQ_SHARED(%s, %s%u, %u);", b->type, name, i, n);
+  sq_cu_blocks_share(b, b->type, name, i, n);
 }
 static void share_all(sq_cu_blocks *b) {
   const sq_sweep_tiles *p = &b->p;
@@ -63,7 +67,7 @@ static const char *column_count(sq_cu_blocks *b) {
 static uint32_t slices(const sq_cu_blocks *b) {
   return (uint32_t)((b->c.columns + b->p.columns - 1) / b->p.columns);
 }
-static LLVMValueRef units(sq_cu_blocks *b) {
+LLVMValueRef sq_cu_blocks_units(sq_cu_blocks *b) {
   sq_axis axis[SQ_MAX_RANK + 1];
   sq_generic all = {.axis = axis};
   uint32_t n = 0;
@@ -72,10 +76,8 @@ static LLVMValueRef units(sq_cu_blocks *b) {
   return sq_cu_mul(b->k, sq_cu_units(b->k, &all, n), sq_cg_i64(b->k->cg, slices(b)));
 }
 // Slices of one index are neighbours: they have the same keys.
-static void open_unit(sq_cu_blocks *b, const char *all) {
+void sq_cu_blocks_lanes(sq_cu_blocks *b) {
   sq_cu *k = b->k;
-  sq_cu_open(k, "for (sq_i64 u0 = SQ_BLOCK; u0 < %s; u0 += SQ_GRID) {", all);
-  sq_cu_line(k, "sq_i64 u = u0;");
   sq_cu_line(k, "const sq_i64 c0 = u %% %u * %u;", slices(b), b->p.columns);
   sq_cu_line(k, "u /= %u;", slices(b));
   for (uint32_t c = b->s->n_class; c-- > 0;) {
@@ -104,49 +106,58 @@ static void name_rows(sq_cu_blocks *b, sq_cu_nest *t, const sq_sweep_nest *x) {
   for (uint32_t a = 0; a < t->n_axes; a++)
     if (x->cls[a] == b->c.row) t->index[a] = "row";
 }
-static void begin_states(sq_cu_blocks *b) {
+void sq_cu_blocks_load(sq_cu_blocks *b, uint32_t state) {
   sq_cu *k = b->k;
-  for (uint32_t c = 0; c < b->n_state; c++) {
-    const sq_sweep_nest *x = &b->s->load[c];
-    sq_cu_nest t;
-    open_state(b, c);
-    sq_cu_sweep_begin(&b->w, &t, x);
-    name_rows(b, &t, x);
-    sq_cu_line(k, "%s v = 0;", b->type);
-    sq_cu_open(k, "if (live) {");
-    const sq_generic *g = t.g;
-    sq_cu_line(k, "v = %s;", sq_cu_nest_value(&t, g->post != SQ_NO_SCALAR ? g->post : g->body));
-    sq_cu_close(k);
-    sq_cu_line(k, "SQ_SST(state%u, %s, v);", c, place_of(b, c, "i", "j"));
-    sq_cu_close(k);
-  }
-  sq_cu_line(k, "SQ_SYNC();"); // where it ends may be where it begins
+  const sq_sweep_nest *x = &b->s->load[state];
+  sq_cu_nest t;
+  sq_cu_sweep_begin(&b->w, &t, x);
+  name_rows(b, &t, x);
+  sq_cu_line(k, "%s v = 0;", b->type);
+  sq_cu_open(k, "if (live) {");
+  const sq_generic *g = t.g;
+  sq_cu_line(k, "v = %s;", sq_cu_nest_value(&t, g->post != SQ_NO_SCALAR ? g->post : g->body));
+  sq_cu_close(k);
 }
-// What is written of a state lies in the shared array like its part.
-static void end_states(sq_cu_blocks *b) {
-  sq_cu *k = b->k;
+// What is written of a state lies where its part does.
+void sq_cu_blocks_store(sq_cu_blocks *b, const sq_sweep_nest *x) {
+  sq_cu_place to = sq_cu_place_of(b->k, NULL, x->n->out[0]);
+  sq_cu_nest t;
+  sq_cu_open(b->k, "if (%s) {", sq_cu_sweep_writers(&b->w, x));
+  sq_cu_sweep_begin(&b->w, &t, x);
+  name_rows(b, &t, x);
+  for (uint32_t r = 0; r < t.g->s.n; r++) // at its own element, whatever that is called
+    if (t.g->s.v[r].kind == SQ_SC_READ && x->inner[t.g->s.v[r].operand] == x->value)
+      t.value[r] = "held";
+  sq_cu_nest_store(&t, &to, sq_cu_nest_value(&t, t.g->body));
+  sq_cu_close(b->k);
+}
+static bool in_registers(const sq_cu_blocks *b, uint32_t state) {
+  return b->cores && b->c.state[state].has_columns;
+}
+void sq_cu_blocks_begin(sq_cu_blocks *b) {
+  for (uint32_t c = 0; c < b->n_state; c++) {
+    if (in_registers(b, c)) continue;
+    open_state(b, c);
+    sq_cu_blocks_load(b, c);
+    sq_cu_line(b->k, "SQ_SST(state%u, %s, v);", c, place_of(b, c, "i", "j"));
+    sq_cu_close(b->k);
+  }
+}
+void sq_cu_blocks_end(sq_cu_blocks *b) {
   for (uint32_t i = 0; i < b->s->n_final; i++) {
     const sq_sweep_nest *x = &b->s->final[i];
-    sq_cu_place to = sq_cu_place_of(k, NULL, x->n->out[0]);
-    sq_cu_nest t;
+    if (in_registers(b, x->value)) continue;
     open_state(b, x->value);
-    sq_cu_open(k, "if (%s) {", sq_cu_sweep_writers(&b->w, x));
-    sq_cu_line(k, "const %s held = SQ_SLD(state%u, %s);", b->type, x->value,
+    sq_cu_line(b->k, "const %s held = SQ_SLD(state%u, %s);", b->type, x->value,
                place_of(b, x->value, "i", "j"));
-    sq_cu_sweep_begin(&b->w, &t, x);
-    name_rows(b, &t, x);
-    for (uint32_t r = 0; r < t.g->s.n; r++) // at its own element, whatever that is called
-      if (t.g->s.v[r].kind == SQ_SC_READ && x->inner[t.g->s.v[r].operand] == x->value)
-        t.value[r] = "held";
-    sq_cu_nest_store(&t, &to, sq_cu_nest_value(&t, t.g->body));
-    sq_cu_close(k);
-    sq_cu_close(k);
+    sq_cu_blocks_store(b, x);
+    sq_cu_close(b->k);
   }
 }
 
 // ---- a block -----------------------------------------------------------------------------------
 // Is something odd in one of the threads? `odd` of each is NaN there.
-static void agree(sq_cu_blocks *b) {
+void sq_cu_blocks_agree(sq_cu_blocks *b) {
   sq_cu *k = b->k;
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k, "for (int m = 1; m < 32; m *= 2) bad += sq_shuffle_xor(SQ_ME bad, m);");
@@ -157,27 +168,36 @@ static void agree(sq_cu_blocks *b) {
 }
 // One after another, a thread a column, in arrays of its own. States without columns are done by all and
 // written back by the first.
-static void turn_by_turn(sq_cu_blocks *b) {
+void sq_cu_blocks_turns(sq_cu_blocks *b) {
   sq_cu *k = b->k;
   uint32_t wide = b->p.columns;
   sq_cu_line(k, "const sq_i64 l%u = c0 + SQ_TID;", b->c.column);
-  sq_cu_line(k, "const bool live = SQ_TID < %u && l%u < %s;", wide, b->c.column, column_count(b));
+  sq_cu_line(k, "const bool mine = SQ_TID < %u && l%u < %s;", wide, b->c.column, column_count(b));
+  sq_cu_line(k, "const bool live = mine%s;", b->cut ? " && i0 >= first" : "");
   for (uint32_t c = 0; c < b->n_state; c++) {
     sq_cu_sweep_declare(&b->w, c, b->w.value[c].base);
+    if (in_registers(b, c)) {
+      sq_cu_cores_take(b, c);
+      continue;
+    }
     sq_cu_line(k, "#pragma unroll 1");
-    sq_cu_line(k, "for (int i = 0; live && i < %u; i++) %s[i] = SQ_SLD(state%u, %s);", b->c.rows,
+    sq_cu_line(k, "for (int i = 0; mine && i < %u; i++) %s[i] = SQ_SLD(state%u, %s);", b->c.rows,
                b->w.value[c].base, c, place_of(b, c, "i", "SQ_TID"));
   }
   sq_cu_line(k, "SQ_SYNC();");
   sq_cu_line(k, "#pragma unroll 1");
-  sq_cu_open(k, "for (sq_i64 i = i0; live && i < i0 + %u && i < %s; i++) {", b->p.length,
+  sq_cu_open(k, "for (sq_i64 i = i0; mine && i < i0 + %u && i < %s; i++) {", b->p.length,
              sq_cu_dim(k, b->s->extent));
   sq_cu_line(k, "const sq_i64 turn = %s;", sq_cu_sweep_turn_of(&b->w, "i"));
   sq_cu_sweep_turn(&b->w);
   sq_cu_close(k);
   for (uint32_t c = 0; c < b->n_state; c++) {
+    if (in_registers(b, c)) {
+      sq_cu_cores_give(b, c);
+      continue;
+    }
     sq_cu_line(k, "#pragma unroll 1");
-    sq_cu_line(k, "for (int i = 0; live%s && i < %u; i++) SQ_SST(state%u, %s, %s[i]);",
+    sq_cu_line(k, "for (int i = 0; mine%s && i < %u; i++) SQ_SST(state%u, %s, %s[i]);",
                b->c.state[c].has_columns ? "" : " && SQ_TID == 0", b->c.rows, c,
                place_of(b, c, "i", "SQ_TID"), b->w.value[c].base);
   }
@@ -192,13 +212,13 @@ static void block(sq_cu_blocks *b) {
   sq_cu_blocks_vectors(b);
   sq_cu_blocks_sums(b);
   sq_cu_blocks_states(b);
-  agree(b);
+  sq_cu_blocks_agree(b);
   sq_cu_open(k, "if (bad == bad) {");
   sq_cu_blocks_keep(b);
   sq_cu_blocks_after(b);
   sq_cu_close(k);
   sq_cu_open(k, "else {");
-  turn_by_turn(b);
+  sq_cu_blocks_turns(b);
   sq_cu_close(k);
   sq_cu_line(k, "SQ_SYNC();");
   sq_cu_close(k);
@@ -206,6 +226,7 @@ static void block(sq_cu_blocks *b) {
 
 // ---- the kernel --------------------------------------------------------------------------------
 static bool plan(sq_cu_blocks *b, sq_graph *g, sq_node *n) {
+  b->node = n;
   b->s = sq_sweep_make(g, n);
   if (!b->s->chunk) return false;
   b->c = sq_chunk_make(b->s);
@@ -219,29 +240,51 @@ static bool plan(sq_cu_blocks *b, sq_graph *g, sq_node *n) {
       b->pair[b->n_pair++] = (sq_cu_pair){r, t->state, t->factor, t->before};
     }
   b->type = sq_cu_type(b->c.type);
+  b->wide = b->p.columns;
   b->pitch = b->p.length + SQ_TILES_SKEW;
   b->turns = b->p.length / SQ_TILES_DOWN;
   b->others = b->p.length / SQ_TILES_ACROSS;
   b->columns = b->p.columns / SQ_TILES_ACROSS;
   b->rows = b->p.depth / SQ_TILES_DOWN;
+  sq_cu_cores_plan(b);
   return true;
 }
-bool sq_cuda_sweep_blocks(sq_cg *cg, sq_node *n) {
-  sq_cu kern, *k = &kern;
-  sq_cu_blocks all = {.k = k}, *b = &all;
-  if (!plan(b, cg->graph, n)) return false;
-  sq_cu_begin(k, cg, "blocks", n->n_out ? n->out[0] : NULL, SQ_TILES_THREADS);
+void sq_cu_blocks_nests(sq_cu_blocks *b, sq_cg *cg, const char *what) {
+  sq_cu *k = b->k;
+  sq_node *n = b->node;
+  sq_cu_begin(k, cg, what, n->n_out ? n->out[0] : NULL, SQ_TILES_THREADS);
   k->syncs = true;
   b->w = (sq_cu_sweep){.k = k, .s = b->s, .rolled = true};
   b->w.team = (sq_sweep_team){.split = SQ_SWEEP_NONE, .threads = 1};
   b->w.value = SQ_ARRAY(k->a, sq_cu_place, b->s->n_value + 1);
   for (uint32_t i = 0; i < b->s->n_value; i++) b->w.value[i] = sq_cu_sweep_array(&b->w, i, "w");
-  LLVMValueRef count = units(b);
+}
+bool sq_cuda_blocks_need(sq_graph *g, const sq_node *n, sq_kernel_scratch *need) {
+  sq_cu kern = {.a = g->arena, .g = g};
+  sq_cu_blocks b = {.k = &kern};
+  if (!plan(&b, g, (sq_node *)(uintptr_t)n)) return false;
+  *need = (sq_kernel_scratch){0};
+  if (b.cores) need->shared = sq_dim_const(g->dims, sq_cu_cores_bytes(&b));
+  return true;
+}
+bool sq_cuda_sweep_blocks(sq_cg *cg, sq_node *n) {
+  sq_cu kern = {.a = cg->scratch, .g = cg->graph}, *k = &kern;
+  sq_cu_blocks all = {.k = k}, *b = &all;
+  if (!plan(b, cg->graph, n)) return false;
+  if (b->cores) {
+    sq_cu_cores_emit(b, cg);
+    return true;
+  }
+  sq_cu_blocks_nests(b, cg, "blocks");
+  LLVMValueRef count = sq_cu_blocks_units(b);
   share_all(b);
-  open_unit(b, sq_cu_number(k, count));
-  begin_states(b);
+  sq_cu_open(k, "for (sq_i64 u0 = SQ_BLOCK; u0 < %s; u0 += SQ_GRID) {", sq_cu_number(k, count));
+  sq_cu_line(k, "sq_i64 u = u0;");
+  sq_cu_blocks_lanes(b);
+  sq_cu_blocks_begin(b);
+  sq_cu_line(k, "SQ_SYNC();"); // where it ends may be where it begins
   block(b);
-  end_states(b);
+  sq_cu_blocks_end(b);
   sq_cu_line(k, "SQ_SYNC();"); // before the next unit begins
   sq_cu_close(k);
   sq_cu_launch(k, count, 1, 0);

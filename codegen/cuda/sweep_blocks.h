@@ -9,6 +9,9 @@
 //
 // A thread has, of C x J sums, of C x C scores and of E x J states, those at rows ty * n .. and columns
 // tx * n ..
+//
+// On tensor cores (sweep_cores.h) states with columns are in registers, keys and factors are tiles, and rows
+// of vectors and sums are `wide` apart.
 #pragma once
 #include "codegen/cuda/sweep.h"
 #include "ir/sweep_tiles.h"
@@ -21,13 +24,17 @@ typedef struct sq_cu_pair {
 typedef struct sq_cu_blocks {
   sq_cu *k;
   sq_cu_sweep w;
+  sq_node *node;
   sq_sweep *s;
   sq_chunk c;
   sq_sweep_tiles p;
   const char *type; // of the states, and of all the above
   uint32_t n_state, n_pair, pitch;
+  uint32_t wide;                         // from a row of vectors or sums to the next
   uint32_t turns, others, columns, rows; // of a thread: of t, of s, of j, of i
   sq_cu_pair pair[SQ_TILES_PAIRS];
+  struct sq_cu_cores *cores; // NULL: multiply-adds
+  bool cut;                  // turns before `first` store nothing
 } sq_cu_blocks;
 
 static inline bool sq_cu_read_wide(const sq_cu_blocks *b, uint32_t read) {
@@ -38,6 +45,21 @@ static inline bool sq_cu_read_solved(const sq_cu_blocks *b, uint32_t read) {
 }
 
 // ---- sweep_blocks.c ----------------------------------------------------------------------------
+LLVMValueRef sq_cu_blocks_units(sq_cu_blocks *b);
+// From the number `u` of a unit: c0, the first column, and l<class> of the other lanes.
+void sq_cu_blocks_lanes(sq_cu_blocks *b);
+void sq_cu_blocks_share(sq_cu_blocks *b, const char *type, const char *name, uint32_t i,
+                        uint32_t n);
+// A state's first value at `row` and the columns' index; what it ends with, from the scalar `held`, to its
+// place. Both where `live`.
+void sq_cu_blocks_load(sq_cu_blocks *b, uint32_t state);
+void sq_cu_blocks_store(sq_cu_blocks *b, const sq_sweep_nest *x);
+void sq_cu_blocks_begin(sq_cu_blocks *b); // states in shared memory
+void sq_cu_blocks_end(sq_cu_blocks *b);   // and back to memory
+void sq_cu_blocks_agree(
+    sq_cu_blocks *b); // `bad` is NaN in all threads where it is in one; a barrier
+void sq_cu_blocks_turns(sq_cu_blocks *b);                              // the block turn by turn
+void sq_cu_blocks_nests(sq_cu_blocks *b, sq_cg *cg, const char *what); // what lines of turns need
 // Opens the elements of n_major x n_minor, one after another shared out to threads: `int major, minor`.
 void sq_cu_blocks_open(sq_cu_blocks *b, const char *major, uint32_t n_major, const char *minor,
                        uint32_t n_minor);
@@ -47,8 +69,11 @@ void sq_cu_blocks_decays(sq_cu_blocks *b);  // those without rows, and their pro
 void sq_cu_blocks_vectors(sq_cu_blocks *b); // of columns; without them
 void sq_cu_blocks_rows(sq_cu_blocks *b);    // rows d0 ..: keys, factors, decays
 void sq_cu_blocks_keys(sq_cu_blocks *b);    // the same of keys and decays alone
-void sq_cu_blocks_solve(sq_cu_blocks *b);   // vectors that are made of sums
-void sq_cu_blocks_after(sq_cu_blocks *b);   // what follows the sums; stores
+// Parts of a turn at one element, b0 and on; `other` where the condition does not hold.
+void sq_cu_blocks_values(sq_cu_blocks *b, const sq_sweep_nest *const *x, const int *other,
+                         uint32_t n, const char *where);
+void sq_cu_blocks_solve(sq_cu_blocks *b); // vectors that are made of sums
+void sq_cu_blocks_after(sq_cu_blocks *b); // what follows the sums; stores
 
 // ---- sweep_blocks_product.c --------------------------------------------------------------------
 void sq_cu_blocks_sums(sq_cu_blocks *b);   // scores, then sums, in shared memory

@@ -9,7 +9,7 @@
 //
 // Each scalar is a line of its own in the loop over what is brought; members that are free of the states
 // are done where they are read.
-#include "codegen/cuda/sweep_blocks.h"
+#include "codegen/cuda/sweep_cores.h"
 
 enum { SOLVED = 8 }; // turns at once
 
@@ -35,7 +35,7 @@ static const char *named(sq_cu_blocks *b, const char *what, uint32_t i) {
 }
 static const char *at_row(sq_cu_blocks *b) { return sq_arena_fmt(b->k->a, "e * %u + t", b->pitch); }
 static const char *at_column(sq_cu_blocks *b) {
-  return sq_arena_fmt(b->k->a, "t * %u + j", b->p.columns);
+  return sq_arena_fmt(b->k->a, "t * %u + j", b->wide);
 }
 static const char *turn_count(sq_cu_blocks *b) { return sq_cu_dim(b->k, b->s->extent); }
 static void name_turn(sq_cu_blocks *b) {
@@ -75,23 +75,35 @@ static const char *value_of(sq_cu_blocks *b, const sq_sweep_nest *x) {
     if (x->cls[a] == b->c.row) t.index[a] = "row";
   return sq_cu_nest_value(&t, t.g->body);
 }
-// All parts at one element, where the condition holds.
-static void bring(sq_cu_blocks *b, const parts *l, const char *where) {
+void sq_cu_blocks_values(sq_cu_blocks *b, const sq_sweep_nest *const *x, const int *other,
+                         uint32_t n, const char *where) {
   sq_cu *k = b->k;
   bool *needed = SQ_ARRAY(k->a, bool, b->s->n_member + 1);
-  for (uint32_t i = 0; i < l->n; i++) {
-    need_nest(b, l->v[i].x, needed);
-    sq_cu_line(k, "%s b%u = %d;", b->type, i, l->v[i].other);
+  for (uint32_t i = 0; i < n; i++) {
+    need_nest(b, x[i], needed);
+    sq_cu_line(k, "%s b%u = %d;", b->type, i, other ? other[i] : 0);
   }
   sq_cu_open(k, "if (%s) {", where);
   name_turn(b);
   for (uint32_t i = 0; i < b->s->n_member; i++)
     if (needed[i]) member(b, i);
-  for (uint32_t i = 0; i < l->n; i++) sq_cu_line(k, "b%u = %s;", i, value_of(b, l->v[i].x));
+  for (uint32_t i = 0; i < n; i++) sq_cu_line(k, "b%u = %s;", i, value_of(b, x[i]));
   sq_cu_close(k);
-  for (uint32_t i = 0; i < l->n; i++)
-    sq_cu_line(k, "SQ_SST(%s, %s, %sb%u);", l->v[i].to, l->v[i].at, l->v[i].by ? l->v[i].by : "",
+}
+// All parts at one element, where the condition holds.
+static void bring(sq_cu_blocks *b, const parts *l, const char *where) {
+  const sq_sweep_nest *x[MOST];
+  int other[MOST];
+  for (uint32_t i = 0; i < l->n; i++) {
+    x[i] = l->v[i].x;
+    other[i] = l->v[i].other;
+  }
+  sq_cu_blocks_values(b, x, other, l->n, where);
+  for (uint32_t i = 0; i < l->n; i++) {
+    sq_cu_line(b->k, "SQ_SST(%s, %s, %sb%u);", l->v[i].to, l->v[i].at, l->v[i].by ? l->v[i].by : "",
                i);
+    if (b->cores) sq_cu_cores_watch(b, sq_arena_fmt(b->k->a, "b%u", i));
+  }
 }
 static void by_turns(sq_cu_blocks *b, const parts *l) {
   sq_cu_open(b->k, "for (int t = (int)SQ_TID; t < %u; t += %d) {", b->p.length, SQ_TILES_THREADS);
@@ -106,12 +118,14 @@ static void ranges(sq_cu_blocks *b, uint32_t st) {
   sq_cu_open(k, "if (SQ_TID < %u) {", n);
   sq_cu_line(k, "const int s = (int)SQ_TID;");
   sq_cu_line(k, "%s r = 0;", b->type);
+  if (b->cores) sq_cu_line(k, "large%u = 0;", st);
   sq_cu_line(k, "SQ_SST(range%u, s, r);", st);
   sq_cu_line(k, "#pragma unroll 4");
   sq_cu_open(k, "for (int t = 0; t < %u; t++) {", n);
   sq_cu_line(k, "const %s by = SQ_SLD(decay%u, t);", b->type, st);
   sq_cu_line(k, "r = t == s ? 1 : t > s ? r * by : 0;");
   sq_cu_line(k, "SQ_SST(range%u, (t + 1) * %u + s, r);", st, n);
+  if (b->cores) sq_cu_line(k, "if (!(sq_abs(r) <= %s)) large%u = SQ_NANF;", SQ_CU_CORES_DECAY, st);
   sq_cu_close(k);
   sq_cu_close(k);
   sq_cu_open(k, "if (SQ_TID == %d) {", SQ_TILES_THREADS - 1);
@@ -131,7 +145,8 @@ void sq_cu_blocks_decays(sq_cu_blocks *b) {
     parts l = {0};
     add(b, &l, c->member, c->by, (part){.to = named(b, "decay", st), .at = "t", .other = 1});
     if (!c->by_turns) // as before, but for the ends
-      sq_cu_open(k, "if (i0 == 0 || i0 + %u > %s) {", b->p.length, turn_count(b));
+      sq_cu_open(k, "if (i0 == %s || i0 + %u > %s) {", b->cores ? "from" : "0", b->p.length,
+                 turn_count(b));
     by_turns(b, &l);
     sq_cu_line(k, "SQ_SYNC();");
     ranges(b, st);
@@ -153,7 +168,7 @@ void sq_cu_blocks_vectors(sq_cu_blocks *b) {
     part p = {.to = named(b, "vector", st), .at = c->has_columns ? at_column(b) : "t"};
     if (c->solved)
       zeros(b, st);
-    else
+    else if (!b->cores || !sq_cu_cores_vectors(b, st))
       add(b, c->has_columns ? &wide : &plain, c->member, c->column, p);
   }
   if (plain.n) by_turns(b, &plain);
@@ -216,7 +231,7 @@ static void add_turns(sq_cu_blocks *b, uint32_t read, const char *sum, const cha
     bool now = end == NULL && !b->pair[q].before;
     sq_cu_line(k, "for (int s = %s; s < %s%s; s++)", first, end ? end : "t", now ? " + 1" : "");
     sq_cu_line(k, "  %s = sq_c_fma(SQ_SLD(score%u, s * %u + t), SQ_SLD(vector%u, s * %u + j), %s);",
-               sum, q, b->pitch, b->pair[q].state, b->p.columns, sum);
+               sum, q, b->pitch, b->pair[q].state, b->wide, sum);
   }
 }
 // A member that sums, with the sum at hand.
@@ -304,7 +319,7 @@ void sq_cu_blocks_after(sq_cu_blocks *b) {
   sq_cu_line(k, "const sq_i64 l%u = c0 + j;", b->c.column);
   sq_cu_line(k, "const bool live = i0 + t < %s && l%u < %s;", turn_count(b), b->c.column,
              sq_cu_dim(k, s->size[b->c.column]));
-  sq_cu_open(k, "if (live) {");
+  sq_cu_open(k, "if (live%s) {", b->cut ? " && i0 >= first" : "");
   name_turn(b);
   for (uint32_t i = 0; i < s->n_member; i++) {
     if (b->c.role[i] == SQ_CHUNK_READ) {

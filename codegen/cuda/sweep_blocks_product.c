@@ -342,6 +342,7 @@ void sq_cu_blocks_keep(sq_cu_blocks *b) {
           b->p.depth * b->p.pieces, SQ_TILES_THREADS, st, st);
       continue;
     }
+    if (b->cores) continue;
     unroll(b, "p", b->p.pieces);
     unroll(b, "r", b->rows);
     sq_cu_line(k, "#pragma unroll");

@@ -172,7 +172,7 @@ static void fill(sq_tensor64 *t, inputs kind) {
   for (int64_t k = 0; k < sq_tensor64_count(t); k++) {
     if (t->f) {
       double v = ((int)(rnd() % 513) - 256) / 64.0;
-      t->f[k] = kind == SPECIAL && rnd() % 4 == 0 && t->dtype < SQ_F16 ? odd[rnd() % 8] : v;
+      t->f[k] = kind == SPECIAL && rnd() % 4 == 0 && t->dtype != SQ_F16 ? odd[rnd() % 8] : v;
     } else {
       t->i[k] = t->dtype == SQ_BOOL ? rnd() % 2 : rnd() % 5;
     }

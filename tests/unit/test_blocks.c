@@ -231,6 +231,62 @@ Test(blocks, sixteen_bits, .init = wider) {
   narrow("f16, delta", "0.05 * (f32(%k[t0, i] * %v[t0, j]) - f32(%k[t0, i]) * %w[j])", "f16");
 }
 
+// Heads of whole vectors, and of others; long enough to be cut in time. What is kept is f32, or leaves in 16
+// bits too.
+typedef struct head {
+  const char *type, *how;
+  int rows, columns;
+  const char *by; // of %a[b, t0]
+  const char *key, *read, *kept;
+} head;
+static void heads(const char *name, head x, const char *const *sizes, size_t n, inputs kind) {
+  char text[4000];
+  snprintf(text, sizeof text,
+           "graph t f32\nsym N size\n"
+           "entry @f(%%q: %s[2, N, %d], %%k: %s[2, N, %d], %%a: f32[2, N], %%v: %s[2, N, %d], %%h: "
+           "f32[2, %d, %d]) -> (y: %s[2, N, %d], l: %s[2, %d, %d]) {\n"
+           "  %%y, %%l = sweep chunk 16 {\n"
+           "    %%p, %%e = scan extent N %s carried 1 (%%h) { (%%t: i32, %%s: f32[2, %d, %d])\n"
+           "      %%n = generic (%%s, %%a, %%k, %%v, %%t) [b < 2, i < %d, j < %d] { t0 = i64(%%t); "
+           "%s * %%s[b, i, j] + %s * f32(%%v[b, t0, j]) } : f32[2, %d, %d]\n"
+           "      %%o = generic (%s, %%q, %%t) [b < 2, j < %d] sum [i < %d] { f32(%%q[b, i64(%%t), "
+           "i]) * %s[b, i, j]; post acc * 0.001 } : f32[2, %d]\n"
+           "      yield %%n, %%o\n    } : f32[2, %d, %d], f32[N, 2, %d]\n"
+           "    %%f = generic (%%e) [b < 2, t < N, j < %d] { %s(%%e[t, b, j]) } : %s[2, N, %d]\n"
+           "    yield %%f, %%p\n  } : %s[2, N, %d], f32[2, %d, %d]\n"
+           "  %%g = generic (%%l) [b < 2, i < %d, j < %d] { %s(%%l[b, i, j] * 0.05) } : %s[2, %d, "
+           "%d]\n  yield %%y, %%g\n}\n",
+           x.type, x.rows, x.type, x.rows, x.type, x.columns, x.rows, x.columns, x.type, x.columns,
+           x.kept, x.rows, x.columns, x.how, x.rows, x.columns, x.rows, x.columns, x.by, x.key,
+           x.rows, x.columns, x.read, x.columns, x.rows, x.read, x.columns, x.rows, x.columns,
+           x.columns, x.columns, x.type, x.type, x.columns, x.type, x.columns, x.rows, x.columns,
+           x.rows, x.columns, x.kept, x.kept, x.rows, x.columns);
+  check_many(name, text, sizes, n, kind);
+}
+static const char *const cut_turns[] = {"N=0", "N=1", "N=31", "N=33", "N=255", "N=517"};
+#define KEY "f32(%k[b, t0, i])"
+#define OF_TURN "sigmoid(%a[b, t0])"
+Test(blocks, heads_of_16_bits, .init = wider) {
+  const size_t n = COUNT(cut_turns);
+  heads("copied", (head){"bf16", "", 32, 64, OF_TURN, KEY, "%n", "f32"}, cut_turns, n, PLAIN);
+  heads("copied, before", (head){"bf16", "reversed", 40, 72, OF_TURN, KEY, "%s", "bf16"}, cut_turns,
+        n, PLAIN);
+  heads("none", (head){"bf16", "", 16, 20, "1.0", "0.01 * " KEY, "%n", "f32"}, cut_turns, n, PLAIN);
+  heads("f16", (head){"f16", "", 24, 64, OF_TURN, KEY, "%n", "f16"}, cut_turns, n, PLAIN);
+  heads("f16 and f32", (head){"f16", "", 17, 65, "0.9", KEY, "%n", "f32"}, cut_turns, n, PLAIN);
+}
+// Stretches of turns behind one that is not finite.
+Test(blocks, heads_not_finite, .init = wider) {
+  const char *const sizes[] = {"N=300", "N=517"};
+  head x = {"bf16", "", 16, 20, OF_TURN, KEY, "%n", "f32"};
+  heads("infinities", x, sizes, 2, SPECIAL);
+  x.by = "select(t0 == 280, 1e20, select(t0 < 300, 0.0, 0.5))";
+  heads("a large factor", x, sizes, 2, PLAIN);
+  x.by = "0.25";
+  x.key = "select(t0 % 256 == 3, 1e36, 0.05) * " KEY;
+  heads("large keys", x, sizes, 2, PLAIN);
+}
+
 // ---- the delta rule ----------------------------------------------------------------------------
 typedef struct rule {
   const char *type, *how;

@@ -456,6 +456,16 @@ template <class H> SQ_FN void sq_mma(SQ_CTX float *c, const sq_u32 *a, const sq_
   sq_mma_lanes<H>(SQ_ME c, a, b);
 #endif
 }
+// Two numbers as the sum of n of bf16 each, the largest first: w[i * step] has what those before leave.
+template <int n> SQ_FN void sq_split(float a, float b, sq_u32 *w, int step) {
+#pragma unroll
+  for (int i = 0; i < n; i++) {
+    const sq_u32 v = sq_pack((const sq_bf16 *)0, a, b);
+    w[i * step] = v;
+    a -= sq_of_bits(v << 16);
+    b -= sq_of_bits(v & 0xffff0000u);
+  }
+}
 // Operands from shared memory, whose rows of pairs are `pitch` words apart, by one step for four 8 x 8
 // squares. sq_fetch: rows are columns of b, two operands b: w[0], w[1] of rows 0 to 7, w[2], w[3] of
 // rows 8 to 15, 16 elements of each. sq_fetch_turned: rows are rows of b, 16 of them: w[0], w[1] of
