@@ -21,10 +21,10 @@
 // through a function that is no line, and the source says `parallel`, or --parallel-rnn is given and it
 // is the faster way, it becomes a `sweep newton` (ir/sweep_newton.h).
 #include "ir/sweep_chunk.h"
+#include "ir/sweep_cores.h"
 #include "ir/sweep_newton.h"
 #include "ir/sweep_prefix.h"
 #include "ir/sweep_team.h"
-#include "ir/sweep_tiles.h"
 #include "passes/sweep_inner.h"
 
 enum {
@@ -463,9 +463,13 @@ static const char *choose_tiles(sweeper *w, sq_node *scan) {
   if (!p.why && w->o->sequential_scans) p.why = "--sequential-scans";
   if (p.why) return no_blocks(w, scan, &c, p.why);
   w->sweep->extent = sq_dim_const(g->dims, p.length);
-  return sq_arena_fmt(
-      g->arena, ", in blocks of %u turns%s, a block of %d threads for each %u columns", p.length,
-      c.n_solved ? ", solved for what they add" : "", SQ_TILES_THREADS, p.columns);
+  const sq_sweep_cores t =
+      sq_sweep_cores_make(s, &c, scan->n_carried, w->sweep->out, w->sweep->n_out);
+  return sq_arena_fmt(g->arena,
+                      ", in blocks of %u turns%s%s, a block of %d threads for each %u columns",
+                      t.why ? p.length : t.length, t.why ? "" : " on tensor cores",
+                      c.n_solved ? ", solved for what they add" : "", SQ_TILES_THREADS,
+                      t.why ? p.columns : SQ_CORES_COLUMNS);
 }
 
 // Turns by their maps, a block of threads for each lane, where lanes are few: a thread for each would wait

@@ -56,6 +56,7 @@ typedef struct sq_cu {
   SQ_VEC(const char *) dim;            // by dim id: its name in the kernel
   SQ_VEC(const char *) pointer, inner; // by value id
   uint32_t indent, threads, n_temp;
+  uint32_t blocks; // that a multiprocessor has registers for; 0: as may be
   bool syncs;
 } sq_cu;
 // `what`: "generic"; the name of `v` is added.

@@ -178,13 +178,16 @@ static LLVMValueRef put_args(sq_cu *k) {
 // same kernels again and again, and compiling is what takes long.
 static uint32_t kernel_number(sq_cu *k, sq_cuda *c) {
   sq_text t = {.arena = k->a};
-  sq_text_add(&t, "%s%u %d\n", k->args.v, k->threads, k->syncs);
+  sq_text_add(&t, "%s%u %u %d\n", k->args.v, k->threads, k->blocks, k->syncs);
   sq_text_put(&t, k->body.v, k->body.n);
   sq_cache_key key = sq_cache_key_of(t.v, t.n);
   for (uint32_t i = 0; i < c->kernel.n; i++)
     if (sq_cache_key_same(c->kernel.v[i].key, key)) return i;
   sq_text_add(&c->text, "struct %s_args {\n%s};\n", k->name, k->args.v);
-  sq_text_add(&c->text, "SQ_KERNEL(%s, %u) {\n", k->name, k->threads);
+  if (k->blocks)
+    sq_text_add(&c->text, "SQ_KERNEL_OF(%s, %u, %u) {\n", k->name, k->threads, k->blocks);
+  else
+    sq_text_add(&c->text, "SQ_KERNEL(%s, %u) {\n", k->name, k->threads);
   sq_text_put(&c->text, k->body.v, k->body.n);
   sq_text_put(&c->text, "}\n\n", 3);
   const char *name = sq_arena_str(c->arena, k->name, strlen(k->name));

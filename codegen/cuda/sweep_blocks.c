@@ -16,12 +16,27 @@
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/sweep_cores.h"
 
+// As many turns for all threads, which the compiler knows.
+void sq_cu_blocks_each(sq_cu_blocks *b, uint32_t n, uint32_t together) {
+  sq_cu_line(b->k, "#pragma unroll %u", together);
+  sq_cu_open(b->k, "for (int f0 = 0; f0 < %u; f0 += %d) {", n, SQ_TILES_THREADS);
+  sq_cu_line(b->k, "const int f = f0 + (int)SQ_TID;");
+  if (n % SQ_TILES_THREADS) sq_cu_line(b->k, "if (f >= %u) break;", n);
+}
 void sq_cu_blocks_open(sq_cu_blocks *b, const char *major, uint32_t n_major, const char *minor,
                        uint32_t n_minor) {
-  sq_cu_line(b->k, "#pragma unroll 2");
-  sq_cu_open(b->k, "for (int f = (int)SQ_TID; f < %u; f += %d) {", n_major * n_minor,
-             SQ_TILES_THREADS);
-  sq_cu_line(b->k, "const int %s = f / %u, %s = f %% %u;", major, n_minor, minor, n_minor);
+  sq_cu *k = b->k;
+  uint32_t step = SQ_TILES_THREADS / n_minor;
+  if (SQ_TILES_THREADS % n_minor) {
+    sq_cu_blocks_each(b, n_major * n_minor, b->cores ? 4 : 2);
+    sq_cu_line(k, "const int %s = f / %u, %s = f %% %u;", major, n_minor, minor, n_minor);
+    return;
+  }
+  sq_cu_line(k, "#pragma unroll %u", b->cores ? 4 : 2); // each has one of the minor
+  sq_cu_open(k, "for (int f0 = 0; f0 < %u; f0 += %u) {", n_major, step);
+  sq_cu_line(k, "const int %s = f0 + (int)SQ_TID / %u, %s = (int)SQ_TID %% %u;", major, n_minor,
+             minor, n_minor);
+  if (n_major % step) sq_cu_line(k, "if (%s >= %u) break;", major, n_major);
 }
 
 // ---- shared memory -----------------------------------------------------------------------------

@@ -60,7 +60,9 @@ void sq_cu_blocks_agree(
     sq_cu_blocks *b); // `bad` is NaN in all threads where it is in one; a barrier
 void sq_cu_blocks_turns(sq_cu_blocks *b);                              // the block turn by turn
 void sq_cu_blocks_nests(sq_cu_blocks *b, sq_cg *cg, const char *what); // what lines of turns need
-// Opens the elements of n_major x n_minor, one after another shared out to threads: `int major, minor`.
+// Opens n elements, one after another shared out to threads, some turns together: `int f`; the same, of
+// n_major x n_minor: `int major, minor`.
+void sq_cu_blocks_each(sq_cu_blocks *b, uint32_t n, uint32_t together);
 void sq_cu_blocks_open(sq_cu_blocks *b, const char *major, uint32_t n_major, const char *minor,
                        uint32_t n_minor);
 

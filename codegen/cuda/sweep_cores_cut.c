@@ -43,7 +43,7 @@ LLVMValueRef sq_cu_cores_cuts(sq_cu_blocks *b, LLVMValueRef units, LLVMValueRef 
 static uint32_t stride(const sq_cu_blocks *b) {
   uint32_t n = b->n_state;
   for (uint32_t i = 0; i < b->n_state; i++)
-    n += b->c.state[i].has_columns ? b->cores->depth / 2 * SQ_TILES_THREADS : b->cores->depth;
+    n += b->c.state[i].has_columns ? b->cores->p.depth / 2 * SQ_TILES_THREADS : b->cores->p.depth;
   return n;
 }
 int64_t sq_cu_cores_bytes(const sq_cu_blocks *b) {
@@ -57,12 +57,12 @@ void sq_cu_cores_scratch(sq_cu_blocks *b) {
 static uint32_t place_of(const sq_cu_blocks *b, uint32_t state) {
   uint32_t at = b->n_state;
   for (uint32_t i = 0; i < state; i++)
-    at += b->c.state[i].has_columns ? b->cores->depth / 2 * SQ_TILES_THREADS : b->cores->depth;
+    at += b->c.state[i].has_columns ? b->cores->p.depth / 2 * SQ_TILES_THREADS : b->cores->p.depth;
   return at;
 }
 static void declare(sq_cu_blocks *b) {
   for (uint32_t i = 0; i < b->n_state; i++)
-    if (b->c.state[i].has_columns) sq_cu_line(b->k, "float s%u[%u];", i, b->cores->depth / 2);
+    if (b->c.state[i].has_columns) sq_cu_line(b->k, "float s%u[%u];", i, b->cores->p.depth / 2);
 }
 static void leave(sq_cu_blocks *b) {
   sq_cu *k = b->k;
@@ -74,10 +74,10 @@ static void leave(sq_cu_blocks *b) {
     if (b->c.state[i].has_columns) {
       sq_cu_line(k, "#pragma unroll");
       sq_cu_line(k, "for (int m = 0; m < %u; m++) SQ_ST(%s, to + %u + m * %d + SQ_TID, s%u[m]);",
-                 b->cores->depth / 2, to, place_of(b, i), SQ_TILES_THREADS, i);
+                 b->cores->p.depth / 2, to, place_of(b, i), SQ_TILES_THREADS, i);
     } else {
       sq_cu_line(k, "if (SQ_TID < %u) SQ_ST(%s, to + %u + SQ_TID, SQ_SLD(state%u, SQ_TID));",
-                 b->cores->depth, to, place_of(b, i), i);
+                 b->cores->p.depth, to, place_of(b, i), i);
     }
   }
 }
@@ -94,9 +94,9 @@ static void fetch(sq_cu_blocks *b, bool first) {
     const char *v = first ? read : sq_arena_fmt(k->a, "sq_c_fma(total%u, %s, %s)", i, is, read);
     if (wide) {
       sq_cu_line(k, "#pragma unroll");
-      sq_cu_line(k, "for (int m = 0; m < %u; m++) %s = %s;", b->cores->depth / 2, is, v);
+      sq_cu_line(k, "for (int m = 0; m < %u; m++) %s = %s;", b->cores->p.depth / 2, is, v);
     } else {
-      sq_cu_line(k, "if (SQ_TID < %u) SQ_SST(state%u, SQ_TID, %s);", b->cores->depth, i, v);
+      sq_cu_line(k, "if (SQ_TID < %u) SQ_SST(state%u, SQ_TID, %s);", b->cores->p.depth, i, v);
     }
   }
 }
@@ -107,9 +107,9 @@ static void zeros(sq_cu_blocks *b) {
   for (uint32_t i = 0; i < b->n_state; i++) {
     if (b->c.state[i].has_columns) {
       sq_cu_line(k, "#pragma unroll");
-      sq_cu_line(k, "for (int m = 0; m < %u; m++) s%u[m] = 0;", b->cores->depth / 2, i);
+      sq_cu_line(k, "for (int m = 0; m < %u; m++) s%u[m] = 0;", b->cores->p.depth / 2, i);
     } else {
-      sq_cu_line(k, "if (SQ_TID < %u) SQ_SST(state%u, SQ_TID, 0);", b->cores->depth, i);
+      sq_cu_line(k, "if (SQ_TID < %u) SQ_SST(state%u, SQ_TID, 0);", b->cores->p.depth, i);
     }
   }
 }

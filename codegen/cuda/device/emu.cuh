@@ -96,6 +96,7 @@ SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq
 #define SQ_FAILED(err) sq_me->call->has_failed(sq_me)
 #define SQ_KERNEL(name, threads)                                                                   \
   static void name(const name##_args &a, sq_emu_thread *sq_me)
+#define SQ_KERNEL_OF(name, threads, blocks) SQ_KERNEL(name, threads)
 #define SQ_TABLE_BEGIN                                                                             \
   extern "C" {                                                                                     \
   extern const sq_emu_kernel sq_emu_table[] __attribute__((visibility("default")));                                                       \

@@ -51,6 +51,10 @@ typedef sq_u64 *sq_err;
 #define SQ_FAILED(err) (*(volatile sq_u64 *)(err) != 0)
 #define SQ_KERNEL(name, threads)                                                                   \
   extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ name##_args a)
+// The same, with registers for as many blocks on a multiprocessor.
+#define SQ_KERNEL_OF(name, threads, blocks)                                                        \
+  extern "C" __global__ void __launch_bounds__(threads, blocks)                                    \
+      name(const __grid_constant__ name##_args a)
 #define SQ_TABLE_BEGIN
 #define SQ_TABLE(name, threads, syncs)
 #define SQ_TABLE_END
