@@ -32,6 +32,7 @@ typedef struct sq_target {
   const sq_tuned *tuned; // what --tune found on this machine; NULL: nothing
   sq_device_kind device; // as sq_target_find leaves it: SQ_DEVICE_HOST
   const char *arch;      // of SQ_DEVICE_CUDA ahead of time: "sm_80,sm_90a"; NULL: a list of ours
+  bool tf32;             // of both: factors of f32 are rounded to tf32 for tensor cores
 } sq_target;
 // name: native | x86-64-v2 | x86-64-v3 | x86-64-v4 | aarch64. SQ_EUSAGE for another.
 sq_status sq_target_find(sq_ctx *ctx, const char *name, sq_target *t, const char **message);

@@ -131,6 +131,7 @@ sq_status sq_build_target(sq_ctx *ctx, const sq_build *b, sq_target *target, con
   SQ_TRY(sq_target_find(ctx, b->cpu ? b->cpu : "native", target, message));
   target->device = b->device;
   target->arch = b->arch;
+  target->tf32 = b->tf32;
   bool here = !b->cpu || !strcmp(b->cpu, "native");
   if (!here || b->device || !dir || !*dir) return SQ_OK;
   sq_rates rates;

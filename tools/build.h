@@ -12,6 +12,7 @@ typedef struct sq_build {
   const char *cpu;         // NULL: native
   sq_device_kind device;   // where kernels run
   const char *arch;        // of kernels ahead of time: "sm_80,sm_90a"; NULL: a list of ours
+  bool tf32;              // on CUDA factors of f32 products are rounded to tf32
   const char *cache_dir;   // "": none; NULL: the user's cache folder
   const sq_target *target; // found before; NULL: sq_build_target finds it
 } sq_build;

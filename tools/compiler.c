@@ -53,6 +53,11 @@ static sq_status fill(sq_ctx *ctx, const seqm_compile_options *o, sq_build *b,
     *message = sq_arena_fmt(&ctx->arena, "target takes cpu, cuda or cuda-emu, not `%s`", o->target);
     return SQ_EUSAGE;
   }
+  if (o->tf32 && (!b->device || b->front.float_type != SQ_F32)) {
+    *message = "tf32 goes with float_type f32 and the target cuda or cuda-emu";
+    return SQ_EUSAGE;
+  }
+  b->tf32 = o->tf32;
   b->cache_dir = o->cache_dir;
   return SQ_OK;
 }

@@ -64,8 +64,13 @@ sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
   if (cli->target && !strcmp(cli->target, "cuda")) b->device = SQ_DEVICE_CUDA;
   b->arch = cli->arch;
   b->target = cli->on;
-  if (sq_build_float(cli->float_name, &b->front.float_type))
-    return sq_complain(SQ_EUSAGE, "--float takes f32, bf16 or f64, not `%s`", cli->float_name);
+  b->tf32 = cli->float_name && !strcmp(cli->float_name, "tf32");
+  if (b->tf32 && !b->device && !(cli->stage && !strcmp(cli->stage, "cuda")))
+    return sq_complain(SQ_EUSAGE, "--float tf32 goes with --target cuda or cuda-emu: it rounds the "
+                                  "factors of f32 products there");
+  if (sq_build_float(b->tf32 ? "f32" : cli->float_name, &b->front.float_type))
+    return sq_complain(SQ_EUSAGE, "--float takes f32, tf32, bf16 or f64, not `%s`",
+                       cli->float_name);
   if (cli->dump_dir && mkdir(cli->dump_dir, 0777) && errno != EEXIST)
     return sq_complain(SQ_EWORLD, "cannot make the folder %s: %s", cli->dump_dir, strerror(errno));
   b->front.preset = cli->preset;

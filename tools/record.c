@@ -59,6 +59,7 @@ static bool maker_of(const sq_build *b, const sq_target *t, sq_text *out) {
   sq_pass_options o = b->pass;
   o.machine = t->machine;
   o.device = b->device != 0;
+  sq_text_add(out, "tf32 %d;", b->tf32);
   add(out, t->triple);
   add(out, t->cpu);
   add(out, t->features);

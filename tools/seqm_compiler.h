@@ -25,6 +25,8 @@ typedef struct seqm_compile_options {
   // Not 0: nonlinear scans of few channels are solved by Newton's method where that is faster, which
   // rounds otherwise; seqm_newton_count tells how it went.
   int parallel_rnn;
+  // Not 0: on CUDA the factors of f32 products are rounded to tf32, 11 bits, for tensor cores.
+  int tf32;
 } seqm_compile_options;
 
 // Compiles a model file; entries are compiled when first called. Diagnostics are the message.

@@ -23,6 +23,7 @@ typedef struct sq_cu_tiles {
   LLVMValueRef extent[SQ_CU_N_ROLES];
   const char *type; // of accumulators
   LLVMValueRef few; // i1: leave it to another kernel; NULL: never
+  int vector;       // on tensor cores: elements of 16 bytes, 8, or 4 of tf32
 } sq_cu_tiles;
 
 // Memory of a factor runs along the last summed axis.
@@ -35,7 +36,7 @@ LLVMValueRef sq_cu_tile_count(sq_cu *k, LLVMValueRef n, int64_t size);
 typedef enum sq_cu_tiled { SQ_CU_UNTILED, SQ_CU_TILED, SQ_CU_TILED_UNLESS } sq_cu_tiled;
 sq_cu_tiled sq_cuda_gemm(sq_cg *cg, sq_node *n, LLVMValueRef *few);
 
-// ---- gemm_mma.c: on tensor cores
+// ---- gemm_mma.c: on tensor cores; of type SQ_F32: as tf32
 // The type of both factors, where it is one of 16 bits and what is multiplied is what is in memory;
 // SQ_DTYPE_COUNT: another.
 sq_dtype sq_cu_mma_type(const sq_generic *k, const sq_cu_product *p, const sq_node *n);
@@ -43,7 +44,7 @@ enum {
   SQ_CU_MMA_ROWS = 128,
   SQ_CU_MMA_COLUMNS = 64,
   SQ_CU_MMA_THREADS = 256,
-  SQ_CU_MMA_DEPTH = 32
+  SQ_CU_MMA_DEPTH = 32 // elements of 16 bits
 };
 typedef struct sq_cu_side { // a factor: how its tiles are made
   int number, rows;
@@ -51,7 +52,7 @@ typedef struct sq_cu_side { // a factor: how its tiles are made
   const char *tile, *held, *first; // shared memory, registers, the tile's first row or column
   bool vectors, along; // it is read by 8 elements; memory runs along what is summed over
 } sq_cu_side;
-// Into the words of `held` (sq_vec8, zeros) the 8 elements of "row" from "depth" on.
+// Into the words of `held` (sq_vec8, zeros) the elements of "row" from "depth" on.
 void sq_cu_fetch_elements(const sq_cu_tiles *x, const sq_cu_side *s, const char *held);
 // The result c[i] of "row" and "column", behind post, to its place.
 void sq_cu_store_result(const sq_cu_tiles *x, const sq_cu_place *to);

@@ -1,4 +1,4 @@
-// Contractions whose factors are of 16 bits in memory, on tensor cores. In: what gemm.c has found. Out: a
+// Contractions on tensor cores, of factors of 16 bits in memory. In: what gemm.c has found. Out: a
 // kernel that makes tiles of 128 x 64 with the products of a warp (sq_mma in device/common.cuh).
 //
 //   a block: 8 warps, 4 x 2, each a square of 32 x 32 results in its registers
@@ -9,6 +9,9 @@
 //
 // A row of a tile is 32 elements, 16 words, and 4 words apart from the next: the 32 lanes that fetch a
 // fragment meet 32 banks. A factor that runs along k in memory is read by 8 elements.
+//
+// With `--float tf32` factors of f32 too: rounded to tf32, a word each, where they are read; a stage is then
+// 16 of k, and a step of 8 words multiplies 16 x 8 by 8 x 8.
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/gemm.h"
 
@@ -16,11 +19,13 @@ enum {
   ROWS = SQ_CU_MMA_ROWS,
   COLUMNS = SQ_CU_MMA_COLUMNS,
   THREADS = SQ_CU_MMA_THREADS,
-  DEPTH = SQ_CU_MMA_DEPTH,
-  PITCH = DEPTH / 2 + 4, // words
-  WARP = 32,             // rows and columns of a warp
-  VECTOR = 8,
+  WORDS = SQ_CU_MMA_DEPTH / 2, // of a row
+  PITCH = WORDS + 4,
+  WARP = 32, // rows and columns of a warp
+  PIECES = WORDS / 4,
 };
+static bool is_tf32(const sq_cu_tiles *x) { return x->vector == 4; }
+static int depth(const sq_cu_tiles *x) { return PIECES * x->vector; } // of a stage, in elements
 
 // ---- may it be? --------------------------------------------------------------------------------
 // The type in memory, when no cast on the way changes a value of it.
@@ -38,20 +43,21 @@ sq_dtype sq_cu_mma_type(const sq_generic *k, const sq_cu_product *p, const sq_no
   return half && a == b && k->s.v[k->body].dtype != SQ_F64 ? a : SQ_DTYPE_COUNT;
 }
 
-// Is what stands in n a multiple of 8?
-static bool by_vector(sq_graph *g, sq_dim d) {
+// Is the size a multiple of n?
+static bool by_vector(sq_graph *g, sq_dim d, int n) {
   int64_t c;
-  return sq_dim_is_const(g->dims, d, &c) && c % VECTOR == 0;
+  return sq_dim_is_const(g->dims, d, &c) && c % n == 0;
 }
-// The last position is the summed axis alone, no other depends on it, and rows begin at multiples of 8.
+// The last position is the summed axis alone, no other depends on it, and rows begin at whole vectors.
 static bool takes_vectors(const sq_cu_tiles *x, int side) {
   sq_graph *g = x->k->g;
   const sq_generic *k = x->t->g;
   const sq_scalar *read = &k->s.v[x->p->read[side]];
   uint32_t sum = x->p->axis[SQ_CU_SUM][0], last = read->n_pos - 1;
   const sq_type *type = &x->t->n->in[read->operand]->type;
-  if (x->p->n[SQ_CU_SUM] != 1 || !read->n_pos || !by_vector(g, k->axis[sum].extent) ||
-      !by_vector(g, sq_dim_storage(g->dims, type->dim[last])))
+  if (is_tf32(x) && (type->dtype != SQ_F32 || x->p->side[side] != x->p->read[side])) return false;
+  if (x->p->n[SQ_CU_SUM] != 1 || !read->n_pos || !by_vector(g, k->axis[sum].extent, x->vector) ||
+      !by_vector(g, sq_dim_storage(g->dims, type->dim[last]), x->vector))
     return false;
   for (uint32_t i = 0; i < read->n_pos; i++) {
     sq_affine a = sq_scalar_affine(g, k, read->pos[i]);
@@ -59,42 +65,45 @@ static bool takes_vectors(const sq_cu_tiles *x, int side) {
     if (i < last) continue;
     for (uint32_t c = 0; c < k->n_par + k->n_red; c++)
       if (a.coef[c] != (c == sum)) return false;
-    if (!by_vector(g, a.offset)) return false;
+    if (!by_vector(g, a.offset, x->vector)) return false;
   }
   return true;
 }
 
 // ---- tiles in and out --------------------------------------------------------------------------
-// The row and the 8 columns of its tile that this thread brings in turn f.
+// The row and the four words of its tile that this thread brings in turn f.
 static void place_in_tile(sq_cu *k, const sq_cu_side *s) {
   sq_cu_line(k, "const sq_i64 e = f * %d + SQ_TID;", THREADS);
   if (s->along)
-    sq_cu_line(k, "const sq_i64 m = e / %d, d = e %% %d * %d;", DEPTH / VECTOR, DEPTH / VECTOR,
-               VECTOR);
+    sq_cu_line(k, "const sq_i64 m = e / %d, v = e %% %d;", PIECES, PIECES);
   else
-    sq_cu_line(k, "const sq_i64 m = e %% %d, d = e / %d * %d;", s->rows, s->rows, VECTOR);
+    sq_cu_line(k, "const sq_i64 m = e %% %d, v = e / %d;", s->rows, s->rows);
 }
-static int turns(const sq_cu_side *s) { return s->rows * DEPTH / VECTOR / THREADS; }
+static int turns(const sq_cu_side *s) { return s->rows * PIECES / THREADS; }
 
 static void fetch_vector(const sq_cu_tiles *x, const sq_cu_side *s) {
   uint32_t mark = sq_cu_nest_enter(x->t);
   sq_cu_nest_unflatten(x->t, x->p->axis[s->role], x->p->n[s->role], "row");
   sq_cu_nest_unflatten(x->t, x->p->axis[SQ_CU_SUM], 1, "depth");
-  sq_cu_line(x->k, "%s[f] = SQ_LD_VEC(%s);", s->held,
-             sq_cu_nest_place(x->t, x->p->read[s->number]));
+  sq_cu_line(x->k, is_tf32(x) ? "%s[f] = sq_round_tf32(SQ_LD_VEC(%s));" : "%s[f] = SQ_LD_VEC(%s);",
+             s->held, sq_cu_nest_place(x->t, x->p->read[s->number]));
   sq_cu_nest_leave(x->t, mark);
 }
 void sq_cu_fetch_elements(const sq_cu_tiles *x, const sq_cu_side *s, const char *held) {
   sq_cu *k = x->k;
   sq_cu_line(k, "#pragma unroll");
-  sq_cu_open(k, "for (int i = 0; i < %d; i++) {", VECTOR);
+  sq_cu_open(k, "for (int i = 0; i < %d; i++) {", x->vector);
   sq_cu_line(k, "const sq_i64 at = depth + i;");
   sq_cu_open(k, "if (at < %s) {", x->count[SQ_CU_SUM]);
   uint32_t mark = sq_cu_nest_enter(x->t);
   sq_cu_nest_unflatten(x->t, x->p->axis[s->role], x->p->n[s->role], "row");
   sq_cu_nest_unflatten(x->t, x->p->axis[SQ_CU_SUM], x->p->n[SQ_CU_SUM], "at");
-  sq_cu_line(k, "%s.w[i / 2] |= (sq_u32)SQ_LD_BITS(%s) << i %% 2 * 16;", held,
-             sq_cu_nest_place(x->t, x->p->read[s->number]));
+  if (is_tf32(x))
+    sq_cu_line(k, "%s.w[i] = sq_tf32_bits(%s);", held,
+               sq_cu_nest_value(x->t, x->p->side[s->number]));
+  else
+    sq_cu_line(k, "%s.w[i / 2] |= (sq_u32)SQ_LD_BITS(%s) << i %% 2 * 16;", held,
+               sq_cu_nest_place(x->t, x->p->read[s->number]));
   sq_cu_nest_leave(x->t, mark);
   sq_cu_close(k);
   sq_cu_close(k);
@@ -104,7 +113,7 @@ static void fetch(const sq_cu_tiles *x, const sq_cu_side *s, const char *from) {
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int f = 0; f < %d; f++) {", turns(s));
   place_in_tile(k, s);
-  sq_cu_line(k, "const sq_i64 row = %s + m, depth = %s + d;", s->first, from);
+  sq_cu_line(k, "const sq_i64 row = %s + m, depth = %s + v * %d;", s->first, from, x->vector);
   sq_cu_line(k, "%s[f] = sq_vec8{{0, 0, 0, 0}};", s->held);
   sq_cu_open(k, "if (row < %s && depth < %s) {", x->count[s->role], x->count[SQ_CU_SUM]);
   if (s->vectors)
@@ -118,7 +127,7 @@ static void put_down(sq_cu *k, const sq_cu_side *s) {
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int f = 0; f < %d; f++) {", turns(s));
   place_in_tile(k, s);
-  sq_cu_line(k, "SQ_SST_VEC(%s, m * %d + d / 2, %s[f]);", s->tile, PITCH, s->held);
+  sq_cu_line(k, "SQ_SST_VEC(%s, m * %d + v * 4, %s[f]);", s->tile, PITCH, s->held);
   sq_cu_close(k);
 }
 
@@ -126,7 +135,7 @@ static void put_down(sq_cu *k, const sq_cu_side *s) {
 // Lane 4 g + q of a warp: see sq_mma.
 static void multiply(sq_cu *k, const char *type) {
   sq_cu_line(k, "#pragma unroll");
-  sq_cu_open(k, "for (int d = 0; d < %d; d += 8) {", DEPTH / 2);
+  sq_cu_open(k, "for (int d = 0; d < %d; d += 8) {", WORDS);
   sq_cu_line(k, "sq_u32 u[2][4], w[4][2];");
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k,
@@ -179,12 +188,12 @@ static void sum(const sq_cu_tiles *x, const sq_cu_side *a, const sq_cu_side *b, 
   sq_cu *k = x->k;
   fetch(x, a, "0");
   fetch(x, b, "0");
-  sq_cu_open(k, "for (sq_i64 k0 = 0; k0 < %s; k0 += %d) {", x->count[SQ_CU_SUM], DEPTH);
+  sq_cu_open(k, "for (sq_i64 k0 = 0; k0 < %s; k0 += %d) {", x->count[SQ_CU_SUM], depth(x));
   put_down(k, a);
   put_down(k, b);
   sq_cu_line(k, "SQ_SYNC();");
-  fetch(x, a, sq_arena_fmt(k->a, "k0 + %d", DEPTH));
-  fetch(x, b, sq_arena_fmt(k->a, "k0 + %d", DEPTH));
+  fetch(x, a, sq_arena_fmt(k->a, "k0 + %d", depth(x)));
+  fetch(x, b, sq_arena_fmt(k->a, "k0 + %d", depth(x)));
   multiply(k, type);
   sq_cu_line(k, "SQ_SYNC();");
   sq_cu_close(k);
@@ -214,13 +223,15 @@ void sq_cu_mma_emit(const sq_cu_tiles *x, sq_dtype t, const sq_cu_place *to) {
   LLVMValueRef rows = sq_cu_tile_count(k, x->extent[SQ_CU_ROW], ROWS);
   LLVMValueRef columns = sq_cu_tile_count(k, x->extent[SQ_CU_COLUMN], COLUMNS);
   const char *across = sq_cu_number(k, columns), *down = sq_cu_number(k, rows);
-  const char *type = sq_cu_mem_type(t);
-  sq_cu_line(k, "#if !SQ_WGMMA");
+  const char *type = is_tf32(x) ? "sq_tf32" : sq_cu_mem_type(t);
+  if (!is_tf32(x)) sq_cu_line(k, "#if !SQ_WGMMA");
   body(x, side, across, down, type, to);
-  sq_cu_line(k, "#else");
-  side[0].tile = "ring_a";
-  side[1].tile = "ring_b";
-  sq_cu_wgmma_body(x, side, across, down, type, to);
-  sq_cu_line(k, "#endif");
+  if (!is_tf32(x)) {
+    sq_cu_line(k, "#else");
+    side[0].tile = "ring_a";
+    side[1].tile = "ring_b";
+    sq_cu_wgmma_body(x, side, across, down, type, to);
+    sq_cu_line(k, "#endif");
+  }
   sq_cu_launch(k, sq_cu_tile_units(x, rows, columns), 1, 0);
 }

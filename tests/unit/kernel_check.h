@@ -316,14 +316,16 @@ static void check_sizes(const char *name, const char *target_name, sq_graph *g, 
 static sq_target target_of(const char *name) {
   sq_target t;
   bool wide = strcmp(name, "wide") == 0, many = strcmp(name, "many") == 0;
-  const char *base = wide || many || strcmp(name, "cuda-emu") == 0 ? "native" : name;
+  bool emulated = strncmp(name, "cuda-emu", 8) == 0; // "cuda-emu tf32": products as of `--float tf32`
+  const char *base = wide || many || emulated ? "native" : name;
   cr_assert_eq(sq_target_find(ctx, base, &t, &message), SQ_OK, "%s", message);
   if (wide) t.machine.vector_bytes = 64;
   if (many) t.machine.vector_bytes = 16;
   if (wide || many) t.machine.step_bytes = t.machine.vector_bytes;
   if (wide || many) t.machine.vector_registers = 32;
   if (wide || many) t.machine.bf16 = true; // products of pairs, written out
-  if (strcmp(name, "cuda-emu") == 0) t.device = SQ_DEVICE_CUDA_EMU;
+  if (emulated) t.device = SQ_DEVICE_CUDA_EMU;
+  t.tf32 = emulated && strstr(name, "tf32");
   return t;
 }
 // Which of the ways to cut its kernels; 0: the model's choice.

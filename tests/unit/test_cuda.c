@@ -7,6 +7,7 @@
 #include "tools/build.h"
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -59,6 +60,21 @@ Test(cuda_emu, threads_blocks_barriers) {
   const char *got = emulate(turn, 32, 1, 2, x, sizeof x);
   cr_assert_null(got, "%s", got);
   for (int k = 0; k < 64; k++) cr_assert_eq(x[k], (float)(k / 32 * 32 + 31 - k % 32));
+}
+// To 11 bits: halves go away from 0, and what has no neighbours stays.
+Test(cuda_emu, tf32_rounds) {
+  const float ulp = 0x1p-10f;
+  float x[64] = {
+      1,        1 + ulp,   1 + ulp / 2, 1 + ulp / 2 - 0x1p-23f, -1 - ulp / 2, 1 - ulp / 4, 0, -0.0f,
+      INFINITY, -INFINITY, NAN,         0x1.fffffep127f};
+  const float want[] = {1, 1 + ulp, 1 + ulp,  1,         -1 - ulp, 1,
+                        0, -0.0f,   INFINITY, -INFINITY, NAN,      INFINITY};
+  const char *got = emulate("SQ_ST(a.x, SQ_TID, sq_of_bits(sq_tf32_bits(SQ_LD(a.x, SQ_TID))));\n",
+                            32, 0, 1, x, sizeof x);
+  cr_assert_null(got, "%s", got);
+  for (size_t k = 0; k < sizeof want / sizeof *want; k++)
+    cr_assert(isnan(want[k]) ? isnan(x[k]) : x[k] == want[k] && signbit(x[k]) == signbit(want[k]),
+              "%zu: %a, want %a", k, x[k], want[k]);
 }
 Test(cuda_emu, warps_exchange) {
   float x[64];

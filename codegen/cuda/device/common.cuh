@@ -434,9 +434,16 @@ SQ_FN double sq_random_normal(sq_i64 key, sq_u64 e, bool wide) {
 // ---- tensor cores: c += a b, of 16 x 16 and 16 x 8 elements of 16 bits, in the registers of a warp.
 // Lane 4 g + q has of a the pairs of columns (2 q, 2 q + 1) in row g, the same in row g + 8, and both 8
 // columns on; of b those of rows in column g, and 8 rows on; of c columns 2 q and 2 q + 1 in rows g and
-// g + 8.
+// g + 8. Of tf32 there is one element where there is a pair: 16 x 8 and 8 x 8.
 SQ_FN float sq_half_of(const sq_bf16 *, sq_u32 bits) { return sq_of_bits(bits << 16); }
 SQ_FN float sq_half_of(const sq_f16 *, sq_u32 bits) { return sq_half_to_float((unsigned short)bits); }
+template <class H> SQ_FN float sq_add_product(const H *h, sq_u32 u, sq_u32 w, float c) {
+  c = SQ_FMAF(sq_half_of(h, u & 0xffff), sq_half_of(h, w & 0xffff), c);
+  return SQ_FMAF(sq_half_of(h, u >> 16), sq_half_of(h, w >> 16), c);
+}
+SQ_FN float sq_add_product(const sq_tf32 *, sq_u32 u, sq_u32 w, float c) {
+  return SQ_FMAF(sq_of_bits(u), sq_of_bits(w), c);
+}
 template <class H> SQ_FN void sq_mma_lanes(SQ_CTX float *c, const sq_u32 *a, const sq_u32 *b) {
   const sq_u32 words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const int lane = (int)(SQ_TID % 32), g = lane / 4, q = lane % 4;
@@ -445,8 +452,7 @@ template <class H> SQ_FN void sq_mma_lanes(SQ_CTX float *c, const sq_u32 *a, con
     for (int k = 0; k < 8; k++) { // pairs of what is summed over
       const sq_u32 u = SQ_POSTED(words, e / 2 + k / 4 * 2, g * 4 + k % 4);
       const sq_u32 w = SQ_POSTED(words, 4 + k / 4, (2 * q + e % 2) * 4 + k % 4);
-      c[e] = SQ_FMAF(sq_half_of((const H *)0, u & 0xffff), sq_half_of((const H *)0, w & 0xffff), c[e]);
-      c[e] = SQ_FMAF(sq_half_of((const H *)0, u >> 16), sq_half_of((const H *)0, w >> 16), c[e]);
+      c[e] = sq_add_product((const H *)0, u, w, c[e]);
     }
 }
 template <class H> SQ_FN void sq_mma(SQ_CTX float *c, const sq_u32 *a, const sq_u32 *b) {
@@ -455,6 +461,10 @@ template <class H> SQ_FN void sq_mma(SQ_CTX float *c, const sq_u32 *a, const sq_
 #else
   sq_mma_lanes<H>(SQ_ME c, a, b);
 #endif
+}
+SQ_FN sq_vec8 sq_round_tf32(const sq_vec8 &v) {
+  return sq_vec8{{sq_tf32_bits(sq_of_bits(v.w[0])), sq_tf32_bits(sq_of_bits(v.w[1])),
+                  sq_tf32_bits(sq_of_bits(v.w[2])), sq_tf32_bits(sq_of_bits(v.w[3]))}};
 }
 // Two numbers as the sum of n of bf16 each, the largest first: w[i * step] has what those before leave.
 template <int n> SQ_FN void sq_split(float a, float b, sq_u32 *w, int step) {

@@ -61,6 +61,13 @@ template <class T> SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<T> &p, const char
   }
   return v;
 }
+SQ_FN sq_u32 sq_bits(float f);
+SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<float> &p, const char *name, sq_i64 i) {
+  sq_vec8 v;
+  if (i % 4) sq_me->call->outside(sq_me, "a vector that is not aligned", i, 4);
+  for (int k = 3; k >= 0; k--) v.w[k] = sq_bits(*sq_at(sq_me, p, name, i + k, 0));
+  return v;
+}
 #define SQ_LD_BITS(p, i) (sq_at(sq_me, p, #p, i, 0)->bits)
 #define SQ_LD_VEC(p, i) sq_vec_at(sq_me, p, #p, i)
 #define SQ_SST_VEC(s, i, v)                                                                        \
@@ -237,6 +244,9 @@ SQ_FN unsigned short sq_float_to_half(float f) {
   else
     h = (a + 0xfff - 0x38000000u + (a >> 13 & 1)) >> 13;
   return (unsigned short)(h | sign);
+}
+SQ_FN sq_u32 sq_tf32_bits(float f) {
+  return f - f == 0 ? (sq_bits(f) + 0x1000) & ~0x1fffu : sq_bits(f) & ~0x1fffu | (f != f) << 22;
 }
 SQ_FN sq_u32 sq_pack(const sq_f16 *, float a, float b) {
   return (sq_u32)sq_float_to_half(a) | (sq_u32)sq_float_to_half(b) << 16;

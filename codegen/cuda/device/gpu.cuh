@@ -115,6 +115,12 @@ template <class A> SQ_FN A sq_shuffle_at(const A &mine, int lane) {
   }
 SQ_MMA_CORE(sq_bf16, "bf16")
 SQ_MMA_CORE(sq_f16, "f16")
+SQ_FN void sq_mma_core(const sq_tf32 *, float *c, const sq_u32 *a, const sq_u32 *b) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 #endif
 
 // The words of the lanes for an operand from shared memory: see sq_fetch and sq_fetch_turned.
@@ -244,6 +250,16 @@ SQ_FN unsigned short sq_float_to_half(float f) {
   unsigned short h;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
   return h;
+}
+// To 11 bits, halves away from 0.
+SQ_FN sq_u32 sq_tf32_bits(float f) {
+#if __CUDA_ARCH__ >= 800
+  sq_u32 w;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(w) : "f"(f));
+  return w;
+#else
+  return f - f == 0 ? (sq_bits(f) + 0x1000) & ~0x1fffu : sq_bits(f);
+#endif
 }
 // Two numbers of 16 bits in a word, the first in the lower half.
 SQ_FN sq_u32 sq_pack(const sq_f16 *, float a, float b) {

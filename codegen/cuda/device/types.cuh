@@ -12,7 +12,8 @@ struct sq_f16 {
 struct sq_bf16 {
   unsigned short bits;
 };
-struct alignas(16) sq_vec8 { // 8 elements of 16 bits
+struct sq_tf32; // in a word as float has it, the lower 13 bits 0
+struct alignas(16) sq_vec8 { // 8 elements of 16 bits, 4 of 32
   sq_u32 w[4];
 };
 struct sq_b8 {
