@@ -191,8 +191,7 @@ sq_cu_tiled sq_cuda_gemm(sq_cg *cg, sq_node *n, LLVMValueRef *few) {
   sq_cu kern, *k = &kern;
   sq_cu_nest t;
   sq_dtype half = sq_cu_mma_type(n->g, &p, n);
-  bool tf32 = half == SQ_DTYPE_COUNT && cg->target->tf32 &&
-              n->g->s.v[n->g->body].dtype == SQ_F32;
+  bool tf32 = half == SQ_DTYPE_COUNT && cg->target->tf32 && n->g->s.v[n->g->body].dtype == SQ_F32;
   if (tf32) half = SQ_F32;
   bool cores = half != SQ_DTYPE_COUNT;
   sq_cu_begin(k, cg, "contract", n->out[0], cores ? SQ_CU_MMA_THREADS : THREADS);
