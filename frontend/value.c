@@ -326,11 +326,15 @@ static sq_sx *size_tree_of(sq_low *L, const sq_value *v) {
   return v->id < L->size_tree.n ? L->size_tree.v[v->id] : NULL;
 }
 
-// `go` false: only asks whether it could be.
-static sq_dim tree_size(sq_low *L, const sq_sx *e, bool go, uint32_t depth) {
+enum { MOST_PLACES = 1000 }; // of a size, as an expression of sizes
+
+// `go` false: only asks whether it could be. Trees share parts: `left` says how many places may still be
+// looked at.
+static sq_dim tree_size_in(sq_low *L, const sq_sx *e, bool go, uint32_t *left) {
   sq_dims *ds = L->g->dims;
   sq_dim none = {0}, some = sq_dim_const(ds, 0);
-  if (depth > 100) return none;
+  if (!*left) return none;
+  --*left;
   switch (e->kind) {
   case SQ_SX_INT:
     return e->dtype == SQ_BOOL ? none : sq_dim_const(ds, e->i);
@@ -341,11 +345,11 @@ static sq_dim tree_size(sq_low *L, const sq_sx *e, bool go, uint32_t depth) {
     sq_scalar_in *s = scalar_input(L, e->v);
     if (s) return go ? promote(L, s) : some;
     sq_sx *t = size_tree_of(L, e->v);
-    return t ? tree_size(L, t, go, depth + 1) : none;
+    return t ? tree_size_in(L, t, go, left) : none;
   }
   case SQ_SX_CAST:
     if (sq_is_float(e->dtype) || (e->dtype != SQ_I32 && e->dtype != SQ_I64)) return none;
-    return tree_size(L, e->a[0], go, depth + 1);
+    return tree_size_in(L, e->a[0], go, left);
   case SQ_SX_EWISE: {
     static const struct {
       sq_ewise ew;
@@ -356,8 +360,8 @@ static sq_dim tree_size(sq_low *L, const sq_sx *e, bool go, uint32_t depth) {
                {SQ_EW_MAX, sq_dim_max}};
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
       if (ops[k].ew != e->ew || sq_is_float(e->dtype)) continue;
-      sq_dim a = tree_size(L, e->a[0], go, depth + 1);
-      sq_dim b = a.i ? tree_size(L, e->a[1], go, depth + 1) : none;
+      sq_dim a = tree_size_in(L, e->a[0], go, left);
+      sq_dim b = a.i ? tree_size_in(L, e->a[1], go, left) : none;
       return b.i ? (go ? ops[k].make(ds, a, b) : some) : none;
     }
     return none;
@@ -370,6 +374,11 @@ static sq_dim tree_size(sq_low *L, const sq_sx *e, bool go, uint32_t depth) {
     break;
   }
   return none;
+}
+
+static sq_dim tree_size(sq_low *L, const sq_sx *e, bool go) {
+  uint32_t left = MOST_PLACES;
+  return tree_size_in(L, e, go, &left);
 }
 
 bool sq_val_try_size(sq_low *L, const sq_val *v, sq_dim *out) {
@@ -385,13 +394,13 @@ bool sq_val_try_size(sq_low *L, const sq_val *v, sq_dim *out) {
       return true;
     }
     sq_sx *t = size_tree_of(L, v->v);
-    if (!t || !tree_size(L, t, false, 0).i) return false;
-    *out = tree_size(L, t, true, 0);
+    if (!t || !tree_size(L, t, false).i) return false;
+    *out = tree_size(L, t, true);
     return true;
   }
   case SQ_V_EX:
-    if (v->ex->n_own || !tree_size(L, v->ex->root, false, 0).i) return false;
-    *out = tree_size(L, v->ex->root, true, 0);
+    if (v->ex->n_own || !tree_size(L, v->ex->root, false).i) return false;
+    *out = tree_size(L, v->ex->root, true);
     return true;
   default:
     return false;
@@ -412,8 +421,8 @@ static bool has_plain_input(sq_low *L, const sq_sx *e) {
 }
 
 bool sq_sx_size(sq_low *L, const sq_sx *e, sq_dim *out) {
-  if (has_plain_input(L, e) || !tree_size(L, e, false, 0).i) return false;
-  *out = tree_size(L, e, true, 0);
+  if (has_plain_input(L, e) || !tree_size(L, e, false).i) return false;
+  *out = tree_size(L, e, true);
   return true;
 }
 
@@ -597,7 +606,7 @@ static sq_val compute(sq_low *L, const sq_val *v, sq_span span, const char *name
   for (uint32_t k = 0; k < e->n_own; k++) sq_push(L->a, &axes, sq_ivar_root(e->own[k]));
   sq_value *x = sq_emit_value(L, e->root, axes.n, axes.v, span, name);
   L->guards = guards;
-  if (!axes.n && !sq_is_float(x->type.dtype) && tree_size(L, e->root, false, 0).i) {
+  if (!axes.n && !sq_is_float(x->type.dtype) && tree_size(L, e->root, false).i) {
     while (L->size_tree.n <= x->id) sq_push(L->a, &L->size_tree, NULL);
     if (!scalar_input(L, x)) L->size_tree.v[x->id] = e->root;
   }

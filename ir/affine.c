@@ -43,8 +43,11 @@ static sq_affine scaled(sq_graph *g, sq_affine a, sq_affine b) {
   return a;
 }
 
-static sq_affine affine(sq_graph *g, const sq_generic *k, uint32_t at, uint32_t depth) {
-  if (depth > 200) return nothing();
+enum { MOST_PLACES = 1000 }; // of an expression
+// Scalars share operands: `left` says how many places may still be looked at.
+static sq_affine affine(sq_graph *g, const sq_generic *k, uint32_t at, uint32_t *left) {
+  if (!*left) return nothing();
+  --*left;
   const sq_scalar *s = &k->s.v[at];
   switch ((int)s->kind) {
   case SQ_SC_INT:
@@ -59,18 +62,18 @@ static sq_affine affine(sq_graph *g, const sq_generic *k, uint32_t at, uint32_t 
   }
   case SQ_SC_CAST: // widening of integers keeps the value
     if (s->dtype != SQ_I64 || sq_is_float(k->s.v[s->a[0]].dtype)) return nothing();
-    return affine(g, k, s->a[0], depth + 1);
+    return affine(g, k, s->a[0], left);
   case SQ_SC_EWISE:
     break;
   default:
     return nothing();
   }
   if (s->dtype != SQ_I64) return nothing(); // narrower arithmetic may wrap
-  sq_affine a = affine(g, k, s->a[0], depth + 1);
+  sq_affine a = affine(g, k, s->a[0], left);
   if (!a.ok) return a;
   if (s->ew == SQ_EW_NEG) return combine(g, constant(sq_dim_const(g->dims, 0)), a, -1);
   if (sq_ewise_table[s->ew].arity < 2) return nothing();
-  sq_affine b = affine(g, k, s->a[1], depth + 1);
+  sq_affine b = affine(g, k, s->a[1], left);
   if (!b.ok) return b;
   if (s->ew == SQ_EW_ADD) return combine(g, a, b, 1);
   if (s->ew == SQ_EW_SUB) return combine(g, a, b, -1);
@@ -87,7 +90,8 @@ static sq_affine affine(sq_graph *g, const sq_generic *k, uint32_t at, uint32_t 
 }
 
 sq_affine sq_scalar_affine(sq_graph *g, const sq_generic *k, uint32_t s) {
-  return affine(g, k, s, 0);
+  uint32_t left = MOST_PLACES;
+  return affine(g, k, s, &left);
 }
 
 uint32_t sq_read_leading(sq_graph *g, const sq_generic *k, const sq_scalar *read) {

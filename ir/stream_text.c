@@ -12,6 +12,8 @@ typedef struct line {
   uint32_t rows;            // which
 } line;
 
+enum { DEEP = 12 }; // scalars share operands: what is deeper could be as many places as 2 to its depth
+
 static line constant(int64_t v) { return (line){.ok = true, .known = true, .offset = v}; }
 
 static line added(line a, line b, int64_t sign) {
@@ -25,7 +27,7 @@ static line added(line a, line b, int64_t sign) {
 
 static line line_of(const sq_stream_member *m, uint32_t id, int depth) {
   const sq_scalar *s = &m->n->g->s.v[id];
-  if (depth > 40) return (line){0};
+  if (depth > DEEP) return (line){0};
   if (s->kind == SQ_SC_INT && s->i > -(1ll << 40) && s->i < 1ll << 40) return constant(s->i);
   if (s->kind == SQ_SC_INDEX) {
     uint8_t role = m->role[s->axis];
@@ -51,7 +53,7 @@ typedef struct seen {
 static void find_reads(const sq_stream_member *m, uint32_t id, uint32_t *axes, bool *reads,
                        int depth) {
   const sq_scalar *s = &m->n->g->s.v[id];
-  if (depth > 40) return;
+  if (depth > DEEP) return;
   if (s->kind == SQ_SC_INDEX) *axes |= 1u << s->axis;
   if (s->kind == SQ_SC_READ) {
     *reads |= s->n_pos != 0;

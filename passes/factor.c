@@ -27,10 +27,11 @@ typedef struct factors {
   bool negative;
 } factors;
 
+enum { MOST_FACTORS = 64 }; // a power of powers stays whole
 static void collect(sq_graph *g, const sq_generic *k, uint32_t id, bool divides, factors *f,
                     int depth) {
   const sq_scalar *s = &k->s.v[id];
-  if (s->kind == SQ_SC_EWISE && depth < 40) {
+  if (s->kind == SQ_SC_EWISE && depth < 40 && f->all.n < MOST_FACTORS) {
     if (s->ew == SQ_EW_MUL || s->ew == SQ_EW_DIV) {
       collect(g, k, s->a[0], divides, f, depth + 1);
       collect(g, k, s->a[1], s->ew == SQ_EW_DIV ? !divides : divides, f, depth + 1);

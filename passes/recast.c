@@ -74,6 +74,7 @@ static uint32_t moved(recast *w, uint32_t id, uint32_t by) {
 static uint32_t without_distance(recast *w, uint32_t id) {
   const sq_scalar x = *at(w, id);
   int d = distance(w, id);
+  if (!depends(w, id, w->query) || !depends(w, id, w->a.key)) return SQ_NO_SCALAR;
   if (d) return sq_maker_float(&w->a.m, x.dtype, d);
   if (x.kind != SQ_SC_EWISE) return SQ_NO_SCALAR;
   if (x.ew == SQ_EW_NEG) {
@@ -184,23 +185,26 @@ static bool take_factors(recast *w, state *x) {
   return true;
 }
 
-static bool has_acc(const sq_generic *k, uint32_t id) {
-  const sq_scalar *x = &k->s.v[id];
-  bool any = x->kind == SQ_SC_ACC;
-  if (x->kind == SQ_SC_EWISE || x->kind == SQ_SC_SELECT || x->kind == SQ_SC_CAST)
-    for (int j = 0; j < 3; j++) any |= x->a[j] != SQ_NO_SCALAR && has_acc(k, x->a[j]);
-  return any;
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+static bool has_sum(const recast *w, uint32_t root) {
+  const sq_generic *k = w->a.score->g;
+  bool *seen = SQ_ARRAY(w->g->arena, bool, root + 1);
+  seen[root] = true;
+  for (uint32_t id = root + 1; id-- > 0;) {
+    if (seen[id] && k->s.v[id].kind == SQ_SC_ACC) return true;
+    if (seen[id]) sq_scalar_refs(&k->s.v[id], mark, seen);
+  }
+  return false;
 }
 // What a score ends with: its sum, times what does not depend on it.
-static bool is_linear(const sq_generic *k, uint32_t id) {
-  const sq_scalar *x = &k->s.v[id];
+static bool is_linear(const recast *w, uint32_t id) {
+  const sq_scalar *x = &w->a.score->g->s.v[id];
   if (x->kind == SQ_SC_ACC) return true;
   if (x->kind != SQ_SC_EWISE) return false;
-  if (x->ew == SQ_EW_NEG) return is_linear(k, x->a[0]);
-  if (x->ew == SQ_EW_DIV) return is_linear(k, x->a[0]) && !has_acc(k, x->a[1]);
-  if (x->ew != SQ_EW_MUL) return false;
-  bool second = has_acc(k, x->a[1]);
-  return is_linear(k, x->a[second]) && !has_acc(k, x->a[!second]);
+  if (x->ew == SQ_EW_NEG) return is_linear(w, x->a[0]);
+  if (x->ew != SQ_EW_DIV && x->ew != SQ_EW_MUL) return false;
+  bool second = x->ew == SQ_EW_MUL && has_sum(w, x->a[1]);
+  return !has_sum(w, x->a[!second]) && is_linear(w, x->a[second]);
 }
 
 // ---- is it worth it, and does it fit? --------------------------------------------------------------
@@ -234,7 +238,7 @@ static bool fits(recast *w) {
   }
   if (k->domain.n || k->n_par + 1 > SQ_MAX_RANK) return false;
   if (k->post != SQ_NO_SCALAR &&
-      (sq_scalar_axes(k, k->post) >> a->key & 1 || !is_linear(k, k->post)))
+      (sq_scalar_axes(k, k->post) >> a->key & 1 || !is_linear(w, k->post)))
     return no(w, "its weights are not linear in the scores");
   for (uint32_t j = 0; j < a->v.n; j++) {
     if (a->v.v[j].divides) return false;

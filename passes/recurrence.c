@@ -52,9 +52,10 @@ sq_place sq_lterm_place(const sq_lspace *w, const sq_lterm *t, uint32_t j) {
   return p->axis == j ? SQ_PLACE_OWN : SQ_PLACE_OTHER;
 }
 
+enum { MOST_FACTORS = 64 }; // a power of powers stays whole
 static void factors_of(sq_lspace *w, uint32_t id, bool divides, sq_factors *f, int depth) {
   const sq_scalar *s = sq_lspace_scalar(w, id);
-  if (s->kind == SQ_SC_EWISE && depth < 40) {
+  if (s->kind == SQ_SC_EWISE && depth < 40 && f->v.n < MOST_FACTORS) {
     if (s->ew == SQ_EW_MUL || s->ew == SQ_EW_DIV) {
       uint32_t a = s->a[0], b = s->a[1];
       bool other = s->ew == SQ_EW_DIV ? !divides : divides;

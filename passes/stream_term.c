@@ -71,6 +71,9 @@ static uint32_t unguarded(sq_attention *a, const sq_term *t, uint32_t root) {
   return map[root];
 }
 
+// A product of so many factors, as of powers of powers, stays whole.
+enum { MOST_FACTORS = 64 };
+
 void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, int depth) {
   id = unguarded(a, t, id);
   const sq_scalar s = *sq_attention_at(a, id);
@@ -79,7 +82,7 @@ void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, i
     sq_push(a->g->arena, &t->out, f);
     return;
   }
-  if (s.kind == SQ_SC_EWISE && depth < 40) {
+  if (s.kind == SQ_SC_EWISE && depth < 40 && t->in.n < MOST_FACTORS) {
     if (s.ew == SQ_EW_MUL || s.ew == SQ_EW_DIV) {
       sq_attention_take(a, t, s.a[0], divides, depth + 1);
       sq_attention_take(a, t, s.a[1], s.ew == SQ_EW_DIV ? !divides : divides, depth + 1);
