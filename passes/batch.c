@@ -13,8 +13,9 @@
 // What depends on the map's indices gains the map's axes in front ("lanes"); what does not is
 // computed once, before. Loops run all lanes; a `while` runs until no lane goes on, and finished
 // lanes keep their values by select; an `if` on a condition of its own per lane computes both sides
-// and selects. That is done only where nothing inside can fail. What cannot be done leaves the map
-// as it is, with a remark.
+// and selects. That is done only where nothing inside can fail, and what only the condition keeps inside
+// its value is read and written where it holds. What cannot be done leaves the map as it is, with a remark.
+#include "passes/questions.h"
 #include "passes/scalars.h"
 
 typedef struct batcher {
@@ -25,6 +26,7 @@ typedef struct batcher {
   sq_value **of; // by old value id: what it became; NULL: as it was, or not yet made
   bool *varies;  // by old value id: has lanes
   uint32_t n_old;
+  sq_value *holds; // with lanes: which of them are on the branch whose nodes are made; NULL: all
   const char *why; // not
   const sq_node *at;
   bool changed;
@@ -52,20 +54,42 @@ static bool uses_varying(const batcher *w, const sq_node *n) {
   return false;
 }
 
-// Marks to a fixed point; true when something was marked.
-static bool spread(batcher *w, sq_block *b) {
+// Does a condition around n keep it from reading, or writing, outside of a value, or from running for ever?
+static bool relies(const batcher *w, const sq_node *n) {
+  if (n->op != SQ_OP_GENERIC && n->op != SQ_OP_UPDATE) return n->op == SQ_OP_WHILE;
+  if (n->g->pos) return true;
+  for (uint32_t k = 0; k < n->g->s.n; k++) {
+    const sq_scalar *s = &n->g->s.v[k];
+    if (s->kind == SQ_SC_READ && s->other == SQ_NO_SCALAR && !sq_read_is_inside(w->g, n, s))
+      return true;
+  }
+  return false;
+}
+
+// Is a region done by each lane as its own condition says?
+static bool is_branch(const batcher *w, const sq_node *n, uint32_t region) {
+  if (n->op == SQ_OP_IF) return w->varies[n->in[0]->id];
+  return n->op == SQ_OP_WHILE && region == 1 && w->varies[sq_block_end(n->region[0])->in[0]->id];
+}
+
+// Marks to a fixed point; true when something was marked. `branch`: lanes have a condition of their own.
+static bool spread(batcher *w, sq_block *b, bool branch) {
   bool any = false;
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
-    // what can fail must not be done when there are no lanes
+    // what can fail must not be done when there are no lanes, nor what relies on a lane's condition for all
     bool own = sq_node_may_fail(n) && n->op != SQ_OP_LIVE && n->op != SQ_OP_CHECK;
-    if (!own && !uses_varying(w, n)) continue;
+    own |= branch && relies(w, n);
+    if (!own && !uses_varying(w, n)) {
+      for (uint32_t r = 0; branch && r < n->n_region; r++) any |= spread(w, n->region[r], true);
+      continue;
+    }
     for (uint32_t o = 0; o < n->n_out; o++) any |= mark(w, n->out[o]);
     uint32_t first = sq_carried_first_arg(n); // a loop's index is the same for all lanes
     for (uint32_t r = 0; r < n->n_region; r++) {
       for (uint32_t a = first; a < n->region[r]->args.n; a++)
         any |= mark(w, n->region[r]->args.v[a]);
-      any |= spread(w, n->region[r]);
+      any |= spread(w, n->region[r], branch || is_branch(w, n, r));
     }
   }
   return any;
@@ -182,15 +206,22 @@ typedef struct rewrite {
   sq_node *n;
   uint32_t *map;  // scalar ids
   uint32_t first; // id of lane 0's index
+  uint32_t holds; // id of w->holds, read; NO_SCALAR: all lanes are on the branch
 } rewrite;
 
 static uint32_t mapped(const rewrite *x, uint32_t id) {
   return id == SQ_NO_SCALAR ? id : x->map[id];
 }
 
+static uint32_t both(rewrite *x, uint32_t a, uint32_t b) {
+  if (a == SQ_NO_SCALAR || b == SQ_NO_SCALAR) return a == SQ_NO_SCALAR ? b : a;
+  return sq_sc_ewise(x->w->g, x->n->g, SQ_EW_AND, a, b);
+}
+
 static uint32_t rewrite_read(rewrite *x, sq_scalar s) {
   batcher *w = x->w;
   sq_value *old = x->from->in[s.operand];
+  const sq_scalar was = s;
   uint32_t axis;
   s.guard = mapped(x, s.guard);
   if (index_of(w, old, &axis)) {
@@ -198,6 +229,8 @@ static uint32_t rewrite_read(rewrite *x, sq_scalar s) {
     if (s.guard == SQ_NO_SCALAR) return i;
     return sq_sc_select(w->g, x->n->g, s.guard, i, sq_sc_int(w->g, x->n->g, s.dtype, 0));
   }
+  if (s.other == SQ_NO_SCALAR && !sq_read_is_inside(w->g, x->from, &was))
+    s.guard = both(x, x->holds, s.guard);
   bool target = x->from->op == SQ_OP_UPDATE && s.operand == 0; // has lanes always
   uint32_t lanes = target || w->varies[old->id] ? w->lanes : 0;
   uint32_t *pos = SQ_ARRAY(w->g->arena, uint32_t, lanes + s.n_pos + 1);
@@ -239,6 +272,13 @@ static void rewrite_scalars(rewrite *x) {
   }
 }
 
+static uint32_t read_holds(const rewrite *x) {
+  uint32_t pos[SQ_MAX_RANK];
+  for (uint32_t a = 0; a < x->w->lanes; a++) pos[a] = x->first + a;
+  uint32_t at = sq_node_add_in(x->w->g, x->n, x->w->holds);
+  return sq_sc_read(x->w->g, x->n->g, SQ_BOOL, at, x->w->lanes, pos);
+}
+
 static void add_lanes(batcher *w, const sq_node *from, sq_block *to) {
   const sq_generic *k = from->g;
   sq_graph *g = w->g;
@@ -257,10 +297,11 @@ static void add_lanes(batcher *w, const sq_node *from, sq_block *to) {
     uint32_t id = sq_sc_index(g, x.n->g, a);
     if (a == 0) x.first = id;
   }
+  x.holds = w->holds && relies(w, from) ? read_holds(&x) : SQ_NO_SCALAR;
   rewrite_scalars(&x);
   x.n->g->body = x.map[k->body];
   x.n->g->post = mapped(&x, k->post);
-  x.n->g->write_guard = mapped(&x, k->write_guard);
+  x.n->g->write_guard = both(&x, k->pos ? x.holds : SQ_NO_SCALAR, mapped(&x, k->write_guard));
   for (uint32_t j = 0; j < k->domain.n; j++)
     sq_push(g->arena, &x.n->g->domain, x.map[k->domain.v[j]]);
   if (k->pos) {
@@ -361,6 +402,33 @@ static sq_value *choose(batcher *w, sq_block *to, sq_value *c, sq_value *a, sq_v
   return sq_node_result(w->g, n, lane_type(w, t), NULL);
 }
 
+// Which lanes are on a side of a branch: of those on the branch around it, where c holds, or does not.
+static sq_value *on_side(batcher *w, sq_block *to, sq_value *c, bool negated) {
+  if (!w->holds && !negated) return c;
+  sq_node *n = sq_node_new(w->g, to, SQ_OP_GENERIC, w->map->span, 0, NULL);
+  uint32_t pos[2 * SQ_MAX_RANK];
+  n->g = lane_generic(w, sq_type_scalar(SQ_BOOL));
+  for (uint32_t k = 0; k < n->g->n_par; k++) pos[k] = k;
+  uint32_t at = sq_node_add_in(w->g, n, c);
+  uint32_t id = sq_sc_read(w->g, n->g, SQ_BOOL, at, w->lanes, pos);
+  if (negated) id = sq_sc_ewise(w->g, n->g, SQ_EW_NOT, id, SQ_NO_SCALAR);
+  if (w->holds) {
+    at = sq_node_add_in(w->g, n, w->holds);
+    uint32_t around = sq_sc_read(w->g, n->g, SQ_BOOL, at, w->lanes, pos);
+    id = sq_sc_ewise(w->g, n->g, SQ_EW_AND, around, id);
+  }
+  n->g->body = id;
+  return sq_node_result(w->g, n, lane_type(w, sq_type_scalar(SQ_BOOL)), NULL);
+}
+
+// The nodes of `from` for the lanes where c holds, or does not.
+static void do_branch(batcher *w, const sq_block *from, sq_block *to, sq_value *c, bool negated) {
+  sq_value *around = w->holds;
+  w->holds = on_side(w, to, c, negated);
+  do_nodes(w, from, to);
+  w->holds = around;
+}
+
 // any or all of a bool over the lanes.
 static sq_value *over_lanes(batcher *w, sq_block *to, sq_value *c, sq_monoid m) {
   sq_node *n = sq_node_new(w->g, to, SQ_OP_GENERIC, w->map->span, 1, &c);
@@ -378,7 +446,7 @@ static sq_value *over_lanes(batcher *w, sq_block *to, sq_value *c, sq_monoid m) 
 static void do_while(batcher *w, const sq_node *from, sq_block *to) {
   const sq_block *cond = from->region[0], *body = from->region[1];
   sq_value *holds = sq_block_end(cond)->in[0];
-  bool own = w->varies[holds->id];
+  bool own = w->varies[holds->id] || w->holds;
   sq_value **in = SQ_ARRAY(w->g->arena, sq_value *, from->n_in + 1);
   for (uint32_t k = 0; k < from->n_in; k++) in[k] = as_value(w, to, from->in[k], true);
   sq_node *n = sq_node_new(w->g, to, SQ_OP_WHILE, from->span, from->n_in, in);
@@ -386,7 +454,8 @@ static void do_while(batcher *w, const sq_node *from, sq_block *to) {
   sq_block *c = sq_node_region(w->g, n, w->f), *b = sq_node_region(w->g, n, w->f);
   make_args(w, cond, c);
   do_nodes(w, cond, c);
-  sq_value *more = own ? over_lanes(w, c, as_value(w, c, holds, true), SQ_ANY) : now(w, holds);
+  sq_value *more = own ? over_lanes(w, c, on_side(w, c, as_value(w, c, holds, true), false), SQ_ANY)
+                       : now(w, holds);
   sq_node_new(w->g, c, SQ_OP_YIELD, from->span, 1, &more);
   make_args(w, body, b);
   sq_value *mask = NULL;
@@ -394,9 +463,12 @@ static void do_while(batcher *w, const sq_node *from, sq_block *to) {
     for (uint32_t k = 0; k < cond->args.n; k++)
       w->of[cond->args.v[k]->id] = w->of[body->args.v[k]->id];
     do_nodes(w, cond, b);
-    mask = as_value(w, b, holds, true);
+    sq_value *goes_on = as_value(w, b, holds, true);
+    mask = on_side(w, b, goes_on, false);
+    do_branch(w, body, b, goes_on, false);
+  } else {
+    do_nodes(w, body, b);
   }
-  do_nodes(w, body, b);
   give_yield(w, body, b);
   sq_node *end = sq_block_end(b);
   if (own) {
@@ -425,8 +497,8 @@ static void do_if(batcher *w, const sq_node *from, sq_block *to) {
     return;
   }
   sq_value *c = as_value(w, to, from->in[0], true);
-  do_nodes(w, from->region[0], to);
-  do_nodes(w, from->region[1], to);
+  do_branch(w, from->region[0], to, c, false);
+  do_branch(w, from->region[1], to, c, true);
   const sq_node *yes = sq_block_end(from->region[0]), *no = sq_block_end(from->region[1]);
   for (uint32_t k = 0; k < from->n_out; k++) {
     sq_value *a = as_value(w, to, yes->in[k], true), *b = as_value(w, to, no->in[k], true);
@@ -484,7 +556,7 @@ static bool dissolve(batcher *w, sq_node *map, sq_block *to) {
   w->varies = SQ_ARRAY(w->g->arena, bool, w->n_old + 1);
   const sq_block *body = map->region[0];
   for (uint32_t k = 0; k < body->args.n; k++) w->varies[body->args.v[k]->id] = true;
-  while (spread(w, map->region[0])) {
+  while (spread(w, map->region[0], false)) {
   }
   if (!allowed(w, body)) {
     sq_pass_missed(w->g, w->f, "batch", map, NULL, w->at,

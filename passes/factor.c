@@ -47,25 +47,7 @@ static void collect(sq_graph *g, const sq_generic *k, uint32_t id, bool divides,
 }
 
 static bool read_inside(sq_graph *g, const sq_node *n, const sq_scalar *s) {
-  const sq_generic *k = n->g;
-  if (s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR || s->site != SQ_NO_SITE) return false;
-  const sq_type *t = &n->in[s->operand]->type;
-  sq_dim zero = sq_dim_const(g->dims, 0), one = sq_dim_const(g->dims, 1);
-  for (uint32_t j = 0; j < s->n_pos; j++) {
-    sq_affine a = sq_scalar_affine(g, k, s->pos[j]);
-    if (!a.ok) return false;
-    sq_dim low = a.offset, high = a.offset;
-    for (uint32_t c = 0; c < k->n_par; c++) {
-      sq_dim last = sq_dim_mul(g->dims, sq_dim_const(g->dims, a.coef[c]),
-                               sq_dim_sub(g->dims, k->axis[c].extent, one));
-      if (a.coef[c] > 0) high = sq_dim_add(g->dims, high, last);
-      if (a.coef[c] < 0) low = sq_dim_add(g->dims, low, last);
-    }
-    if (sq_prove_le(g->dims, zero, low) <= 0 ||
-        sq_prove_le(g->dims, sq_dim_add(g->dims, high, one), t->dim[j]) <= 0)
-      return false;
-  }
-  return true;
+  return s->guard == SQ_NO_SCALAR && s->other == SQ_NO_SCALAR && sq_read_is_inside(g, n, s);
 }
 
 static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }

@@ -46,6 +46,42 @@ bool sq_node_reads(const sq_node *n, const sq_value *v) {
   return false;
 }
 
+// The number of values that the index of a loop takes, which `id` reads: {0} where it reads none.
+static sq_dim loop_index(const sq_node *n, uint32_t id) {
+  const sq_scalar *s = &n->g->s.v[id];
+  while (s->kind == SQ_SC_CAST && !sq_is_float(s->dtype)) s = &n->g->s.v[s->a[0]];
+  if (s->kind != SQ_SC_READ || s->n_pos || s->guard != SQ_NO_SCALAR) return (sq_dim){0};
+  const sq_value *v = n->in[s->operand];
+  const sq_node *loop = v->def ? NULL : v->block->owner;
+  if (!loop) return (sq_dim){0};
+  if (loop->op == SQ_OP_MAP) return loop->g->axis[v->index].extent;
+  return loop->op == SQ_OP_SCAN && v->index == 0 ? loop->extent : (sq_dim){0};
+}
+
+static bool position_inside(sq_graph *g, const sq_node *n, uint32_t pos, sq_dim size) {
+  sq_dims *ds = g->dims;
+  sq_dim zero = sq_dim_const(ds, 0), one = sq_dim_const(ds, 1), turns = loop_index(n, pos);
+  if (turns.i) return sq_prove_le(ds, turns, size) == 1;
+  sq_affine a = sq_scalar_affine(g, n->g, pos);
+  if (!a.ok) return false;
+  sq_dim low = a.offset, high = a.offset;
+  for (uint32_t c = 0; c < n->g->n_par + n->g->n_red; c++) {
+    sq_dim last =
+        sq_dim_mul(ds, sq_dim_const(ds, a.coef[c]), sq_dim_sub(ds, n->g->axis[c].extent, one));
+    if (a.coef[c] > 0) high = sq_dim_add(ds, high, last);
+    if (a.coef[c] < 0) low = sq_dim_add(ds, low, last);
+  }
+  return sq_prove_le(ds, zero, low) == 1 && sq_prove_le(ds, sq_dim_add(ds, high, one), size) == 1;
+}
+
+bool sq_read_is_inside(sq_graph *g, const sq_node *n, const sq_scalar *read) {
+  const sq_type *t = &n->in[read->operand]->type;
+  if (read->site != SQ_NO_SITE) return false;
+  for (uint32_t j = 0; j < read->n_pos; j++)
+    if (!position_inside(g, n, read->pos[j], t->dim[j])) return false;
+  return true;
+}
+
 void sq_say_place(sq_graph *g, sq_span span, sq_span here, const char *before, sq_text *t,
                   const char *after) {
   const sq_diags *ds = &g->ctx->diags;
