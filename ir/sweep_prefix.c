@@ -106,6 +106,17 @@ static form choice(reader *r, uint32_t c, form a, uint32_t ia, form b, uint32_t 
   return a;
 }
 
+// select(a < b, b, a) is the greater, select(a < b, a, b) the less of both, where both are numbers; where one is
+// none, the greater of both is none either, so the state is not finite, and its turns are done one by one.
+static bool is_extreme(const reader *r, const sq_scalar *x, sq_ewise *e) {
+  const sq_scalar *c = &r->k->s.v[x->a[0]];
+  if (c->kind != SQ_SC_EWISE || (c->ew != SQ_EW_LT && c->ew != SQ_EW_LE)) return false;
+  bool greater = c->a[0] == x->a[2] && c->a[1] == x->a[1];
+  bool less = c->a[0] == x->a[1] && c->a[1] == x->a[2];
+  *e = greater ? SQ_EW_MAX : SQ_EW_MIN;
+  return greater || less;
+}
+
 static form of_ewise(reader *r, const sq_scalar *x) {
   uint32_t ia = x->a[0], ib = x->a[1];
   form a = r->of[ia], b = sq_ewise_table[x->ew].arity > 1 ? r->of[ib] : (form){.kind = FREE};
@@ -174,10 +185,13 @@ static form of_scalar(reader *r, uint32_t id) {
   if (x.kind == SQ_SC_READ) return none(r, "a place that depends on ", "");
   if (x.kind == SQ_SC_CAST)
     return r->of[x.a[0]].kind == NONE ? (form){.kind = NONE} : none(r, "a conversion of ", "");
-  for (int j = 0; j < 3; j++)
-    if (r->of[x.a[j]].kind == NONE) return (form){.kind = NONE};
+  sq_ewise e;
+  form a = r->of[x.a[1]], b = r->of[x.a[2]];
+  if (a.kind == NONE || b.kind == NONE) return (form){.kind = NONE};
+  if (is_extreme(r, &x, &e)) return extreme(r, a, x.a[1], b, x.a[2], e);
+  if (r->of[x.a[0]].kind == NONE) return (form){.kind = NONE};
   if (r->of[x.a[0]].kind != FREE) return none(r, "a choice by ", "");
-  return choice(r, x.a[0], r->of[x.a[1]], x.a[1], r->of[x.a[2]], x.a[2]);
+  return choice(r, x.a[0], a, x.a[1], b, x.a[2]);
 }
 
 // ---- members -----------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ const sq_pass_info sq_pass_table[] = {
 const unsigned sq_pass_count = sizeof sq_pass_table / sizeof *sq_pass_table;
 
 const char *const sq_pipeline_cpu =
-    "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
+    "inline,simplify,batch,simplify,cse,choose,softmax,hoist,split,batch,recur,"
     "factor,simplify,cse,contract,recast,fuse,sweep,stream,group,pack,siblings,plan";
 const char *const sq_pipeline_device =
-    "inline,simplify,batch,simplify,cse,softmax,hoist,split,batch,recur,"
+    "inline,simplify,batch,simplify,cse,choose,softmax,hoist,split,batch,recur,"
     "factor,simplify,cse,contract,recast,fuse,sweep,stream,unwrap,group,plan";
 
 const sq_pass_info *sq_pass_find(const char *name) {
