@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define SQ_ABI_VERSION 3u
+#define SQ_ABI_VERSION 4u
 
 // A size expression in postfix: operands are pushed, the one value left is the result. Arithmetic
 // that overflows, divides by zero or meets an unbound symbol makes the expression invalid.
@@ -187,6 +187,7 @@ typedef struct sq_abi_image {
   const char *arch; // "sm_90a": a cubin; "compute_80": PTX, with its 0 at the end
   const void *data;
   uint64_t size;
+  const uint32_t *room; // by kernel: bytes of shared memory that a launch brings
 } sq_abi_image;
 typedef struct sq_abi_kernels {
   uint32_t n_kernel, n_image;

@@ -22,7 +22,7 @@ typedef struct sq_gpu_op {
   enum { SQ_GPU_LAUNCH, SQ_GPU_ROWS, SQ_GPU_CLEAR, SQ_GPU_LOOP } kind;
   void *function; // of a launch: the driver's
   const char *name;
-  unsigned blocks, threads;
+  unsigned blocks, threads, room; // room: bytes of shared memory that it brings
   uint32_t n_arg;
   size_t arg; // where its words begin, in the list
   sq_gpu_rows

@@ -13,6 +13,7 @@ struct sq_gpu_code {
   void *module;
   void **function;
   const sq_abi_kernels *k;
+  const uint32_t *room; // of the image, by kernel
   sq_gpu_errors *errors;
 };
 
@@ -71,12 +72,34 @@ static int load_image(sq_gpu_code *c, const sq_abi_image *image) {
   return e;
 }
 
+// A launch that brings more than 48 KiB is taken where the function was told of it, and the device has it.
+static int allow_room(sq_gpu_code *c, uint32_t i) {
+  enum { ALWAYS = 48 << 10 };
+  sq_gpu *d = c->gpu;
+  int most = 0, e;
+  if (c->room[i] <= ALWAYS) return 0;
+  e = sq_gpu_failed(d, d->cu.DeviceGetAttribute(&most, SQ_NV_MOST_SHARED, d->ordinal),
+                    "cuDeviceGetAttribute");
+  if (e) return e;
+  if (c->room[i] > (uint32_t)most) {
+    snprintf(d->trouble, sizeof d->trouble,
+             "%s wants %u bytes of shared memory for a block, the device has %d",
+             c->k->kernel[i].name, c->room[i], most);
+    return SQ_NV_OUT_OF_MEMORY;
+  }
+  e = d->cu.FuncSetAttribute(c->function[i], SQ_NV_FUNCTION_MOST_SHARED, (int)c->room[i]);
+  return sq_gpu_failed(d, e, "cuFuncSetAttribute");
+}
+
 static int load(sq_gpu_code *c, const sq_abi_image *image) {
   sq_gpu *d = c->gpu;
   int e = load_image(c, image);
-  for (uint32_t i = 0; !e && i < c->k->n_kernel; i++)
+  c->room = image->room;
+  for (uint32_t i = 0; !e && i < c->k->n_kernel; i++) {
     e = sq_gpu_failed(d, d->cu.ModuleGetFunction(&c->function[i], c->module, c->k->kernel[i].name),
                       "cuModuleGetFunction");
+    if (!e) e = allow_room(c, i);
+  }
   return e;
 }
 
@@ -162,6 +185,7 @@ static int32_t launch(sq_call *c, uint32_t kernel, int64_t blocks, const sq_devi
                         .name = k->name,
                         .blocks = (unsigned)blocks,
                         .threads = k->threads,
+                        .room = code->room[kernel],
                         .n_arg = n_arg};
   int e = sq_gpu_ask(d, &op, value);
   code->errors->pending = true;

@@ -66,6 +66,7 @@ _Static_assert(sizeof(sq_nv_any_node) == 256, "as the driver has it");
 enum { SQ_NV_NODE_CONDITIONAL = 13, SQ_NV_WHILE = 1 };
 enum { SQ_NV_DEVICE = 2, SQ_NV_OUT_OF_MEMORY = 2, SQ_NV_NO_DEVICE = 100 };
 enum { SQ_NV_CAPABILITY_MAJOR = 75, SQ_NV_CAPABILITY_MINOR = 76 }; // attributes of a device
+enum { SQ_NV_MOST_SHARED = 97, SQ_NV_FUNCTION_MOST_SHARED = 8 };   // of a block; for a function
 enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_BYTES = 6 };
 
 // Name in the library, field, types. 0 is success everywhere. Handles are pointers, a device a number.
@@ -99,6 +100,7 @@ enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_B
   F(cuModuleLoadDataEx, ModuleLoad, (void **, const void *, unsigned, const int *, void **))       \
   F(cuModuleUnload, ModuleUnload, (void *))                                                        \
   F(cuModuleGetFunction, ModuleGetFunction, (void **, void *, const char *))                       \
+  F(cuFuncSetAttribute, FuncSetAttribute, (void *, int, int))                                      \
   F(cuLaunchKernel, LaunchKernel,                                                                  \
     (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *,         \
      void **, void **))                                                                            \

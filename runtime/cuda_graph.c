@@ -96,8 +96,8 @@ static int run_rows(sq_gpu *d, const sq_gpu_rows *r) {
 static int run_launch(sq_gpu *d, const sq_gpu_op *op, int64_t *word) {
   size_t size = op->n_arg * sizeof *word;
   void *extra[] = {(void *)1, word, (void *)2, &size, NULL}; // a buffer, its size
-  int e = d->cu.LaunchKernel(op->function, op->blocks, 1, 1, op->threads, 1, 1, 0, d->stream, NULL,
-                             extra);
+  int e = d->cu.LaunchKernel(op->function, op->blocks, 1, 1, op->threads, 1, 1, op->room, d->stream,
+                             NULL, extra);
   if (!e) return 0;
   char what[200];
   snprintf(what, sizeof what, "cuLaunchKernel of %s", op->name);
@@ -137,6 +137,7 @@ static sq_nv_node launch_of(const sq_gpu_op *op, void **extra) {
   return (sq_nv_node){.function = op->function,
                       .grid = {op->blocks, 1, 1},
                       .block = {op->threads, 1, 1},
+                      .shared = op->room,
                       .extra = extra};
 }
 

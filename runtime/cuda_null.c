@@ -22,6 +22,7 @@ static int attribute(int *v, int what, int d) {
   (void)d;
   *v = what == SQ_NV_CAPABILITY_MAJOR   ? capability / 10
        : what == SQ_NV_CAPABILITY_MINOR ? capability % 10
+       : what == SQ_NV_MOST_SHARED      ? 227 << 10
                                         : 0;
   return 0;
 }
@@ -68,6 +69,9 @@ static int load(void **m, const void *image, unsigned n, const int *option, void
   return image == NULL;
 }
 static int get_function(void **f, void *m, const char *name) { return *f = &function, !m || !name; }
+static int function_attribute(void *f, int what, int value) {
+  return !f || what != SQ_NV_FUNCTION_MOST_SHARED || value <= 0;
+}
 static int launch(void *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
                   unsigned bz, unsigned shared, void *s, void **params, void **extra) {
   (void)shared, (void)params;
@@ -131,6 +135,7 @@ bool sq_nv_null(sq_nv_driver *d, const char *name) {
                       .ModuleLoad = load,
                       .ModuleUnload = handle,
                       .ModuleGetFunction = get_function,
+                      .FuncSetAttribute = function_attribute,
                       .LaunchKernel = launch,
                       .GraphCreate = graph_new,
                       .GraphDestroy = handle,

@@ -50,6 +50,10 @@ static void put_kernels(const sq_abi_kernels *k, sq_text *out) {
     bool ptx = !strncmp(k->image[i].arch, "compute_", 8);
     sq_text_add(out, "  %-12s %s, %llu bytes\n", k->image[i].arch, ptx ? "PTX" : "cubin",
                 (unsigned long long)k->image[i].size);
+    for (uint32_t j = 0; j < k->n_kernel; j++)
+      if (k->image[i].room[j])
+        sq_text_add(out, "    %-40s %u bytes of shared memory a block\n", k->kernel[j].name,
+                    k->image[i].room[j]);
   }
 }
 

@@ -127,12 +127,15 @@ static LLVMValueRef sites(const writer *w, const sq_abi_site *s, uint32_t n) {
 }
 
 // An image is data, aligned as the driver likes it.
-static LLVMValueRef image(const writer *w, const sq_abi_image *i) {
+static LLVMValueRef image(const writer *w, const sq_abi_image *i, uint32_t n_kernel) {
   LLVMValueRef content =
       LLVMConstStringInContext2(w->u->ctx, (const char *)i->data, (size_t)i->size, 1);
   LLVMValueRef data = global(w, content);
   LLVMSetAlignment(data, 64);
-  return RECORD(w, text(w, i->arch), data, LLVMConstInt(w->i64, i->size, 0));
+  LLVMValueRef *room = values(w, n_kernel);
+  for (uint32_t k = 0; k < n_kernel; k++) room[k] = u32(w, i->room[k]);
+  return RECORD(w, text(w, i->arch), data, LLVMConstInt(w->i64, i->size, 0),
+                array(w, room, n_kernel));
 }
 
 static LLVMValueRef kernels(const writer *w, const sq_abi_kernels *k) {
@@ -141,7 +144,7 @@ static LLVMValueRef kernels(const writer *w, const sq_abi_kernels *k) {
   for (uint32_t i = 0; i < k->n_kernel; i++)
     kernel[i] = RECORD(w, text(w, k->kernel[i].name), u32(w, k->kernel[i].threads),
                        u32(w, k->kernel[i].n_arg));
-  for (uint32_t i = 0; i < k->n_image; i++) images[i] = image(w, &k->image[i]);
+  for (uint32_t i = 0; i < k->n_image; i++) images[i] = image(w, &k->image[i], k->n_kernel);
   return global(w, RECORD(w, u32(w, k->n_kernel), u32(w, k->n_image), array(w, kernel, k->n_kernel),
                           array(w, images, k->n_image)));
 }

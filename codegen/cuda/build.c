@@ -72,6 +72,14 @@ static sq_cache_key key_of(sq_arena *a, sq_nvrtc *nvrtc, const char *arch, const
   return sq_cache_key_of(t.v, t.n);
 }
 
+// What launches bring in code for this architecture: as SQ_WGMMA chooses the body.
+static const uint32_t *room_of(sq_arena *a, const sq_cuda *c, const char *arch) {
+  uint32_t *room = SQ_ARRAY(a, uint32_t, c->kernel.n + 1);
+  for (uint32_t i = 0; i < c->kernel.n; i++)
+    room[i] = c->kernel.v[i].room[strcmp(arch, "sm_90a") == 0];
+  return room;
+}
+
 static sq_status make_image(sq_arena *a, sq_nvrtc *nvrtc, const char *arch, const sq_text *unit,
                             const char *dir, sq_abi_image *image, const char **message) {
   const char *suffix = arch[0] == 's' ? ".cubin" : ".ptx", *data;
@@ -108,7 +116,9 @@ sq_status sq_cuda_build(sq_arena *a, const sq_cuda *c, sq_nvrtc *nvrtc, const ch
   if (!k->n_kernel) return SQ_OK;
   sq_text unit = {.arena = a};
   sq_cuda_unit(c, false, &unit);
-  for (; k->n_image < n; k->n_image++)
+  for (; k->n_image < n; k->n_image++) {
+    image[k->n_image].room = room_of(a, c, arch[k->n_image]);
     SQ_TRY(make_image(a, nvrtc, arch[k->n_image], &unit, cache_dir, &image[k->n_image], message));
+  }
   return SQ_OK;
 }

@@ -12,6 +12,7 @@ typedef struct sq_cuda_kernel_info {
   const char *name;
   uint32_t threads, n_arg;
   bool syncs;       // its threads wait for one another
+  uint32_t room[2]; // bytes of shared memory that a launch brings: elsewhere, on sm_90a
   sq_cache_key key; // of its text but for the name: equal ones are one
 } sq_cuda_kernel_info;
 typedef struct sq_cuda {
@@ -58,6 +59,7 @@ typedef struct sq_cu {
   uint32_t indent, threads, n_temp;
   uint32_t blocks; // that a multiprocessor has registers for; 0: as may be
   bool syncs;
+  uint32_t room[2]; // bytes of shared memory that a launch brings: elsewhere, on sm_90a
 } sq_cu;
 // `what`: "generic"; the name of `v` is added.
 void sq_cu_begin(sq_cu *k, sq_cg *cg, const char *what, const sq_value *v, uint32_t threads);
@@ -68,6 +70,11 @@ void sq_cu_line(sq_cu *k, const char *fmt, ...) __attribute__((format(printf, 2,
 // The same, one deeper or one less deep after or before it.
 void sq_cu_open(sq_cu *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sq_cu_close(sq_cu *k);
+// Shared memory for a body that wants more than the 48 KiB which may be declared: the array `name` of n
+// elements of `type`, `bytes` in all, that begins at a multiple of `align`, 1024 at most. It lies in what
+// a launch brings: of the body for sm_90a, or of that for others. Tiles of a body with such arrays are all of this kind.
+void sq_cu_dynamic(sq_cu *k, bool sm_90a, const char *type, const char *name, uint32_t n,
+                   uint32_t bytes, uint32_t align);
 const char *sq_cu_temp(sq_cu *k, const char *prefix); // a new name
 const char *sq_cu_dim(sq_cu *k, sq_dim d);            // a number or an argument
 // Elements are numbered over the extents and stored over the room of each axis: how many there are, and

@@ -36,6 +36,9 @@ static void outside(sq_emu_thread *t, const char *name, long long index, long lo
 static void *shared(sq_emu_thread *t, const char *name, long long bytes, int align) {
   return sq_emu_shared(fiber(t), name, bytes, (uint32_t)align);
 }
+static void *dynamic(sq_emu_thread *t, const char *name, long long at, long long bytes) {
+  return sq_emu_dynamic(fiber(t), name, at, bytes);
+}
 static unsigned address(sq_emu_thread *t, const void *at) { return sq_emu_address(fiber(t), at); }
 static const void *behind(sq_emu_thread *t, unsigned at) { return sq_emu_behind(fiber(t), at); }
 static void touch_shared(sq_emu_thread *t, const char *name, const void *at, int bytes, int kind) {
@@ -81,9 +84,9 @@ static void newton(sq_emu_thread *t, unsigned long long stretches, unsigned long
   if (left > m->newton_residual) m->newton_residual = left;
 }
 
-const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,  shared,     address,
-                                       behind, touch_shared, exchange, posted,     copy,
-                                       group,  copied,       failed,   has_failed, newton};
+const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,    shared, dynamic, address,
+                                       behind, touch_shared, exchange,   posted, copy,    group,
+                                       copied, failed,       has_failed, newton};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

@@ -67,7 +67,7 @@ struct sq_emu_module {
   uint64_t launch, epoch;
   int64_t block;
   sq_emu_array array[SQ_EMU_ARRAYS];
-  uint32_t n_array;
+  uint32_t n_array, declared; // bytes
   sq_emu_cell *table;
   uint64_t n_table, n_used;
   // The error word, and what it says.
@@ -85,6 +85,7 @@ extern const sq_emu_calls sq_emu_functions;
 // emu_memory.c
 void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind);
 void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t align);
+void *sq_emu_dynamic(sq_emu_fiber *f, const char *name, int64_t at, int64_t bytes);
 uint32_t sq_emu_address(sq_emu_fiber *f, const void *at);
 const void *sq_emu_behind(sq_emu_fiber *f, uint32_t address);
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind);

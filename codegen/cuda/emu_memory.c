@@ -82,26 +82,49 @@ void sq_emu_block_begins(sq_emu_module *m) {
     free(m->array[k].data);
     free(m->array[k].cell);
   }
-  m->n_array = 0;
+  m->n_array = m->declared = 0;
 }
 void sq_emu_memory_free(sq_emu_module *m) {
   sq_emu_block_begins(m);
   free(m->table);
 }
-void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t align) {
+static void *add_array(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t address) {
   sq_emu_module *m = f->m;
-  for (uint32_t k = 0; k < m->n_array; k++)
-    if (m->array[k].name == name) return m->array[k].data;
   if (m->n_array == SQ_EMU_ARRAYS) sq_emu_stop(f, "more than %d shared arrays", SQ_EMU_ARRAYS);
-  // The first begins at 16, so that none is aligned to more by chance.
-  uint32_t end = 16;
-  if (m->n_array) end = m->array[m->n_array - 1].address + (uint32_t)m->array[m->n_array - 1].bytes;
   sq_emu_array *s = &m->array[m->n_array++];
   *s = (sq_emu_array){name, malloc((size_t)bytes), calloc((size_t)bytes, sizeof(sq_emu_cell)),
-                      bytes, (end + align - 1) / align * align};
+                      bytes, address};
   if (!s->data || !s->cell) sq_emu_stop(f, "out of memory");
   memset(s->data, 0xfb, (size_t)bytes);
   return s->data;
+}
+// Declared arrays begin at 16, so that none is aligned to more by chance; beside a room behind all of it,
+// where descriptors do not reach.
+void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t align) {
+  enum { MOST = 48 << 10, BEHIND = 1 << 20 };
+  sq_emu_module *m = f->m;
+  for (uint32_t k = 0; k < m->n_array; k++)
+    if (m->array[k].name == name) return m->array[k].data;
+  const uint32_t first = (m->now->room ? BEHIND : 0) + 16;
+  const uint32_t at = (first + m->declared + align - 1) / align * align;
+  m->declared = at + (uint32_t)bytes - first;
+  if (m->declared > MOST + align)
+    sq_emu_stop(f, "%s: more than %d bytes of shared memory are declared", name, MOST);
+  return add_array(f, name, bytes, at);
+}
+// The room begins at 1024: as it is aligned on a device, and to no more by chance.
+void *sq_emu_dynamic(sq_emu_fiber *f, const char *name, int64_t at, int64_t bytes) {
+  sq_emu_module *m = f->m;
+  for (uint32_t k = 0; k < m->n_array; k++) {
+    const sq_emu_array *s = &m->array[k];
+    if (s->name == name) return s->data;
+    if (s->address < 1024 + at + bytes && 1024 + at < s->address + s->bytes)
+      sq_emu_stop(f, "%s and %s overlap", name, s->name);
+  }
+  if (at < 0 || at + bytes > m->now->room)
+    sq_emu_stop(f, "%s ends at byte %lld, but a launch brings %lld of shared memory", name,
+                (long long)(at + bytes), (long long)m->now->room);
+  return add_array(f, name, bytes, 1024 + (uint32_t)at);
 }
 uint32_t sq_emu_address(sq_emu_fiber *f, const void *at) {
   const sq_emu_module *m = f->m;

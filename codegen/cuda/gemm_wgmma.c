@@ -2,9 +2,10 @@
 // found. Out: the kernel's body for such a processor; the launch is the same.
 //
 //   a block: 2 groups of 4 warps, each 64 x 128 results in its registers
-//            a ring of 3 stages, each A's 128 x 32 and B's 128 x 32 in shared memory, 48 KiB in all
+//            a ring of 4 stages, each A's 128 x 32 and B's 128 x 32 in shared memory, 64 KiB in all,
+//            which the launch brings
 //            for each 32 of k:  stage k has come | barrier | two products of 64 x 16 by 128 x 16 begin |
-//                               stage k + 2 is asked for (cp.async), where k - 1 was | products end
+//                               stage k + 3 is asked for (cp.async), where k - 1 was | products end
 //            post, results stored
 //
 // A row of a stage is 32 elements, 64 bytes: four pieces of 16, of which piece v lies where v ^ (row / 2
@@ -18,7 +19,7 @@ enum {
   COLUMNS = 2 * SQ_CU_MMA_COLUMNS,
   THREADS = SQ_CU_MMA_THREADS,
   DEPTH = SQ_CU_MMA_DEPTH,
-  STAGES = 3,
+  STAGES = 4,
   WORDS = ROWS * DEPTH / 2, // of a stage, of either factor
   VECTOR = 8,
 };
@@ -82,10 +83,9 @@ static void sum(const sq_cu_tiles *x, const sq_cu_side *side, const char *type) 
   sq_cu *k = x->k;
   sq_cu_line(k, "const sq_i64 stages = (%s + %d) / %d;", x->count[SQ_CU_SUM], DEPTH - 1, DEPTH);
   sq_cu_line(k, "sq_wgmma_list flying;");
-  bring_both(x, side, "0");
-  bring_both(x, side, "1");
+  for (int n = 0; n < STAGES - 1; n++) bring_both(x, side, sq_arena_fmt(k->a, "%d", n));
   sq_cu_open(k, "for (sq_i64 n = 0; n < stages; n++) {");
-  sq_cu_line(k, "SQ_COPIED_BUT(1);");
+  sq_cu_line(k, "SQ_COPIED_BUT(%d);", STAGES - 2);
   sq_cu_line(k, "SQ_ASYNC_FENCE();");
   sq_cu_line(k, "SQ_SYNC();");
   multiply(k, type);
@@ -99,8 +99,8 @@ static void sum(const sq_cu_tiles *x, const sq_cu_side *side, const char *type) 
 void sq_cu_wgmma_body(const sq_cu_tiles *x, const sq_cu_side *side, const char *across,
                       const char *down, const char *type, const sq_cu_place *to) {
   sq_cu *k = x->k;
-  sq_cu_line(k, "SQ_SHARED_TILE(sq_u32, ring_a, %d);", STAGES * WORDS);
-  sq_cu_line(k, "SQ_SHARED_TILE(sq_u32, ring_b, %d);", STAGES * WORDS);
+  sq_cu_dynamic(k, true, "sq_u32", "ring_a", STAGES * WORDS, STAGES * WORDS * 4, 1024);
+  sq_cu_dynamic(k, true, "sq_u32", "ring_b", STAGES * WORDS, STAGES * WORDS * 4, 1024);
   sq_cu_line(k, "const int g = (int)(SQ_TID %% 32) / 4, q = (int)(SQ_TID %% 4);");
   sq_cu_line(k, "const int group = (int)(SQ_TID / 128), wm = (int)(SQ_TID / 32) * 16;");
   sq_cu_line(k, "const sq_i64 across = (%s + 1) / 2;", across);

@@ -50,6 +50,13 @@ const char *sq_cu_temp(sq_cu *k, const char *prefix) {
   return sq_arena_fmt(k->a, "%s%u", prefix, k->n_temp++);
 }
 
+void sq_cu_dynamic(sq_cu *k, bool sm_90a, const char *type, const char *name, uint32_t n,
+                   uint32_t bytes, uint32_t align) {
+  uint32_t *end = &k->room[sm_90a], at = (*end + align - 1) / align * align;
+  sq_cu_line(k, "SQ_DYNAMIC(%s, %s, %u, %u);", type, name, at, n);
+  *end = at + bytes;
+}
+
 static const struct {
   const char *reg, *mem;
 } types[SQ_DTYPE_COUNT] = {
@@ -174,16 +181,26 @@ static LLVMValueRef put_args(sq_cu *k) {
   }
   return at;
 }
+// What launches bring, where the kernel has room: for sm_90a, for the rest, or for all.
+static void put_room(const sq_cu *k, sq_text *to) {
+  const bool other = k->room[0] != 0, sm_90a = k->room[1] != 0;
+  if (!other && !sm_90a) return;
+  if (other != sm_90a) sq_text_add(to, "#if %sSQ_WGMMA\n", sm_90a ? "" : "!");
+  sq_text_add(to, "SQ_ROOM(%u, %u)\n", k->room[0], k->room[1]);
+  if (other != sm_90a) sq_text_put(to, "#endif\n", 7);
+}
 // The number of the kernel: that of an equal one, or a new one's. Layers that are not a loop have the
 // same kernels again and again, and compiling is what takes long.
 static uint32_t kernel_number(sq_cu *k, sq_cuda *c) {
   sq_text t = {.arena = k->a};
-  sq_text_add(&t, "%s%u %u %d\n", k->args.v, k->threads, k->blocks, k->syncs);
+  sq_text_add(&t, "%s%u %u %d %u %u\n", k->args.v, k->threads, k->blocks, k->syncs, k->room[0],
+              k->room[1]);
   sq_text_put(&t, k->body.v, k->body.n);
   sq_cache_key key = sq_cache_key_of(t.v, t.n);
   for (uint32_t i = 0; i < c->kernel.n; i++)
     if (sq_cache_key_same(c->kernel.v[i].key, key)) return i;
   sq_text_add(&c->text, "struct %s_args {\n%s};\n", k->name, k->args.v);
+  put_room(k, &c->text);
   if (k->blocks)
     sq_text_add(&c->text, "SQ_KERNEL_OF(%s, %u, %u) {\n", k->name, k->threads, k->blocks);
   else
@@ -191,7 +208,9 @@ static uint32_t kernel_number(sq_cu *k, sq_cuda *c) {
   sq_text_put(&c->text, k->body.v, k->body.n);
   sq_text_put(&c->text, "}\n\n", 3);
   const char *name = sq_arena_str(c->arena, k->name, strlen(k->name));
-  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){name, k->threads, k->arg.n, k->syncs, key});
+  sq_push(
+      c->arena, &c->kernel,
+      (sq_cuda_kernel_info){name, k->threads, k->arg.n, k->syncs, {k->room[0], k->room[1]}, key});
   return c->kernel.n - 1;
 }
 void sq_cu_launch(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most) {

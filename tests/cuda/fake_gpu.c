@@ -10,7 +10,7 @@
 //                                 context is current, launches fit the kernel
 //   "compiled" code               is the source, and compiled for the host when it is loaded
 //
-// SEQM_FAKE_GPU="devices=1 capability=90 driver=13000 nvrtc=13000 memory=BYTES fail=NAME:NTH:CODE
+// SEQM_FAKE_GPU="devices=1 capability=90 driver=13000 nvrtc=13000 memory=BYTES shared=BYTES fail=NAME:NTH:CODE
 // count=1", which says at the end how often each function was called.
 #include "fake_gpu.h"
 #include "base/context.h"
@@ -39,7 +39,7 @@ enum {
 
 // ---- settings ----------------------------------------------------------------------------------
 static struct {
-  long devices, capability, driver, nvrtc, memory, count;
+  long devices, capability, driver, nvrtc, memory, shared, count;
   char fail_name[64];
   long fail_nth;
   int fail_code;
@@ -77,6 +77,7 @@ static void read_settings(void) {
   number(text, "driver", &set.driver);
   number(text, "nvrtc", &set.nvrtc);
   number(text, "memory", &set.memory);
+  number(text, "shared", &set.shared);
   number(text, "count", &set.count);
   if ((at = strstr(text, "fail=")))
     sscanf(at + 5, "%63[^:]:%ld:%d", set.fail_name, &set.fail_nth, &set.fail_code);
@@ -179,6 +180,7 @@ typedef struct module module;
 typedef struct function {
   module *m;
   uint32_t number;
+  long long allowed; // bytes of shared memory that a launch may bring
 } function;
 struct module {
   sq_ctx *ctx;
@@ -335,6 +337,16 @@ EXPORT int cuDeviceGetName(char *name, int n, int d) {
   snprintf(name, (size_t)n, "fake GPU %d", d);
   return OK;
 }
+// That of a block, by the tables of the programming guide.
+static long most_shared(void) {
+  const long c = set.capability;
+  if (set.shared) return set.shared;
+  return c == 75                          ? 64 << 10
+         : c == 80 || c == 87             ? 163 << 10
+         : c == 86 || c == 89 || c >= 120 ? 99 << 10
+         : c >= 90                        ? 227 << 10
+                                          : 96 << 10;
+}
 EXPORT int cuDeviceGetAttribute(int *v, int what, int d);
 EXPORT int cuDeviceGetAttribute(int *v, int what, int d) {
   ENTER();
@@ -348,6 +360,8 @@ EXPORT int cuDeviceGetAttribute(int *v, int what, int d) {
     return *v = (int)set.capability / 10, OK;
   case 76:
     return *v = (int)set.capability % 10, OK;
+  case 97:
+    return *v = (int)most_shared(), OK;
   default:
     return INVALID_VALUE;
   }
@@ -625,7 +639,7 @@ static int load_setter(void **out, const char *image) {
   if (set.driver < 12040 || !strstr(image, "cudaGraphSetConditional")) return INVALID_IMAGE;
   module *m = calloc(1, sizeof *m);
   if (!m || !(m->function = calloc(1, sizeof *m->function))) abort();
-  m->function[0] = (function){m, 0};
+  m->function[0] = (function){m, 0, 0};
   alive_others++;
   *out = m;
   return OK;
@@ -672,11 +686,20 @@ EXPORT int cuModuleGetFunction(void **f, void *p, const char *name) {
   }
   for (uint32_t k = 0; k < m->code->n_kernel; k++)
     if (!strcmp(m->code->kernel[k].name, name)) {
-      m->function[k] = (function){m, k};
+      m->function[k] = (function){m, k, 48 << 10};
       *f = &m->function[k];
       return OK;
     }
   return NOT_FOUND;
+}
+
+EXPORT int cuFuncSetAttribute(function *f, int what, int value);
+EXPORT int cuFuncSetAttribute(function *f, int what, int value) {
+  ENTER();
+  NEED_CONTEXT();
+  if (what != 8 || value < 0 || value > most_shared()) return INVALID_VALUE;
+  f->allowed = value;
+  return OK;
 }
 
 // An address stands for what is left of its allocation; the first is where kernels fail into.
@@ -719,9 +742,14 @@ static int check_launch(function *f, unsigned x, unsigned y, unsigned z, unsigne
   const sq_emu_kernel *k = &f->m->code->kernel[f->number];
   bool form = !params && extra && extra[0] == (void *)1 && extra[2] == (void *)2 && !extra[4];
   size_t size = form ? *(const size_t *)extra[3] : 0;
-  if (!form || size != 8 * (size_t)k->n_args || y != 1 || z != 1 || by != 1 || bz != 1 || shared ||
-      !x || (int)bx != k->threads) {
+  if (!form || size != 8 * (size_t)k->n_args || y != 1 || z != 1 || by != 1 || bz != 1 || !x ||
+      (int)bx != k->threads) {
     fault("%s: %u x %u threads and %zu bytes do not fit the kernel", k->name, x, bx, size);
+    return INVALID_VALUE;
+  }
+  if (shared != k->room || shared > f->allowed) {
+    fault("%s: a launch brings %u bytes of shared memory, it wants %lld and may have %lld", k->name,
+          shared, k->room, f->allowed);
     return INVALID_VALUE;
   }
   job j = {.kind = LAUNCH, .f = f, .blocks = x};

@@ -46,7 +46,8 @@ static void refuse(session *s, int status) {
   cr_assert(strstr(seqm_message(s->ctx), s->word), "%s", seqm_message(s->ctx));
   cr_assert_lt(s->refused++, 3, "refused again: %s", seqm_message(s->ctx));
 }
-static void call(session *s, const char *entry, const seqm_tensor *in, size_t n, seqm_tensor *out) {
+__attribute__((unused)) static void call(session *s, const char *entry, const seqm_tensor *in,
+                                         size_t n, seqm_tensor *out) {
   const seqm_entry *e = seqm_model_entry(s->m, entry);
   cr_assert_not_null(e);
   for (int status; (status = seqm_call(s->m, e, in, n, out, 1));) refuse(s, status);

@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 // ---- the emulation -----------------------------------------------------------------------------
-// Runs a kernel `k` over x, 64 floats in memory with room for `bytes`; what the device says, or NULL.
+// Runs a kernel `k`, whose launch brings `room` bytes of shared memory, over x, 64 floats in memory with room for `bytes`; what the device says, or NULL.
 static char said[600];
+static uint32_t room;
 static const char *emulate(const char *body, int threads, int syncs, int64_t blocks, float *x,
                            int64_t bytes) {
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());
@@ -24,7 +25,12 @@ static const char *emulate(const char *body, int threads, int syncs, int64_t blo
               "struct k_args { sq_err err; sq_ptr<float> x; sq_int n; };\n"
               "SQ_KERNEL(k, %d) {\n%s\n}\n",
               threads, body);
-  sq_push(c->arena, &c->kernel, (sq_cuda_kernel_info){"k", (uint32_t)threads, 3, syncs, {0, 0}});
+  sq_push(c->arena, &c->kernel,
+          (sq_cuda_kernel_info){.name = "k",
+                                .threads = (uint32_t)threads,
+                                .n_arg = 3,
+                                .syncs = syncs,
+                                .room = {room, room}});
   sq_text unit = {.arena = &ctx->arena};
   sq_cuda_unit(c, true, &unit);
   sq_emu_module *m = NULL;
@@ -109,6 +115,36 @@ Test(cuda_emu, faults) {
                "5 wait at a barrier, 0 in a warp, 3 have ended");
   expect_fault("if (SQ_TID < 5) { float f = sq_shuffle_xor(SQ_ME 1.0f, 1); }", 32, 1, 1,
                "0 wait at a barrier, 5 in a warp, 27 have ended");
+}
+Test(cuda_emu, shared_memory_of_a_launch) {
+  const char *last = "SQ_DYNAMIC(float, s, 0, 16384); SQ_DYNAMIC(float, t, 65536, 16);\n"
+                     "SQ_SST(t, SQ_TID, (float)SQ_TID); SQ_SYNC();\n"
+                     "SQ_ST(a.x, SQ_TID, SQ_SLD(t, 15 - SQ_TID));\n";
+  float x[64] = {0};
+  room = 65536 + 64;
+  const char *got = emulate(last, 16, 1, 2, x, sizeof x);
+  cr_assert(got && strstr(got, "that block 0 touches too")); // memory, not what each block has
+  got = emulate(last, 16, 1, 1, x, sizeof x);
+  cr_assert_null(got, "%s", got);
+  cr_assert(x[0] == 15 && x[15] == 0);
+  room -= 1;
+  expect_fault(last, 16, 1, 1, "t ends at byte 65600, but a launch brings 65599 of shared memory");
+  room += 1;
+  expect_fault("SQ_DYNAMIC(float, s, 0, 8); SQ_SST(s, SQ_TID, 1.0f);", 16, 1, 1, "s[8] is outside");
+  expect_fault("SQ_DYNAMIC(float, s, 0, 8); SQ_ST(a.x, SQ_TID, SQ_SLD(s, SQ_TID));", 8, 1, 1,
+               "s is read before it is written");
+  expect_fault("SQ_DYNAMIC(float, s, 0, 8); SQ_SST(s, SQ_TID, 1.0f); SQ_SLD(s, 0);", 8, 1, 1,
+               "race: ");
+  expect_fault("SQ_DYNAMIC(float, s, 0, 8); SQ_DYNAMIC(float, t, 28, 8);", 8, 1, 1,
+               "t and s overlap");
+  got = emulate("SQ_DYNAMIC(float, s, 0, 8); SQ_SHARED(float, t, 8); SQ_SST(t, SQ_TID, 2.0f);\n"
+                "SQ_SST(s, SQ_TID, 1.0f); SQ_SYNC(); SQ_ST(a.x, SQ_TID, SQ_SLD(t, 7 - SQ_TID));",
+                8, 1, 1, x, sizeof x);
+  cr_assert_null(got, "%s", got);
+  cr_assert(x[0] == 2 && x[7] == 2);
+  expect_fault("SQ_SHARED(float, s, 12288); SQ_SHARED(float, t, 8);", 8, 1, 1,
+               "t: more than 49152 bytes of shared memory are declared");
+  room = 0;
 }
 // A product of 64 x 16 by 128 x 16 in rows of 32 elements, swizzled; how many results are wrong, of some
 // threads. `a` and `b`: the descriptors, from good_a and good_b, which are as they ought to be.

@@ -48,6 +48,9 @@ SQ_FN T *sq_shared_at(SQ_CTX const sq_shared_array<T> &s, const char *name, sq_i
   sq_shared_array<T> name = {(T *)sq_me->call->shared(sq_me, #name, (n) * sizeof(T), 16), n}
 #define SQ_SHARED_TILE(T, name, n)                                                                 \
   sq_shared_array<T> name = {(T *)sq_me->call->shared(sq_me, #name, (n) * sizeof(T), 1024), n}
+#define SQ_ROOM(other, sm_90a)
+#define SQ_DYNAMIC(T, name, at, n)                                                                 \
+  sq_shared_array<T> name = {(T *)sq_me->call->dynamic(sq_me, #name, at, (n) * sizeof(T)), n}
 #define SQ_SHARED_OF(T) sq_shared_array<T>
 #define SQ_SLD(s, i) (*sq_shared_at(sq_me, s, #s, i, 0))
 #define SQ_SST(s, i, v) (*sq_shared_at(sq_me, s, #s, i, 1) = (v))
@@ -108,11 +111,11 @@ SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq
   extern "C" {                                                                                     \
   extern const sq_emu_kernel sq_emu_table[] __attribute__((visibility("default")));                                                       \
   const sq_emu_kernel sq_emu_table[] = {
-#define SQ_TABLE(name, threads, syncs)                                                             \
+#define SQ_TABLE(name, threads, syncs, room, room_sm_90a)                                          \
   {#name, (void (*)(const void *, sq_emu_thread *))(void *)name, threads, syncs,                   \
-   sizeof(name##_args) / 16},
+   sizeof(name##_args) / 16, SQ_WGMMA ? room_sm_90a : room},
 #define SQ_TABLE_END                                                                               \
-  { 0, 0, 0, 0, 0 }                                                                                \
+  { 0, 0, 0, 0, 0, 0 }                                                                                \
   }                                                                                                \
   ;                                                                                                \
   }

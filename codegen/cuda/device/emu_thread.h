@@ -13,6 +13,8 @@ typedef struct sq_emu_calls {
   void (*outside)(sq_emu_thread *t, const char *name, long long index, long long count);
   // The block's shared array of this name: made when first asked for.
   void *(*shared)(sq_emu_thread *t, const char *name, long long bytes, int align);
+  // That from byte `at` on of what the launch brings.
+  void *(*dynamic)(sq_emu_thread *t, const char *name, long long at, long long bytes);
   // Where it is in the block's shared memory; what is at such an address.
   unsigned (*address)(sq_emu_thread *t, const void *at);
   const void *(*behind)(sq_emu_thread *t, unsigned address);
@@ -46,5 +48,6 @@ typedef struct sq_emu_kernel {
   int threads;
   int syncs;        // its threads wait for one another
   long long n_args; // 16-byte rows that it reads
+  long long room;   // bytes of shared memory that a launch brings
 } sq_emu_kernel;
 #endif

@@ -29,6 +29,12 @@ typedef sq_u64 *sq_err;
 #define SQ_ST(q, i, v) sq_to_memory((q).p[i], v)
 #define SQ_SHARED(T, name, n) __shared__ __align__(16) T name[n]
 #define SQ_SHARED_OF(T) T *
+// Shared memory that a launch brings, for what is beyond the 48 KiB that a kernel may declare: an array
+// from byte `at` on. The room begins where the
+// declaration's alignment wants it, which tiles of swizzle 128 need; the other kernels of a unit are
+// padded to it, so that it stands only where a kernel has room.
+#define SQ_ROOM(other, sm_90a) extern __shared__ __align__(1024) unsigned char sq_room[];
+#define SQ_DYNAMIC(T, name, at, n) T *const name = (T *)(sq_room + (at))
 #define SQ_SLD(s, i) ((s)[i])
 #define SQ_SST(s, i, v) ((s)[i] = (v))
 // Elements of 16 bits: the bits of one; 8 of them, from a place that is a multiple of 8, to 4 words.
@@ -56,7 +62,7 @@ typedef sq_u64 *sq_err;
   extern "C" __global__ void __launch_bounds__(threads, blocks)                                    \
       name(const __grid_constant__ name##_args a)
 #define SQ_TABLE_BEGIN
-#define SQ_TABLE(name, threads, syncs)
+#define SQ_TABLE(name, threads, syncs, room, room_sm_90a)
 #define SQ_TABLE_END
 
 // 0, no error, is made the largest by the subtraction.
