@@ -2,14 +2,14 @@
 // found. Out: the kernel's body for such a processor; the launch is the same.
 //
 //   a block: 2 groups of 4 warps, each 64 x 128 results in its registers
-//            a ring of 4 stages, each A's 128 x 32 and B's 128 x 32 in shared memory, 64 KiB in all,
-//            which the launch brings
-//            for each 32 of k:  stage k has come | barrier | two products of 64 x 16 by 128 x 16 begin |
-//                               stage k + 3 is asked for (cp.async), where k - 1 was | products end
+//            a ring of 3 stages, each A's 128 x 64 and B's 128 x 64 in shared memory, 96 KiB in all,
+//            which the launch brings; two blocks have room on a multiprocessor
+//            for each 64 of k:  stage k has come | barrier | four products of 64 x 16 by 128 x 16 begin |
+//                               stage k + 2 is asked for (cp.async), where k - 1 was | products end
 //            post, results stored
 //
-// A row of a stage is 32 elements, 64 bytes: four pieces of 16, of which piece v lies where v ^ (row / 2
-// % 4) is, as a descriptor of swizzle 64 has it. Tiles are twice as wide as the launch takes them to be:
+// A row of a stage is 64 elements, 128 bytes: eight pieces of 16, of which piece v lies where v ^ (row % 8)
+// is, as a descriptor of swizzle 128 has it. Tiles are twice as wide as the launch takes them to be:
 // half of its blocks have nothing to do.
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/gemm.h"
@@ -18,8 +18,8 @@ enum {
   ROWS = SQ_CU_MMA_ROWS,
   COLUMNS = 2 * SQ_CU_MMA_COLUMNS,
   THREADS = SQ_CU_MMA_THREADS,
-  DEPTH = SQ_CU_MMA_DEPTH,
-  STAGES = 4,
+  DEPTH = 64, // 128 bytes, as far as a swizzle goes
+  STAGES = 3,
   WORDS = ROWS * DEPTH / 2, // of a stage, of either factor
   VECTOR = 8,
 };
@@ -36,7 +36,7 @@ static void bring(const sq_cu_tiles *x, const sq_cu_side *s, const char *from) {
     sq_cu_line(k, "const int m = e / %d, v = e %% %d;", pieces, pieces);
   else
     sq_cu_line(k, "const int m = e %% %d, v = e / %d;", ROWS, ROWS);
-  sq_cu_line(k, "const int to = stage + m * %d + (v ^ m / 2 %% 4) * 4;", DEPTH / 2);
+  sq_cu_line(k, "const int to = stage + m * %d + (v ^ m %% 8) * 4;", DEPTH / 2);
   sq_cu_line(k, "const sq_i64 row = %s + m, depth = %s + v * %d;", s->first, from, VECTOR);
   const char *ok =
       sq_arena_fmt(k->a, "row < %s && depth < %s", x->count[s->role], x->count[SQ_CU_SUM]);

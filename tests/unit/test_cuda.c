@@ -146,24 +146,24 @@ Test(cuda_emu, shared_memory_of_a_launch) {
                "t: more than 49152 bytes of shared memory are declared");
   room = 0;
 }
-// A product of 64 x 16 by 128 x 16 in rows of 32 elements, swizzled; how many results are wrong, of some
+// Products of 64 x 16 by 128 x 16 in rows of 64 elements, swizzled; how many results are wrong, of some
 // threads. `a` and `b`: the descriptors, from good_a and good_b, which are as they ought to be.
 static float wrong_products(const char *a, const char *b, const char *place) {
   char body[2600];
   float x[64] = {0}, bad = 0;
   snprintf(body, sizeof body,
-           "%s(sq_u32, s, 3072);\n"
-           "for (int e = (int)SQ_TID; e < 3072; e += 128) {\n"
-           "  const int r = e / 16, w = e %% 16;\n"
+           "%s(sq_u32, s, 6144);\n"
+           "for (int e = (int)SQ_TID; e < 6144; e += 128) {\n"
+           "  const int r = e / 32, w = e %% 32;\n"
            "  const sq_u32 low = sq_bits((float)((r * 3 + w) %% 5 - 2)) >> 16;\n"
            "  const sq_u32 high = sq_bits((float)((r + w * 2) %% 7 - 3)) & 0xffff0000u;\n"
-           "  SQ_SST(s, r * 16 + ((w / 4 ^ r / 2 %% 4) * 4 + w %% 4), low | high);\n"
+           "  SQ_SST(s, r * 32 + ((w / 4 ^ r %% 8) * 4 + w %% 4), low | high);\n"
            "}\n"
            "SQ_ASYNC_FENCE();\nSQ_SYNC();\n"
            "float c[64] = {0};\nsq_wgmma_list flying;\n"
            "SQ_WGMMA_BEGIN();\n"
-           "for (int d = 0; d < 16; d += 8) {\n"
-           "  const sq_u64 good_a = SQ_TILE(s, d), good_b = SQ_TILE(s, 1024 + d);\n"
+           "for (int d = 0; d < 32; d += 8) {\n"
+           "  const sq_u64 good_a = SQ_TILE(s, d), good_b = SQ_TILE(s, 2048 + d);\n"
            "  sq_wgmma<sq_bf16>(SQ_ME flying, c, %s, %s);\n"
            "}\n"
            "SQ_WGMMA_END();\nsq_wgmma_wait<sq_bf16>(SQ_ME flying);\n"
@@ -172,7 +172,7 @@ static float wrong_products(const char *a, const char *b, const char *place) {
            "  const int row = (int)SQ_TID / 32 * 16 + i / 2 %% 2 * 8 + (int)SQ_TID %% 32 / 4;\n"
            "  const int col = 64 + i / 4 * 8 + (int)SQ_TID %% 4 * 2 + i %% 2;\n"
            "  float want = 0;\n"
-           "  for (int w = 0; w < 16; w++)\n"
+           "  for (int w = 0; w < 32; w++)\n"
            "    want += (float)((row * 3 + w) %% 5 - 2) * (float)((col * 3 + w) %% 5 - 2) +\n"
            "            (float)((row + w * 2) %% 7 - 3) * (float)((col + w * 2) %% 7 - 3);\n"
            "  bad += want != c[i];\n"
@@ -187,8 +187,8 @@ static float wrong_products(const char *a, const char *b, const char *place) {
 Test(cuda_emu, descriptors_are_read) {
   setenv("SEQM_EMU_ARCH", "sm_90a", 1);
   cr_assert_eq(wrong_products("good_a", "good_b", "SQ_SHARED_TILE"), 0);
-  cr_assert_gt(wrong_products("good_a ^ 3ull << 62", "good_b", "SQ_SHARED_TILE"), 0); // swizzle 128
-  cr_assert_gt(wrong_products("good_a", "good_b ^ 2ull << 62", "SQ_SHARED_TILE"), 0); // none
+  cr_assert_gt(wrong_products("good_a ^ 3ull << 62", "good_b", "SQ_SHARED_TILE"), 0); // swizzle 64
+  cr_assert_gt(wrong_products("good_a", "good_b ^ 1ull << 62", "SQ_SHARED_TILE"), 0); // none
   cr_assert_gt(wrong_products("good_a", "good_b - (16ull << 32)", "SQ_SHARED_TILE"), 0); // stride
   cr_assert_gt(wrong_products("good_a + 1", "good_b", "SQ_SHARED_TILE"), 0);             // place
   cr_assert_gt(wrong_products("good_a", "good_b", "SQ_SHARED"), 0); // alignment

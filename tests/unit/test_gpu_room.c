@@ -73,7 +73,7 @@ Test(gpu_room, is_brought) {
 Test(gpu_room, is_not_there) {
   compile_text("cuda", source);
   both("capability=90 shared=60000",
-       " wants 65536 bytes of shared memory for a block, the device has 60000", 0);
+       " wants 98304 bytes of shared memory for a block, the device has 60000", 0);
 }
 Test(gpu_room, is_refused) {
   compile_text("cuda", source);

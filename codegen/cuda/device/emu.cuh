@@ -154,7 +154,7 @@ struct sq_wgmma_list {
 #define SQ_TILE(s, i) sq_tile(sq_me, &(s).p[i])
 SQ_FN sq_u64 sq_tile(SQ_CTX const sq_u32 *p) {
   return (sq_u64)((sq_me->call->address(sq_me, p) & 0x3ffff) >> 4) | (sq_u64)1 << 16 |
-         (sq_u64)(512 >> 4) << 32 | (sq_u64)2 << 62;
+         (sq_u64)(1024 >> 4) << 32 | (sq_u64)1 << 62;
 }
 // Elements 2 pair and 2 pair + 1 of a row. Rows of 128, 64 or 32 bytes lie in eights, the eights `stride`
 // apart, and bits 4 to 6 of an address are changed by bits 7 to 9, of which a swizzle has three, two or

@@ -191,11 +191,13 @@ struct sq_wgmma_list {};
 #define SQ_ASYNC_FENCE() asm volatile("fence.proxy.async.shared::cta;" ::: "memory")
 #define SQ_WGMMA_BEGIN() asm volatile("wgmma.fence.sync.aligned;" ::: "memory")
 #define SQ_WGMMA_END() asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
-// A factor of 16 bits in rows of 64 bytes, 8 of them 512 bytes from the next 8, swizzle 64.
+// A factor of 16 bits in rows of 128 bytes, 8 of them 1024 bytes from the next 8 (bits 32 to 45, in units of
+// 16 bytes), swizzle 128 (1 in bits 62 and 63). Along a row the address alone goes on, 32 bytes for 16 of k:
+// the swizzle is of address bits, so that bits 49 to 51 are 0 where tiles begin at multiples of 1024.
 #define SQ_TILE(s, i) sq_tile(&(s)[i])
 SQ_FN sq_u64 sq_tile(const sq_u32 *p) {
   return (sq_u64)((sq_shared_address(p) & 0x3ffff) >> 4) | (sq_u64)1 << 16 |
-         (sq_u64)(512 >> 4) << 32 | (sq_u64)2 << 62;
+         (sq_u64)(1024 >> 4) << 32 | (sq_u64)1 << 62;
 }
 #define SQ_WGMMA_CORE(H, name)                                                                     \
   SQ_FN void sq_wgmma_core(const H *, float *c, sq_u64 a, sq_u64 b) {                              \
