@@ -182,12 +182,14 @@ typedef struct sq_abi_kernel {
   const char *name;
   uint32_t threads; // of a block
   uint32_t n_arg;   // words of 8 bytes
+  uint32_t n_map;   // tensor maps among them: 16 words each, from word 8 on (cuda_map.c)
 } sq_abi_kernel;
 typedef struct sq_abi_image {
   const char *arch; // "sm_90a": a cubin; "compute_80": PTX, with its 0 at the end
   const void *data;
   uint64_t size;
   const uint32_t *room; // by kernel: bytes of shared memory that a launch brings
+  uint32_t maps;        // 1: its kernels read tensor maps, which the driver encodes
 } sq_abi_image;
 typedef struct sq_abi_kernels {
   uint32_t n_kernel, n_image;

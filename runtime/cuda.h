@@ -123,7 +123,11 @@ extern const sq_device sq_gpu_device; // sq_call.kernels is an sq_gpu_code
 int sq_gpu_failed(sq_gpu *d, int code, const char *function);
 // An operation, now or when the call waits; `word`: its arguments.
 int sq_gpu_ask(sq_gpu *d, const sq_gpu_op *op, int64_t *word);
-int sq_gpu_flush(sq_gpu *d); // what was kept back is given to the driver
+// A tensor map among the words of a launch: from its description to what the driver makes of it (cuda_map.c).
+enum { SQ_GPU_MAP_WORDS = 16, SQ_GPU_MAP_FIRST = 8 };
+int sq_gpu_encode_map(sq_gpu *d, int64_t *word,
+                      const char *kernel); // word: at a multiple of 64 bytes
+int sq_gpu_flush(sq_gpu *d);               // what was kept back is given to the driver
 int sq_gpu_run(sq_gpu *d, const sq_gpu_op *op, int64_t *word); // now; not a loop
 // The operation as a node behind `before` (NULL: it is the first).
 int sq_gpu_node_add(sq_gpu *d, void *graph, void **before, void **node, const sq_gpu_op *op,

@@ -14,6 +14,7 @@ struct sq_gpu_code {
   void **function;
   const sq_abi_kernels *k;
   const uint32_t *room; // of the image, by kernel
+  bool maps;            // its kernels read tensor maps
   sq_gpu_errors *errors;
 };
 
@@ -95,6 +96,7 @@ static int load(sq_gpu_code *c, const sq_abi_image *image) {
   sq_gpu *d = c->gpu;
   int e = load_image(c, image);
   c->room = image->room;
+  c->maps = image->maps;
   for (uint32_t i = 0; !e && i < c->k->n_kernel; i++) {
     e = sq_gpu_failed(d, d->cu.ModuleGetFunction(&c->function[i], c->module, c->k->kernel[i].name),
                       "cuModuleGetFunction");
@@ -171,7 +173,7 @@ static int32_t launch(sq_call *c, uint32_t kernel, int64_t blocks, const sq_devi
   enum { MOST = 508 }; // of 4096 bytes of arguments
   sq_gpu_code *code = c->kernels;
   sq_gpu *d = code->gpu;
-  int64_t value[MOST];
+  _Alignas(64) int64_t value[MOST];
   if (blocks <= 0) return 0;
   if (kernel >= code->k->n_kernel || code->k->kernel[kernel].n_arg != n_arg || n_arg > MOST) {
     c->trouble = "a kernel does not fit its launch";
@@ -180,6 +182,10 @@ static int32_t launch(sq_call *c, uint32_t kernel, int64_t blocks, const sq_devi
   const sq_abi_kernel *k = &code->k->kernel[kernel];
   value[0] = (int64_t)(uintptr_t)code->errors->words;
   for (uint32_t i = 1; i < n_arg; i++) value[i] = arg[i].value;
+  for (uint32_t i = 0; code->maps && i < k->n_map; i++) {
+    int64_t *word = value + SQ_GPU_MAP_FIRST + (size_t)i * SQ_GPU_MAP_WORDS;
+    if (sq_gpu_encode_map(d, word, k->name)) return done(c, 1);
+  }
   const sq_gpu_op op = {.kind = SQ_GPU_LAUNCH,
                         .function = code->function[kernel],
                         .name = k->name,

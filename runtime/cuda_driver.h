@@ -64,6 +64,7 @@ typedef struct sq_nv_any_node {
 } sq_nv_any_node;
 _Static_assert(sizeof(sq_nv_any_node) == 256, "as the driver has it");
 enum { SQ_NV_NODE_CONDITIONAL = 13, SQ_NV_WHILE = 1 };
+enum { SQ_NV_INVALID_VALUE = 1 };
 enum { SQ_NV_DEVICE = 2, SQ_NV_OUT_OF_MEMORY = 2, SQ_NV_NO_DEVICE = 100 };
 enum { SQ_NV_CAPABILITY_MAJOR = 75, SQ_NV_CAPABILITY_MINOR = 76 }; // attributes of a device
 enum { SQ_NV_MOST_SHARED = 97, SQ_NV_FUNCTION_MOST_SHARED = 8 };   // of a block; for a function
@@ -101,6 +102,9 @@ enum { SQ_NV_EVENT_NO_TIMING = 2, SQ_NV_JIT_ERROR_LOG = 5, SQ_NV_JIT_ERROR_LOG_B
   F(cuModuleUnload, ModuleUnload, (void *))                                                        \
   F(cuModuleGetFunction, ModuleGetFunction, (void **, void *, const char *))                       \
   F(cuFuncSetAttribute, FuncSetAttribute, (void *, int, int))                                      \
+  F(cuTensorMapEncodeTiled, TensorMapEncode,                                                       \
+    (void *, int, unsigned, void *, const unsigned long long *, const unsigned long long *,        \
+     const unsigned *, const unsigned *, int, int, int, int))                                      \
   F(cuLaunchKernel, LaunchKernel,                                                                  \
     (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *,         \
      void **, void **))                                                                            \

@@ -72,6 +72,12 @@ static int get_function(void **f, void *m, const char *name) { return *f = &func
 static int function_attribute(void *f, int what, int value) {
   return !f || what != SQ_NV_FUNCTION_MOST_SHARED || value <= 0;
 }
+static int encode_map(void *map, int type, unsigned rank, void *at, const unsigned long long *dim,
+                      const unsigned long long *stride, const unsigned *box, const unsigned *step,
+                      int interleave, int swizzle, int promotion, int fill) {
+  (void)type, (void)promotion, (void)swizzle;
+  return !map || !rank || rank > 5 || !at || !dim || !stride || !box || !step || interleave || fill;
+}
 static int launch(void *f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
                   unsigned bz, unsigned shared, void *s, void **params, void **extra) {
   (void)shared, (void)params;
@@ -135,6 +141,7 @@ bool sq_nv_null(sq_nv_driver *d, const char *name) {
                       .ModuleLoad = load,
                       .ModuleUnload = handle,
                       .ModuleGetFunction = get_function,
+                      .TensorMapEncode = encode_map,
                       .FuncSetAttribute = function_attribute,
                       .LaunchKernel = launch,
                       .GraphCreate = graph_new,

@@ -135,7 +135,7 @@ static LLVMValueRef image(const writer *w, const sq_abi_image *i, uint32_t n_ker
   LLVMValueRef *room = values(w, n_kernel);
   for (uint32_t k = 0; k < n_kernel; k++) room[k] = u32(w, i->room[k]);
   return RECORD(w, text(w, i->arch), data, LLVMConstInt(w->i64, i->size, 0),
-                array(w, room, n_kernel));
+                array(w, room, n_kernel), u32(w, i->maps));
 }
 
 static LLVMValueRef kernels(const writer *w, const sq_abi_kernels *k) {
@@ -143,7 +143,7 @@ static LLVMValueRef kernels(const writer *w, const sq_abi_kernels *k) {
   LLVMValueRef *kernel = values(w, k->n_kernel), *images = values(w, k->n_image);
   for (uint32_t i = 0; i < k->n_kernel; i++)
     kernel[i] = RECORD(w, text(w, k->kernel[i].name), u32(w, k->kernel[i].threads),
-                       u32(w, k->kernel[i].n_arg));
+                       u32(w, k->kernel[i].n_arg), u32(w, k->kernel[i].n_map));
   for (uint32_t i = 0; i < k->n_image; i++) images[i] = image(w, &k->image[i], k->n_kernel);
   return global(w, RECORD(w, u32(w, k->n_kernel), u32(w, k->n_image), array(w, kernel, k->n_kernel),
                           array(w, images, k->n_image)));

@@ -109,7 +109,7 @@ sq_status sq_cuda_build(sq_arena *a, const sq_cuda *c, sq_nvrtc *nvrtc, const ch
   for (uint32_t i = 0; i < c->kernel.n; i++) {
     const sq_cuda_kernel_info *info = &c->kernel.v[i];
     kernel[i] = (sq_abi_kernel){sq_arena_str(a, info->name, strlen(info->name)), info->threads,
-                                info->n_arg};
+                                info->n_arg, info->n_map};
   }
   *k = (sq_abi_kernels){.n_kernel = c->kernel.n, .kernel = kernel, .image = image};
   *out = k;
@@ -118,6 +118,7 @@ sq_status sq_cuda_build(sq_arena *a, const sq_cuda *c, sq_nvrtc *nvrtc, const ch
   sq_cuda_unit(c, false, &unit);
   for (; k->n_image < n; k->n_image++) {
     image[k->n_image].room = room_of(a, c, arch[k->n_image]);
+    image[k->n_image].maps = strcmp(arch[k->n_image], "sm_90a") == 0;
     SQ_TRY(make_image(a, nvrtc, arch[k->n_image], &unit, cache_dir, &image[k->n_image], message));
   }
   return SQ_OK;

@@ -10,7 +10,7 @@
 // ---- the text of an entry (source.c) -----------------------------------------------------------
 typedef struct sq_cuda_kernel_info {
   const char *name;
-  uint32_t threads, n_arg;
+  uint32_t threads, n_arg, n_map;
   bool syncs;       // its threads wait for one another
   uint32_t room[2]; // bytes of shared memory that a launch brings: elsewhere, on sm_90a
   sq_cache_key key; // of its text but for the name: equal ones are one
@@ -47,6 +47,15 @@ typedef struct sq_cu_arg {
   LLVMValueRef value, bytes; // i64 or ptr; bytes NULL: a number
   const char *name;
 } sq_cu_arg;
+// A tensor map: 16 rows of the arguments, as runtime/cuda_map.c has them.
+enum { SQ_CU_MAP_ROWS = 16, SQ_CU_MAP_AXES = 4 };
+typedef struct sq_cu_map {
+  LLVMValueRef at, bytes; // where the element 0, 0, ... is, and how much is behind it
+  sq_dtype type;          // f16 or bf16
+  uint32_t rank;
+  LLVMValueRef dim[SQ_CU_MAP_AXES], stride[SQ_CU_MAP_AXES - 1]; // elements; bytes
+  uint32_t box[SQ_CU_MAP_AXES];
+} sq_cu_map;
 typedef struct sq_cu {
   sq_cg *cg;
   sq_graph *g;
@@ -54,6 +63,7 @@ typedef struct sq_cu {
   const char *name;
   sq_text args, body;
   SQ_VEC(sq_cu_arg) arg;
+  SQ_VEC(sq_cu_arg) map;               // rows of tensor maps
   SQ_VEC(const char *) dim;            // by dim id: its name in the kernel
   SQ_VEC(const char *) pointer, inner; // by value id
   uint32_t indent, threads, n_temp;
@@ -87,6 +97,7 @@ const char *sq_cu_host(sq_cu *k, const sq_value *v);
 // Memory of the entry as an argument: elements of type t, `bytes` of them all.
 const char *sq_cu_memory(sq_cu *k, LLVMValueRef at, LLVMValueRef bytes, const char *type);
 const char *sq_cu_pointer(sq_cu *k, const sq_value *v);
+const char *sq_cu_map_add(sq_cu *k, const sq_cu_map *map);                // its name in the kernel
 LLVMValueRef sq_cu_units(sq_cu *k, const sq_generic *g, uint32_t n_axes); // product, none below 0
 LLVMValueRef sq_cu_mul(sq_cu *k, LLVMValueRef a, LLVMValueRef b);
 

@@ -65,6 +65,13 @@ static void copy(sq_emu_thread *t, const char *name, void *to, const void *from)
 }
 static void group(sq_emu_thread *t) { fiber(t)->group++; }
 static void copied(sq_emu_thread *t, int but) { sq_emu_copies_end(fiber(t), but); }
+static void gate(sq_emu_thread *t, const void *at, int what, long long n) {
+  sq_emu_gate_do(fiber(t), at, what, n);
+}
+static void bulk(sq_emu_thread *t, const char *name, void *to, const void *at, const void *map,
+                 int rank, const int *place) {
+  sq_emu_bulk_begins(fiber(t), name, to, at, map, rank, place);
+}
 static void failed(sq_emu_thread *t, unsigned site, long long value, long long limit) {
   sq_emu_module *m = fiber(t)->m;
   uint64_t mine = (uint64_t)site + 1;
@@ -84,9 +91,9 @@ static void newton(sq_emu_thread *t, unsigned long long stretches, unsigned long
   if (left > m->newton_residual) m->newton_residual = left;
 }
 
-const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,    shared, dynamic, address,
-                                       behind, touch_shared, exchange,   posted, copy,    group,
-                                       copied, failed,       has_failed, newton};
+const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,  shared, dynamic,    address,
+                                       behind, touch_shared, exchange, posted, copy,       group,
+                                       copied, gate,         bulk,     failed, has_failed, newton};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

@@ -12,7 +12,7 @@ sq_status sq_emu_build(sq_arena *a, const char *source, size_t n, const char *ca
 void sq_emu_free(sq_emu_module *m);
 extern const sq_device sq_emu_device; // sq_call.kernels is an sq_emu_module
 
-// ---- inside: emu.c, emu_build.c, emu_memory.c, emu_fiber.c ---------------------------------------------
+// ---- inside: emu.c, emu_build.c, emu_memory.c, emu_bulk.c, emu_fiber.c -------------------------------
 #include "codegen/cuda/device/emu_thread.h"
 #include <setjmp.h>
 
@@ -26,6 +26,7 @@ typedef struct sq_emu_cell {
   int w_thread, r_thread;
   bool many_blocks, many_threads; // readers
   bool steady;                    // read as what nothing changes
+  bool coming;                    // a copy is under way here
 } sq_emu_cell;
 typedef struct sq_emu_array { // in shared memory
   const char *name;
@@ -36,12 +37,31 @@ typedef struct sq_emu_array { // in shared memory
 } sq_emu_array;
 
 enum { SQ_EMU_THREADS = 1024, SQ_EMU_ARRAYS = 512, SQ_EMU_WIDTH = 64, SQ_EMU_STACK = 128 << 10 };
-typedef enum sq_emu_state { SQ_EMU_READY, SQ_EMU_BARRIER, SQ_EMU_WARP, SQ_EMU_DONE } sq_emu_state;
+typedef enum sq_emu_state {
+  SQ_EMU_READY,
+  SQ_EMU_BARRIER,
+  SQ_EMU_WARP,
+  SQ_EMU_GATE,
+  SQ_EMU_DONE
+} sq_emu_state;
 typedef struct sq_emu_copy { // under way to shared memory
   const char *name;
   unsigned *to, word[4];
   uint64_t group;
 } sq_emu_copy;
+typedef struct sq_emu_gate { // an mbarrier
+  const void *at;
+  int64_t count, left, bytes; // arrivals of a phase, those to come, bytes to come
+  uint64_t phase;
+} sq_emu_gate;
+typedef struct sq_emu_bulk { // a box under way
+  const char *name;
+  char *to;
+  sq_emu_gate *gate;
+  const sq_device_arg *map;
+  int at[4];
+} sq_emu_bulk;
+enum { SQ_EMU_GATES = 32, SQ_EMU_BULKS = 64 };
 typedef struct sq_emu_fiber {
   sq_emu_thread t; // first
   struct sq_emu_module *m;
@@ -51,7 +71,9 @@ typedef struct sq_emu_fiber {
   char slot[2][SQ_EMU_WIDTH];
   sq_emu_copy *copy;
   uint32_t n_copy, room;
-  uint64_t group; // of the next copies
+  uint64_t group;          // of the next copies
+  const sq_emu_gate *gate; // waited for, until a phase of this parity ends
+  uint64_t parity;
 } sq_emu_fiber;
 struct sq_emu_module {
   void *library;
@@ -68,6 +90,9 @@ struct sq_emu_module {
   int64_t block;
   sq_emu_array array[SQ_EMU_ARRAYS];
   uint32_t n_array, declared; // bytes
+  sq_emu_gate gate[SQ_EMU_GATES];
+  sq_emu_bulk bulk[SQ_EMU_BULKS];
+  uint32_t n_gate, n_bulk;
   sq_emu_cell *table;
   uint64_t n_table, n_used;
   // The error word, and what it says.
@@ -88,11 +113,17 @@ void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t a
 void *sq_emu_dynamic(sq_emu_fiber *f, const char *name, int64_t at, int64_t bytes);
 uint32_t sq_emu_address(sq_emu_fiber *f, const void *at);
 const void *sq_emu_behind(sq_emu_fiber *f, uint32_t address);
+// As `touch`; kind 4: a copy to it begins, 5: it has come.
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind);
 void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void *from);
 void sq_emu_copies_end(sq_emu_fiber *f, int but); // all but so many groups; -1: all
 void sq_emu_block_begins(sq_emu_module *m);       // shared memory is undefined again
 void sq_emu_memory_free(sq_emu_module *m);
+// emu_bulk.c
+void sq_emu_gate_do(sq_emu_fiber *f, const void *at, int what, int64_t n);
+void sq_emu_bulk_begins(sq_emu_fiber *f, const char *name, void *to, const void *gate,
+                        const void *map, int rank, const int *at);
+bool sq_emu_gate_opens(const sq_emu_fiber *f); // a fiber that waits for one may look again
 // emu_fiber.c: threads that wait for one another
 void sq_emu_fibers_run(sq_emu_module *m); // the threads of a block until all are done or one stops
 void sq_emu_wait(sq_emu_fiber *f, sq_emu_state for_what);

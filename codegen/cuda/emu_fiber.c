@@ -101,6 +101,11 @@ static bool meet(sq_emu_module *m) {
     release(m, 0, n);
     return true;
   }
+  for (int t = 0; t < n; t++) {
+    if (m->fiber[t].state != SQ_EMU_GATE || !sq_emu_gate_opens(&m->fiber[t])) continue;
+    m->fiber[t].state = SQ_EMU_READY;
+    any = true;
+  }
   for (int w = 0; w < n; w += WARP) {
     int end = w + WARP < n ? w + WARP : n;
     if (count(m, w, end, SQ_EMU_WARP) != end - w) continue;
@@ -112,9 +117,10 @@ static bool meet(sq_emu_module *m) {
 static void say_stuck(sq_emu_module *m) {
   int n = m->now->threads;
   snprintf(m->trouble, sizeof m->trouble,
-           "kernel %s, block %lld: of %d threads %d wait at a barrier, %d in a warp, %d have ended",
+           "kernel %s, block %lld: of %d threads %d wait at a barrier, %d in a warp, %d at a gate, "
+           "%d have ended",
            m->now->name, m->fiber[0].t.block, n, count(m, 0, n, SQ_EMU_BARRIER),
-           count(m, 0, n, SQ_EMU_WARP), count(m, 0, n, SQ_EMU_DONE));
+           count(m, 0, n, SQ_EMU_WARP), count(m, 0, n, SQ_EMU_GATE), count(m, 0, n, SQ_EMU_DONE));
 }
 void sq_emu_fibers_run(sq_emu_module *m) {
   int n = m->now->threads;
@@ -128,6 +134,9 @@ void sq_emu_fibers_run(sq_emu_module *m) {
       starting = &m->fiber[t];
       sq_emu_switch(&m->scheduler, m->fiber[t].stack);
     }
+    if (!*m->trouble && count(m, 0, n, SQ_EMU_DONE) == n && m->n_bulk)
+      snprintf(m->trouble, sizeof m->trouble, "kernel %s, block %lld: ends with copies under way",
+               m->now->name, m->fiber[0].t.block);
     if (*m->trouble || count(m, 0, n, SQ_EMU_DONE) == n) return;
     if (!meet(m)) say_stuck(m);
   }

@@ -38,6 +38,8 @@ static void write_cell(sq_emu_fiber *f, sq_emu_cell *c, const char *name) {
   c->w_thread = f->t.thread;
 }
 
+static void may_write(sq_emu_fiber *f, sq_emu_cell c, const char *name) { write_cell(f, &c, name); }
+
 // ---- memory of the device: a hash table, emptied by counting launches --------------------------
 static sq_emu_cell *find(sq_emu_cell *v, uint64_t n, uint64_t launch, uint64_t key) {
   uint64_t at = (key * 0x9E3779B97F4A7C15u) >> 20 & (n - 1);
@@ -82,7 +84,7 @@ void sq_emu_block_begins(sq_emu_module *m) {
     free(m->array[k].data);
     free(m->array[k].cell);
   }
-  m->n_array = m->declared = 0;
+  m->n_array = m->declared = m->n_gate = m->n_bulk = 0;
 }
 void sq_emu_memory_free(sq_emu_module *m) {
   sq_emu_block_begins(m);
@@ -149,11 +151,15 @@ void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int 
     sq_emu_array *s = &m->array[k];
     if (p < s->data || p >= s->data + s->bytes) continue;
     sq_emu_cell *c = &s->cell[p - s->data];
+    if (c->coming && kind <= 1) sq_emu_stop(f, "%s is touched where a copy is under way", name);
     if (kind == 0 && !c->w_epoch) sq_emu_stop(f, "%s is read before it is written", name);
     if (kind == 0)
       read_cell(f, c, name);
-    else if (kind == 1)
+    else if (kind == 4)
+      may_write(f, *c, name);
+    else
       write_cell(f, c, name);
+    c->coming = kind == 4;
     return;
   }
   sq_emu_stop(f, "%s is not shared memory", name);

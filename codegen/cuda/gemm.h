@@ -59,6 +59,23 @@ void sq_cu_store_result(const sq_cu_tiles *x, const sq_cu_place *to);
 // gemm_wgmma.c: another body, for processors of sm_90a.
 void sq_cu_wgmma_body(const sq_cu_tiles *x, const sq_cu_side *side, const char *across,
                       const char *down, const char *type, const sq_cu_place *to);
+enum {
+  SQ_CU_WGMMA_ROWS = 128, // and columns
+  SQ_CU_WGMMA_DEPTH = 64, // 128 bytes, as far as a swizzle goes
+  SQ_CU_WGMMA_STAGES = 3,
+  SQ_CU_WGMMA_WORDS = SQ_CU_WGMMA_ROWS * SQ_CU_WGMMA_DEPTH / 2 // of a stage, of either factor
+};
+// The products of the stage of this number begin.
+void sq_cu_wgmma_multiply(sq_cu *k, const char *number, const char *type);
+// gemm_bulk.c: its stages by tensor maps, where both factors have one.
+typedef struct sq_cu_boxes {
+  const char *map[2], *at[2][2]; // names; the index along the third axis and the fourth
+  uint32_t rank[2];
+} sq_cu_boxes;
+bool sq_cu_bulk_maps(const sq_cu_tiles *x, const sq_cu_side *side, sq_cu_boxes *boxes);
+void sq_cu_bulk_begin(const sq_cu_tiles *x);
+void sq_cu_bulk_sum(const sq_cu_tiles *x, const sq_cu_side *side, const sq_cu_boxes *boxes,
+                    const char *type);
 // Tiles to make, of rows and columns of them: none where it is left to another kernel.
 LLVMValueRef sq_cu_tile_units(const sq_cu_tiles *x, LLVMValueRef rows, LLVMValueRef columns);
 // The kernel's body and its launch.

@@ -18,12 +18,13 @@ enum {
   ROWS = SQ_CU_MMA_ROWS,
   COLUMNS = 2 * SQ_CU_MMA_COLUMNS,
   THREADS = SQ_CU_MMA_THREADS,
-  DEPTH = 64, // 128 bytes, as far as a swizzle goes
-  STAGES = 3,
-  WORDS = ROWS * DEPTH / 2, // of a stage, of either factor
+  DEPTH = SQ_CU_WGMMA_DEPTH,
+  STAGES = SQ_CU_WGMMA_STAGES,
+  WORDS = SQ_CU_WGMMA_WORDS,
   VECTOR = 8,
 };
-_Static_assert(ROWS == COLUMNS, "both factors have stages of one size");
+_Static_assert((int)ROWS == (int)SQ_CU_WGMMA_ROWS && ROWS == COLUMNS,
+               "both factors have stages of one size");
 
 // Asks for what `from` has of a factor, for the stage at word `stage`.
 static void bring(const sq_cu_tiles *x, const sq_cu_side *s, const char *from) {
@@ -67,8 +68,8 @@ static void bring_both(const sq_cu_tiles *x, const sq_cu_side *side, const char 
   sq_cu_line(k, "SQ_COPY_GROUP();");
 }
 
-static void multiply(sq_cu *k, const char *type) {
-  sq_cu_line(k, "const int stage = (int)(n %% %d) * %d;", STAGES, WORDS);
+void sq_cu_wgmma_multiply(sq_cu *k, const char *number, const char *type) {
+  sq_cu_line(k, "const int stage = (int)(%s %% %d) * %d;", number, STAGES, WORDS);
   sq_cu_line(k, "SQ_WGMMA_BEGIN();");
   sq_cu_line(k, "#pragma unroll");
   // 16 of k are 32 bytes, 8 words.
@@ -88,7 +89,7 @@ static void sum(const sq_cu_tiles *x, const sq_cu_side *side, const char *type) 
   sq_cu_line(k, "SQ_COPIED_BUT(%d);", STAGES - 2);
   sq_cu_line(k, "SQ_ASYNC_FENCE();");
   sq_cu_line(k, "SQ_SYNC();");
-  multiply(k, type);
+  sq_cu_wgmma_multiply(k, "n", type);
   bring_both(x, side, sq_arena_fmt(k->a, "n + %d", STAGES - 1));
   sq_cu_line(k, "sq_wgmma_wait<%s>(SQ_ME flying);", type);
   sq_cu_close(k);
@@ -101,6 +102,9 @@ void sq_cu_wgmma_body(const sq_cu_tiles *x, const sq_cu_side *side, const char *
   sq_cu *k = x->k;
   sq_cu_dynamic(k, true, "sq_u32", "ring_a", STAGES * WORDS, STAGES * WORDS * 4, 1024);
   sq_cu_dynamic(k, true, "sq_u32", "ring_b", STAGES * WORDS, STAGES * WORDS * 4, 1024);
+  sq_cu_boxes boxes;
+  const bool bulk = sq_cu_bulk_maps(x, side, &boxes);
+  if (bulk) sq_cu_bulk_begin(x);
   sq_cu_line(k, "const int g = (int)(SQ_TID %% 32) / 4, q = (int)(SQ_TID %% 4);");
   sq_cu_line(k, "const int group = (int)(SQ_TID / 128), wm = (int)(SQ_TID / 32) * 16;");
   sq_cu_line(k, "const sq_i64 across = (%s + 1) / 2;", across);
@@ -112,7 +116,10 @@ void sq_cu_wgmma_body(const sq_cu_tiles *x, const sq_cu_side *side, const char *
   sq_cu_line(k, "float c[64];");
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k, "for (int i = 0; i < 64; i++) c[i] = 0;");
-  sum(x, side, type);
+  if (bulk)
+    sq_cu_bulk_sum(x, side, &boxes, type);
+  else
+    sum(x, side, type);
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int i = 0; i < 64; i++) {");
   sq_cu_line(k, "const sq_i64 row = row0 + wm + i / 2 %% 2 * 8 + g;");

@@ -112,6 +112,28 @@ const char *sq_cu_pointer(sq_cu *k, const sq_value *v) {
   return k->pointer.v[v->id];
 }
 
+const char *sq_cu_map_add(sq_cu *k, const sq_cu_map *map) {
+  enum { F16 = 6, BF16 = 9, SWIZZLE_128 = 3 };
+  sq_cg *cg = k->cg;
+  LLVMValueRef row[SQ_CU_MAP_ROWS];
+  uint32_t n = 0, axis;
+  row[n++] = map->at;
+  row[n++] = sq_cg_i64(cg, map->type == SQ_F16 ? F16 : BF16);
+  row[n++] = sq_cg_i64(cg, map->rank);
+  for (axis = 0; axis < SQ_CU_MAP_AXES; axis++)
+    row[n++] = axis < map->rank ? map->dim[axis] : sq_cg_i64(cg, 1);
+  for (axis = 0; axis + 1 < SQ_CU_MAP_AXES; axis++)
+    row[n++] = axis + 1 < map->rank ? map->stride[axis] : sq_cg_i64(cg, 0);
+  for (axis = 0; axis < SQ_CU_MAP_AXES; axis++)
+    row[n++] = sq_cg_i64(cg, axis < map->rank ? map->box[axis] : 1);
+  row[n++] = sq_cg_i64(cg, SWIZZLE_128);
+  row[n++] = sq_cg_i64(cg, 0);
+  const char *name = sq_arena_fmt(k->a, "a.map%u", k->map.n / SQ_CU_MAP_ROWS);
+  for (uint32_t i = 0; i < SQ_CU_MAP_ROWS; i++)
+    sq_push(k->a, &k->map, (sq_cu_arg){row[i], i ? NULL : map->bytes, NULL});
+  return name;
+}
+
 // ---- sizes in the entry ------------------------------------------------------------------------
 LLVMValueRef sq_cu_mul(sq_cu *k, LLVMValueRef a, LLVMValueRef b) {
   return LLVMBuildMul(k->cg->builder, a, b, "");
@@ -129,6 +151,7 @@ LLVMValueRef sq_cu_units(sq_cu *k, const sq_generic *g, uint32_t n_axes) {
 }
 
 // ---- begin and end -----------------------------------------------------------------------------
+static const char err_line[] = "  sq_err err;\n";
 static void put_name(sq_text *t, const char *s) {
   for (; *s; s++) sq_text_add(t, "%c", isalnum((unsigned char)*s) ? *s : '_');
 }
@@ -144,7 +167,7 @@ void sq_cu_begin(sq_cu *k, sq_cg *cg, const char *what, const sq_value *v, uint3
   }
   k->name = name.v;
   k->args.arena = k->body.arena = k->a;
-  sq_text_put(&k->args, "  sq_err err;\n", 14);
+  sq_text_put(&k->args, err_line, sizeof err_line - 1);
   sq_text_put(&k->body, "", 0);
   sq_push(k->a, &k->arg, (sq_cu_arg){sq_cg_i64(cg, 0), sq_cg_i64(cg, 0), "a.err"});
 }
@@ -157,6 +180,27 @@ static LLVMValueRef block_count(sq_cu *k, LLVMValueRef units, int64_t per_block,
   return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, top, ""), top, n, "");
 }
 
+// With tensor maps, words of 8 bytes: the error word, 7 of nothing, the maps at multiples of 64, the rest, and
+// nothing up to the structure's own multiple of 64.
+static void place_maps(sq_cu *k) {
+  const uint32_t n_map = k->map.n / SQ_CU_MAP_ROWS, old = k->arg.n;
+  const sq_cu_arg nothing = {sq_cg_i64(k->cg, 0), NULL, NULL}, *given = k->arg.v;
+  if (!n_map) return;
+  sq_text text = {.arena = k->a};
+  sq_text_add(&text, "%s  sq_int before[7];\n  sq_map map0", err_line);
+  for (uint32_t i = 1; i < n_map; i++) sq_text_add(&text, ", map%u", i);
+  sq_text_add(&text, ";\n%s", k->args.v + sizeof err_line - 1);
+  k->arg.v = NULL;
+  k->arg.n = k->arg.cap = 0;
+  sq_push(k->a, &k->arg, given[0]);
+  for (uint32_t i = 1; i < 8; i++) sq_push(k->a, &k->arg, nothing);
+  for (uint32_t i = 0; i < k->map.n; i++) sq_push(k->a, &k->arg, k->map.v[i]);
+  for (uint32_t i = 1; i < old; i++) sq_push(k->a, &k->arg, given[i]);
+  const uint32_t after = (8 - k->arg.n % 8) % 8;
+  if (after) sq_text_add(&text, "  sq_int after[%u];\n", after);
+  for (uint32_t i = 0; i < after; i++) sq_push(k->a, &k->arg, nothing);
+  k->args = text;
+}
 // The arguments as rows of sq_device_arg on the entry's stack: a launch is done with them when it
 // returns, so that small kernels share their place.
 static LLVMValueRef args_room(sq_cu *k) {
@@ -208,14 +252,20 @@ static uint32_t kernel_number(sq_cu *k, sq_cuda *c) {
   sq_text_put(&c->text, k->body.v, k->body.n);
   sq_text_put(&c->text, "}\n\n", 3);
   const char *name = sq_arena_str(c->arena, k->name, strlen(k->name));
-  sq_push(
-      c->arena, &c->kernel,
-      (sq_cuda_kernel_info){name, k->threads, k->arg.n, k->syncs, {k->room[0], k->room[1]}, key});
+  sq_push(c->arena, &c->kernel,
+          (sq_cuda_kernel_info){name,
+                                k->threads,
+                                k->arg.n,
+                                k->map.n / SQ_CU_MAP_ROWS,
+                                k->syncs,
+                                {k->room[0], k->room[1]},
+                                key});
   return c->kernel.n - 1;
 }
 void sq_cu_launch(sq_cu *k, LLVMValueRef units, int64_t per_block, int64_t most) {
   sq_cg *cg = k->cg;
   sq_cuda *c = cg->kernels;
+  place_maps(k);
   LLVMValueRef arg[4] = {sq_cg_i32(cg, (int32_t)kernel_number(k, c)),
                          block_count(k, units, per_block, most), put_args(k),
                          sq_cg_i32(cg, (int32_t)k->arg.n)};

@@ -24,8 +24,9 @@ void sq_cuda_unit(const sq_cuda *c, bool emulated, sq_text *out) {
   if (c->text.n) sq_text_put(out, c->text.v, c->text.n);
   sq_text_add(out, "SQ_TABLE_BEGIN\n");
   for (uint32_t k = 0; k < c->kernel.n; k++)
-    sq_text_add(out, "SQ_TABLE(%s, %u, %d, %u, %u)\n", c->kernel.v[k].name, c->kernel.v[k].threads,
-                c->kernel.v[k].syncs, c->kernel.v[k].room[0], c->kernel.v[k].room[1]);
+    sq_text_add(out, "SQ_TABLE(%s, %u, %d, %u, %u, %u)\n", c->kernel.v[k].name,
+                c->kernel.v[k].threads, c->kernel.v[k].syncs, c->kernel.v[k].room[0],
+                c->kernel.v[k].room[1], c->kernel.v[k].n_map);
   sq_text_add(out, "SQ_TABLE_END\n");
 }
 

@@ -16,6 +16,7 @@
 #include "base/context.h"
 #include "codegen/cuda/cuda.h"
 #include "codegen/cuda/emu.h"
+#include "fake_gpu_map.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,7 @@ struct module {
   sq_ctx *ctx;
   sq_emu_module *code;
   function *function;
+  bool groups; // for sm_90a
 };
 // The kernels as the emulation takes them, of what NVRTC was given.
 static const char magic[] = "fake code for ";
@@ -630,6 +632,7 @@ static int load_guarded(module *m, const char *image) {
   const char *message = "", *source = strchr(image, '\n');
   if (setjmp(m->ctx->guard.jmp)) return OUT_OF_MEMORY;
   bool groups = !strncmp(image + sizeof magic - 1, "sm_90a\n", 7);
+  m->groups = groups;
   if (load(m, source + 1, groups, &message) == SQ_OK) return OK;
   fault("%s", message);
   return INVALID_IMAGE;
@@ -702,8 +705,34 @@ EXPORT int cuFuncSetAttribute(function *f, int what, int value) {
   return OK;
 }
 
+EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *at,
+                                  const unsigned long long *dim, const unsigned long long *stride,
+                                  const unsigned *box, const unsigned *step, int interleave,
+                                  int swizzle, int promotion, int fill);
+EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *at,
+                                  const unsigned long long *dim, const unsigned long long *stride,
+                                  const unsigned *box, const unsigned *step, int interleave,
+                                  int swizzle, int promotion, int fill) {
+  ENTER();
+  const fake_map m = {type, interleave, swizzle, promotion, fill, rank, at, dim, stride, box, step};
+  const char *wrong = set.capability < 90 ? "the device has none" : fake_map_wrong(map, &m);
+  if (wrong) {
+    fault("cuTensorMapEncodeTiled: %s", wrong);
+    return INVALID_VALUE;
+  }
+  fake_map_encode(map, &m);
+  return OK;
+}
+
 // An address stands for what is left of its allocation; the first is where kernels fail into.
-static bool translate(job *j, const uint64_t *word, uint32_t n, const char *name) {
+static bool translate(job *j, const uint64_t *given, uint32_t n, const sq_emu_kernel *kernel) {
+  const char *name = kernel->name;
+  uint64_t word[512];
+  if (n > 512) return false;
+  memcpy(word, given, n * sizeof *word);
+  for (long long k = 0; j->f->m->groups && k < kernel->n_map; k++)
+    if (!fake_map_decode(word + 8 + 16 * k))
+      fault("%s: word %lld is no tensor map", name, 8 + 16 * k);
   j->arg = calloc(n, sizeof *j->arg);
   if (!j->arg) return false;
   j->n_arg = n;
@@ -753,7 +782,7 @@ static int check_launch(function *f, unsigned x, unsigned y, unsigned z, unsigne
     return INVALID_VALUE;
   }
   job j = {.kind = LAUNCH, .f = f, .blocks = x};
-  if (!translate(&j, extra[1], (uint32_t)(size / 8), k->name)) {
+  if (!translate(&j, extra[1], (uint32_t)(size / 8), k)) {
     free(j.arg);
     return ILLEGAL_ADDRESS;
   }

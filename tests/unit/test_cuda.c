@@ -112,9 +112,9 @@ Test(cuda_emu, faults) {
                "that is read as what nothing changes");
   expect_fault("SQ_ST(a.x, 0, 1.0f); SQ_LD_STEADY(a.x, 0);", 1, 0, 1, "as what nothing changes");
   expect_fault("if (SQ_TID < 5) SQ_SYNC();", 8, 1, 1,
-               "5 wait at a barrier, 0 in a warp, 3 have ended");
+               "5 wait at a barrier, 0 in a warp, 0 at a gate, 3 have ended");
   expect_fault("if (SQ_TID < 5) { float f = sq_shuffle_xor(SQ_ME 1.0f, 1); }", 32, 1, 1,
-               "0 wait at a barrier, 5 in a warp, 27 have ended");
+               "0 wait at a barrier, 5 in a warp, 0 at a gate, 27 have ended");
 }
 Test(cuda_emu, shared_memory_of_a_launch) {
   const char *last = "SQ_DYNAMIC(float, s, 0, 16384); SQ_DYNAMIC(float, t, 65536, 16);\n"
@@ -192,6 +192,60 @@ Test(cuda_emu, descriptors_are_read) {
   cr_assert_gt(wrong_products("good_a", "good_b - (16ull << 32)", "SQ_SHARED_TILE"), 0); // stride
   cr_assert_gt(wrong_products("good_a + 1", "good_b", "SQ_SHARED_TILE"), 0);             // place
   cr_assert_gt(wrong_products("good_a", "good_b", "SQ_SHARED"), 0); // alignment
+}
+// A box of 64 x 8 elements of x, of which 20 x 6 are there, through a gate, by two blocks of code.
+static const char *boxes(const char *before, const char *after) {
+  static float x[64];
+  char body[2000];
+  for (int k = 0; k < 64; k++)
+    ((uint16_t *)(void *)x)[k] = (uint16_t)k, ((uint16_t *)(void *)x)[k + 64] = (uint16_t)(k + 64);
+  snprintf(body, sizeof body,
+           "SQ_DYNAMIC(sq_u32, s, 0, 512); SQ_DYNAMIC(sq_u64, g, 2048, 1);\n"
+           "const sq_map map = {{{(sq_i64)(unsigned long long)a.x.p, a.x.bytes}, {9}, {2}, {20}, "
+           "{6}, {1},\n"
+           "  {1}, {40}, {0}, {0}, {64}, {8}, {1}, {1}, {3}, {0}}};\n"
+           "if (SQ_TID == 0) SQ_GATE_INIT(g, 0);\n"
+           "SQ_GATES_READY(); SQ_SYNC();\n%s\nSQ_SYNC();\n%s\n",
+           before, after);
+  room = 2048 + 8;
+  const char *got = emulate(body, 32, 1, 1, x, sizeof x);
+  room = 0;
+  return got;
+}
+#define ASK(bytes)                                                                                 \
+  "if (SQ_TID == 0) { SQ_GATE_EXPECT(g, 0, " bytes "); SQ_BULK(2, s, 0, g, 0, map, 0, 0, 0, 0); "  \
+  "}\n"
+static void expect_of_boxes(const char *before, const char *after, const char *part) {
+  const char *got = boxes(before, after);
+  cr_assert(got && strstr(got, part), "expected `%s`, got `%s`", part, got ? got : "nothing");
+}
+Test(cuda_emu, boxes) {
+  // Element 4 of row 3 is the 64th of x; its piece of 16 bytes lies where 0 ^ 3 is. Element 20 is outside.
+  const char *wait = "SQ_GATE_WAIT(g, 0, 0);";
+  const char *got =
+      boxes(ASK("1024") "SQ_GATE_WAIT(g, 0, 0);",
+            "if (SQ_SLD(s, 3 * 32 + 3 * 4 + 2) != (64 | 65 << 16)) SQ_ST(a.x, 99, 0.0f);\n"
+            "if (SQ_SLD(s, 3 * 32 + (2 ^ 3) * 4 + 2)) SQ_ST(a.x, 98, 0.0f);\n"
+            "if (SQ_SLD(s, 6 * 32 + 6 * 4)) SQ_ST(a.x, 97, 0.0f);\n");
+  cr_assert_null(got, "%s", got);
+  expect_of_boxes(ASK("1024"), "SQ_SLD(s, 0);", "s is touched where a copy is under way");
+  expect_of_boxes(ASK("1024"), "", "ends with copies under way");
+  expect_of_boxes(ASK("1020"), wait, "more bytes come to a gate than it expects");
+  expect_of_boxes(ASK("1028"), wait, "32 at a gate");
+  expect_of_boxes("", wait, "32 at a gate");
+  expect_of_boxes(ASK("1024") ASK("1024"), wait, "a gate has more arrivals than were said");
+  expect_of_boxes("SQ_SST(s, SQ_TID, 1u);\n" ASK("1024"), wait,
+                  "s is touched where a copy is under way");
+  expect_of_boxes(
+      "SQ_SST(s, 31 - SQ_TID, 1u); SQ_SYNC(); SQ_SLD(s, SQ_TID); sq_shuffle_xor(SQ_ME 1, 1);" ASK(
+          "1024"),
+      wait, "race: writes s");
+  expect_of_boxes("if (SQ_TID == 0) SQ_BULK(3, s, 0, g, 0, map, 0, 0, 0, 0);", wait,
+                  "a tensor map of rank 2 is used as one of 3");
+  expect_of_boxes("if (SQ_TID == 0) SQ_BULK(2, s, 128, g, 0, map, 0, 0, 0, 0);", wait,
+                  "s: a box does not begin at a multiple of 1024");
+  expect_of_boxes("if (SQ_TID == 0) SQ_BULK(2, s, 0, s, 0, map, 0, 0, 0, 0);", wait,
+                  "a gate is used that was not made");
 }
 Test(cuda_emu, no_compiler) {
   sq_ctx *ctx = sq_ctx_new(sq_alloc_libc());

@@ -61,6 +61,7 @@ static void both(const char *set, const char *part, long told) {
     }
     cr_assert_eq(gpu->calls("cuFuncSetAttribute"), told);
     if (!part) cr_assert_gt(gpu->calls("cuGraphLaunch"), 0);
+    cr_assert_eq(gpu->calls("cuTensorMapEncodeTiled"), part ? 0 : 3 * 2 * told);
     close_model(&s);
     nothing_left();
   }
@@ -73,16 +74,20 @@ Test(gpu_room, is_brought) {
 Test(gpu_room, is_not_there) {
   compile_text("cuda", source);
   both("capability=90 shared=60000",
-       " wants 98304 bytes of shared memory for a block, the device has 60000", 0);
+       " wants 98328 bytes of shared memory for a block, the device has 60000", 0);
+}
+static void refused(session *s, const char *function, const char *part) {
+  gpu->fail(function, 1, 1);
+  cr_assert_neq(call_forward(s), 0);
+  cr_assert(strstr(seqm_message(s->ctx), part), "%s", seqm_message(s->ctx));
 }
 Test(gpu_room, is_refused) {
   compile_text("cuda", source);
   session s = {0};
   begin(&s, "", true);
-  gpu->fail("cuFuncSetAttribute", 1, 1);
-  cr_assert_neq(call_forward(&s), 0);
-  cr_assert(strstr(seqm_message(s.ctx), "cuFuncSetAttribute: CUDA_ERROR_INVALID_VALUE"), "%s",
-            seqm_message(s.ctx));
+  refused(&s, "cuFuncSetAttribute", "cuFuncSetAttribute: CUDA_ERROR_INVALID_VALUE");
+  refused(&s, "cuTensorMapEncodeTiled",
+          "cuTensorMapEncodeTiled for forward_0_contract_a: CUDA_ERR");
   cr_assert_eq(call_forward(&s), 0, "%s", seqm_message(s.ctx));
   close_model(&s);
   nothing_left();

@@ -111,11 +111,11 @@ SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq
   extern "C" {                                                                                     \
   extern const sq_emu_kernel sq_emu_table[] __attribute__((visibility("default")));                                                       \
   const sq_emu_kernel sq_emu_table[] = {
-#define SQ_TABLE(name, threads, syncs, room, room_sm_90a)                                          \
+#define SQ_TABLE(name, threads, syncs, room, room_sm_90a, maps)                                    \
   {#name, (void (*)(const void *, sq_emu_thread *))(void *)name, threads, syncs,                   \
-   sizeof(name##_args) / 16, SQ_WGMMA ? room_sm_90a : room},
+   sizeof(name##_args) / 16, SQ_WGMMA ? room_sm_90a : room, maps},
 #define SQ_TABLE_END                                                                               \
-  { 0, 0, 0, 0, 0, 0 }                                                                                \
+  { 0, 0, 0, 0, 0, 0, 0 }                                                                                \
   }                                                                                                \
   ;                                                                                                \
   }
@@ -141,6 +141,23 @@ template <class A> SQ_FN A sq_shuffle_at(SQ_CTX const A &mine, int lane) {
 #ifndef SQ_WGMMA
 #define SQ_WGMMA 0 // the emulation is sm_80, but where it is said to be sm_90a
 #endif
+struct sq_map {
+  struct {
+    sq_i64 value, bytes;
+  } row[16];
+};
+#define SQ_GATE_INIT(g, i) sq_me->call->gate(sq_me, &(g).p[i], 0, 1)
+#define SQ_GATES_READY()
+#define SQ_GATE_EXPECT(g, i, bytes) sq_me->call->gate(sq_me, &(g).p[i], 1, bytes)
+#define SQ_GATE_WAIT(g, i, parity) sq_me->call->gate(sq_me, &(g).p[i], 2, parity)
+#define SQ_BULK(rank, s, i, g, j, map, c0, c1, c2, c3)                                             \
+  sq_bulk(sq_me, rank, &(s).p[i], #s, &(g).p[j], &(map), c0, c1, c2, c3)
+SQ_FN void sq_bulk(SQ_CTX int rank, sq_u32 *to, const char *name, const void *gate, const void *map, int c0,
+                   int c1, int c2, int c3) {
+  const int at[4] = {c0, c1, c2, c3};
+  sq_me->call->bulk(sq_me, name, to, gate, map, rank, at);
+}
+#define SQ_WARP_SYNC()
 struct sq_wgmma_list {
   int n = 0;
   struct {

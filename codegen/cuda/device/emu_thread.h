@@ -28,6 +28,12 @@ typedef struct sq_emu_calls {
   void (*copy)(sq_emu_thread *t, const char *name, void *to, const void *from);
   void (*group)(sq_emu_thread *t);
   void (*copied)(sq_emu_thread *t, int but);
+  // A gate in shared memory. what 0: it is made, for n arrivals a phase; 1: an arrival, n bytes are to come;
+  // 2: waits until a phase of parity n has ended.
+  void (*gate)(sq_emu_thread *t, const void *at, int what, long long n);
+  // A box of a tensor map, 16 rows (runtime/cuda_map.c), to shared memory; the gate hears of its bytes.
+  void (*bulk)(sq_emu_thread *t, const char *name, void *to, const void *gate, const void *map,
+               int rank, const int *at);
   void (*failed)(sq_emu_thread *t, unsigned site, long long value, long long limit);
   int (*has_failed)(sq_emu_thread *t);
   // How a scan by Newton's method went: stretches, iterations, stretches done turn by turn, residual.
@@ -49,5 +55,6 @@ typedef struct sq_emu_kernel {
   int syncs;        // its threads wait for one another
   long long n_args; // 16-byte rows that it reads
   long long room;   // bytes of shared memory that a launch brings
+  long long n_map;  // tensor maps, of 16 rows each, from row 8 on
 } sq_emu_kernel;
 #endif

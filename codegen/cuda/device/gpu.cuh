@@ -62,7 +62,7 @@ typedef sq_u64 *sq_err;
   extern "C" __global__ void __launch_bounds__(threads, blocks)                                    \
       name(const __grid_constant__ name##_args a)
 #define SQ_TABLE_BEGIN
-#define SQ_TABLE(name, threads, syncs, room, room_sm_90a)
+#define SQ_TABLE(name, threads, syncs, room, room_sm_90a, maps)
 #define SQ_TABLE_END
 
 // 0, no error, is made the largest by the subtraction.
@@ -185,7 +185,60 @@ SQ_FN float sq_top(float a, float b) { return a != a || a > b ? a : b; }
 #define SQ_COPY_GROUP()
 #define SQ_COPIED_BUT(n)
 #endif
+// A tensor map, as the driver encodes it (runtime/cuda_map.c). It is an argument by value: the instruction
+// takes its generic address, which wants a multiple of 64.
+struct __align__(64) sq_map {
+  sq_u64 w[16];
+};
 #if SQ_WGMMA
+// ---- copies by tensor maps (sm_90a). A gate (mbarrier) of one arrival: a thread arrives and says how many
+// bytes are to come, copies tell it what has come, and its phase ends when both are done: whoever waits
+// for the phase's parity sees the bytes. Gates are made known to the copies, which are of another proxy,
+// by the fence and the next barrier.
+#define SQ_GATE_INIT(g, i)                                                                         \
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(sq_shared_address(&(g)[i])) : "memory")
+#define SQ_GATES_READY()                                                                           \
+  asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory")
+#define SQ_GATE_EXPECT(g, i, bytes)                                                                \
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(                     \
+                   sq_shared_address(&(g)[i])),                                                    \
+               "r"(bytes)                                                                          \
+               : "memory")
+#define SQ_GATE_WAIT(g, i, parity) sq_gate_wait(sq_shared_address(&(g)[i]), (sq_u32)(parity))
+SQ_FN void sq_gate_wait(sq_u32 gate, sq_u32 parity) {
+  sq_u32 done = 0;
+  while (!done)
+    asm volatile("{\n.reg .pred p;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(gate), "r"(parity)
+                 : "memory");
+}
+// The box at c0, c1, ... (c0 runs along memory) of a map of that rank, to shared words s[i ..], which begin at
+// a multiple of 1024 bytes. What is outside of the tensor comes as zeros, and counts as bytes all the same.
+// An address of the own block is one of its cluster (PTX ISA, "shared::cta is contained in shared::cluster").
+#define SQ_BULK(rank, s, i, g, j, map, c0, c1, c2, c3)                                             \
+  sq_bulk_##rank(sq_shared_address(&(s)[i]), (sq_u64)&(map), sq_shared_address(&(g)[j]), c0, c1, c2, c3)
+SQ_FN void sq_bulk_2(sq_u32 to, sq_u64 map, sq_u32 gate, int c0, int c1, int, int) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+               "[%1, {%3, %4}], [%2];" ::"r"(to),
+               "l"(map), "r"(gate), "r"(c0), "r"(c1)
+               : "memory");
+}
+SQ_FN void sq_bulk_3(sq_u32 to, sq_u64 map, sq_u32 gate, int c0, int c1, int c2, int) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+               "[%1, {%3, %4, %5}], [%2];" ::"r"(to),
+               "l"(map), "r"(gate), "r"(c0), "r"(c1), "r"(c2)
+               : "memory");
+}
+SQ_FN void sq_bulk_4(sq_u32 to, sq_u64 map, sq_u32 gate, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+               "[%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
+               "l"(map), "r"(gate), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+               : "memory");
+}
+#define SQ_WARP_SYNC() __syncwarp()
 struct sq_wgmma_list {};
 // What threads wrote to shared memory is there for products behind the next barrier.
 #define SQ_ASYNC_FENCE() asm volatile("fence.proxy.async.shared::cta;" ::: "memory")
