@@ -27,6 +27,15 @@ static void sync(sq_emu_thread *t) {
   if (!fiber(t)->m->now->syncs) sq_emu_stop(fiber(t), "a barrier in a kernel that has none");
   sq_emu_wait(fiber(t), SQ_EMU_BARRIER);
 }
+// Nobody votes on the epoch after the next before all have read this one's result.
+static int any(sq_emu_thread *t, int p) {
+  sq_emu_module *m = fiber(t)->m;
+  sq_emu_vote *v = &m->vote[m->epoch & 1];
+  if (v->epoch != m->epoch) *v = (sq_emu_vote){m->epoch, false};
+  v->any |= p != 0;
+  sync(t);
+  return v->any;
+}
 static void touch(sq_emu_thread *t, const void *at, int bytes, int kind) {
   sq_emu_touch(fiber(t), at, bytes, kind);
 }
@@ -91,9 +100,9 @@ static void newton(sq_emu_thread *t, unsigned long long stretches, unsigned long
   if (left > m->newton_residual) m->newton_residual = left;
 }
 
-const sq_emu_calls sq_emu_functions = {sync,   touch,        outside,  shared, dynamic,    address,
-                                       behind, touch_shared, exchange, posted, copy,       group,
-                                       copied, gate,         bulk,     failed, has_failed, newton};
+const sq_emu_calls sq_emu_functions = {
+    sync,   any,  touch, outside, shared, dynamic, address, behind,     touch_shared, exchange,
+    posted, copy, group, copied,  gate,   bulk,    failed,  has_failed, newton};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

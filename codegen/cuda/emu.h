@@ -61,6 +61,10 @@ typedef struct sq_emu_bulk { // a box under way
   const sq_device_arg *map;
   int at[4];
 } sq_emu_bulk;
+typedef struct sq_emu_vote { // at the barrier that ends an epoch
+  uint64_t epoch;
+  bool any;
+} sq_emu_vote;
 enum { SQ_EMU_GATES = 32, SQ_EMU_BULKS = 64 };
 typedef struct sq_emu_fiber {
   sq_emu_thread t; // first
@@ -87,6 +91,7 @@ struct sq_emu_module {
   void *scheduler; // its stack pointer while a fiber runs
   jmp_buf stop;    // while threads run one after another
   uint64_t launch, epoch;
+  sq_emu_vote vote[2]; // of this epoch, and of the last, which some may not have read
   int64_t block;
   sq_emu_array array[SQ_EMU_ARRAYS];
   uint32_t n_array, declared; // bytes

@@ -147,6 +147,7 @@ void sq_cu_bulk_sum(const sq_cu_tiles *x, const sq_cu_side *side, const sq_cu_bo
   ask(x, side, boxes, sq_arena_fmt(k->a, "n + %d", STAGES - 1));
   sq_cu_line(k, "SQ_WARP_SYNC();");
   sq_cu_line(k, "sq_wgmma_wait<%s>(SQ_ME flying);", type);
+  sq_cu_line(k, "sq_hold<64>(c);");
   sq_cu_close(k);
   sq_cu_line(k, "turn += stages;");
   sq_cu_line(k, "SQ_SYNC();");

@@ -77,7 +77,7 @@ void sq_cu_wgmma_multiply(sq_cu *k, const char *number, const char *type) {
              "for (int d = 0; d < %d; d += 8) sq_wgmma<%s>(SQ_ME flying, c, SQ_TILE(ring_a, stage "
              "+ group * %d + d), SQ_TILE(ring_b, stage + d));",
              DEPTH / 2, type, 64 * DEPTH / 2);
-  sq_cu_line(k, "SQ_WGMMA_END();");
+  sq_cu_line(k, "SQ_WGMMA_END(flying);");
 }
 
 static void sum(const sq_cu_tiles *x, const sq_cu_side *side, const char *type) {
@@ -92,6 +92,7 @@ static void sum(const sq_cu_tiles *x, const sq_cu_side *side, const char *type) 
   sq_cu_wgmma_multiply(k, "n", type);
   bring_both(x, side, sq_arena_fmt(k->a, "n + %d", STAGES - 1));
   sq_cu_line(k, "sq_wgmma_wait<%s>(SQ_ME flying);", type);
+  sq_cu_line(k, "sq_hold<64>(c);");
   sq_cu_close(k);
   sq_cu_line(k, "SQ_COPIED();");
   sq_cu_line(k, "SQ_SYNC();");

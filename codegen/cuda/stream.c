@@ -286,11 +286,14 @@ static void all_keys(sq_cu_attend *x, const sq_cu_engine *e) {
              x->keys);
   bool always = x->value.g->domain.n > x->s->p.n_common;
   sq_cu_line(k, "const bool holes = %s;", always ? "true" : "!sure");
-  sq_cu_line(k, "%s s[%d];", x->s->type, x->rt * x->kt);
-  e->scores(x);
+  if (e->scores) {
+    sq_cu_line(k, "%s s[%d];", x->s->type, x->rt * x->kt);
+    e->scores(x);
+  }
   sq_cu_rows_weigh(x);
   e->values(x);
   sq_cu_close(k);
+  if (e->settle) e->settle(x);
 }
 static void begin_kernel(sq_cu_attend *x, sq_cu *k, sq_cg *cg, const char *what, uint32_t threads) {
   sq_cu_begin(k, cg, what, x->s->p.node->out[0], threads);
@@ -303,13 +306,12 @@ static void begin_kernel(sq_cu_attend *x, sq_cu *k, sq_cg *cg, const char *what,
   int64_t bytes = (int64_t)SPLIT * FEW * sq_cu_stream_part(x) * (*x->s->type == 'd' ? 8 : 4);
   x->part = sq_cu_memory(k, sq_cg_shared(cg), sq_cg_i64(cg, bytes), x->s->type);
 }
-static void attend(sq_cg *cg, sq_cu_attend *x, const sq_cu_engine *e, LLVMValueRef units) {
-  sq_cu kern, *k = &kern;
-  begin_kernel(x, k, cg, "attend", (uint32_t)x->warps * WARP);
-  k->syncs = true;
-  LLVMValueRef all = x->split ? sq_cu_mul(k, units, x->entry_splits) : units;
+static void tiles(sq_cu_attend *x, const sq_cu_engine *e, const char *n) {
+  sq_cu *k = x->k;
+  sq_cu_mark mark = sq_cu_members_enter(x);
+  x->settle = e->settle;
   e->begin(x);
-  sq_cu_open(k, "for (sq_i64 t = SQ_BLOCK; t < %s; t += SQ_GRID) {", sq_cu_number(k, all));
+  sq_cu_open(k, "for (sq_i64 t = SQ_BLOCK; t < %s; t += SQ_GRID) {", n);
   sq_cu_line(k, "sq_i64 u = t;");
   open_tile(x, x->split);
   sq_cu_stream_range(x);
@@ -317,6 +319,24 @@ static void attend(sq_cg *cg, sq_cu_attend *x, const sq_cu_engine *e, LLVMValueR
   all_keys(x, e);
   sq_cu_rows_end(x);
   sq_cu_close(k);
+  sq_cu_members_leave(x, mark);
+}
+// Where sm_90a has a body of its own the text has both: the launch is the same.
+static void attend(sq_cg *cg, sq_cu_attend *x, const sq_cu_engine *e, LLVMValueRef units) {
+  sq_cu kern, *k = &kern;
+  begin_kernel(x, k, cg, "attend", (uint32_t)x->warps * WARP);
+  k->syncs = true;
+  LLVMValueRef all = x->split ? sq_cu_mul(k, units, x->entry_splits) : units;
+  const char *n = sq_cu_number(k, all);
+  bool two = !x->split && e == &sq_cu_stream_mma && sq_cu_stream_wgmma_fits(x->s);
+  if (two) sq_cu_line(k, "#if !SQ_WGMMA");
+  tiles(x, e, n);
+  if (two) {
+    sq_cu_line(k, "#else");
+    sq_cu_stream_wgmma.shape(x, false);
+    tiles(x, &sq_cu_stream_wgmma, n);
+    sq_cu_line(k, "#endif");
+  }
   sq_cu_launch(k, all, 1, 0);
 }
 // A thread an element of the results, over what splits have left.

@@ -5,6 +5,7 @@
 //   stream_row.c     scores of a block become weights; maxima, sums; the end of a row
 //   stream_fma.c     products in multiply-adds
 //   stream_mma.c     products on tensor cores
+//   stream_wgmma.c   the same by groups of four warps, on sm_90a
 //
 // A block of threads has a tile of rows, which share keys; each warp 16 of them, or twice 16. Scores of a
 // tile and a block of keys, and results, are in registers; both engines say which row, key and column
@@ -35,6 +36,7 @@ typedef struct sq_cu_attend { // a kernel under construction
   int rows, keys;                                     // of a tile
   int rt, kt, ct;                                     // rows, keys, columns of a thread
   int team;                                           // lanes, neighbours, that have the same rows
+  void (*settle)(struct sq_cu_attend *x);             // of the engine
   bool split;                                         // keys may be split among blocks
   const char *row, *key, *column;                     // in the tile: of r, of j, of j
   const char *at_s, *at_o;                            // element (r, j) of scores and results
@@ -67,7 +69,7 @@ void sq_cu_stream_range(sq_cu_attend *x);
 
 // ---- stream_row.c
 void sq_cu_rows_begin(sq_cu_attend *x);       // statistics and results of no key
-void sq_cu_rows_weigh(sq_cu_attend *x);       // scores in s become weights
+void sq_cu_rows_weigh(sq_cu_attend *x);       // scores in s become weights, o is rescaled
 void sq_cu_rows_end(sq_cu_attend *x);         // results stored, or what a split has
 void sq_cu_rows_combine(sq_cu_attend *x);     // by one thread, for element (row, c)
 int sq_cu_stream_part(const sq_cu_attend *x); // numbers of a row that a split leaves
@@ -78,7 +80,32 @@ typedef struct sq_cu_engine {
   void (*shape)(sq_cu_attend *x, bool few);
   void (*begin)(sq_cu_attend *x);   // shared memory, the place of the thread
   void (*queries)(sq_cu_attend *x); // of a tile, and what comes before its first block of keys
-  void (*scores)(sq_cu_attend *x);  // of the block of keys at k0, into s
-  void (*values)(sq_cu_attend *x);  // o += s times values; `holes`: but where s is 0
+  // Of the block of keys at k0, into s. NULL: `queries` makes s and those of the first block,
+  // `values` those of the next.
+  void (*scores)(sq_cu_attend *x);
+  void (*values)(sq_cu_attend *x); // o += s times values; `holes`: but where s is 0
+  void (*settle)(sq_cu_attend *x); // o may be touched from here on; NULL: always
 } sq_cu_engine;
-extern const sq_cu_engine sq_cu_stream_fma, sq_cu_stream_mma;
+extern const sq_cu_engine sq_cu_stream_fma, sq_cu_stream_mma, sq_cu_stream_wgmma;
+bool sq_cu_stream_wgmma_fits(
+    const sq_cu_stream *s); // sm_90a has a better body than sq_cu_stream_mma
+
+// ---- what those of 16 bits share (stream_mma.c)
+typedef struct sq_cu_lines { // keys or values of a block
+  const sq_stream_member *m;
+  sq_cu_nest *t;
+  uint32_t role, factor;
+  const char *tile, *to;            // shared memory; word of element d of line m in it
+  const char *index, *first, *from; // name of the index along the line; key; index
+  sq_dim n;
+  int64_t length;
+} sq_cu_lines;
+const char *sq_cu_stream_half(const sq_cu_attend *x); // the type
+sq_cu_lines sq_cu_stream_keys(sq_cu_attend *x, const char *first, const char *tile, const char *to);
+sq_cu_lines sq_cu_stream_values(sq_cu_attend *x, const char *first, const char *tile,
+                                const char *to);
+void sq_cu_stream_bring(sq_cu_attend *x, const sq_cu_lines *l);
+// Operands a of 16 of the width, from word d on, for each 16 rows, to element i of `to`.
+void sq_cu_stream_queries(sq_cu_attend *x, const char *to);
+// o += s times the values from word `from` of tile_v on, but where s is 0.
+void sq_cu_stream_one_by_one(sq_cu_attend *x, const char *from, int pitch);

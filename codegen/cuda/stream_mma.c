@@ -16,7 +16,7 @@
 
 enum { WARP = 32, VECTOR = 8, RESIDENT = 128 };
 
-static const char *half(const sq_cu_attend *x) {
+const char *sq_cu_stream_half(const sq_cu_attend *x) {
   return x->s->half == SQ_F16 ? "sq_f16" : "sq_bf16";
 }
 static int pitch(int64_t n) { return (int)n / 2 + 4; } // in words
@@ -73,8 +73,7 @@ static void query_word(sq_cu_attend *x, const char *to) {
     sq_cu_close(k);
   }
 }
-// Operands a of 16 of the width, from word d on, for each 16 rows.
-static void query_words(sq_cu_attend *x, const char *to) {
+void sq_cu_stream_queries(sq_cu_attend *x, const char *to) {
   sq_cu *k = x->k;
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int i = 0; i < %d; i++) {", 4 * x->tall);
@@ -89,21 +88,12 @@ static void query_words(sq_cu_attend *x, const char *to) {
 }
 
 // ---- keys and values ---------------------------------------------------------------------------
-typedef struct lines {
-  const sq_stream_member *m;
-  sq_cu_nest *t;
-  uint32_t role, factor;
-  const char *tile, *index; // shared memory; the name of the index along the line
-  const char *first, *from; // key; index
-  sq_dim n;
-  int64_t length;
-} lines;
 // The condition that the reads are inside, joined to the others.
-static const char *joined(sq_cu_attend *x, const lines *l, uint32_t read, const char *more) {
+static const char *joined(sq_cu_attend *x, const sq_cu_lines *l, uint32_t read, const char *more) {
   const char *inside = l->t->g->domain.n ? sq_cu_nest_inside(l->t, read) : NULL;
   return inside ? sq_arena_fmt(x->k->a, "%s && %s", more, inside) : more;
 }
-static void by_element(sq_cu_attend *x, const lines *l, uint32_t read, const char *guard) {
+static void by_element(sq_cu_attend *x, const sq_cu_lines *l, uint32_t read, const char *guard) {
   sq_cu *k = x->k;
   sq_cu_line(k, "sq_vec8 held = sq_vec8{{0, 0, 0, 0}};");
   sq_cu_line(k, "#pragma unroll");
@@ -115,9 +105,9 @@ static void by_element(sq_cu_attend *x, const lines *l, uint32_t read, const cha
              joined(x, l, read, guard), at);
   sq_cu_members_leave(x, mark);
   sq_cu_close(k);
-  sq_cu_line(k, "SQ_SST_VEC(%s, m * %d + d / 2, held);", l->tile, pitch(l->length));
+  sq_cu_line(k, "SQ_SST_VEC(%s, %s, held);", l->tile, l->to);
 }
-static void bring(sq_cu_attend *x, const lines *l) {
+void sq_cu_stream_bring(sq_cu_attend *x, const sq_cu_lines *l) {
   sq_cu *k = x->k;
   uint32_t read = sq_cu_stream_read(l->m, l->factor);
   int vectors = (int)l->length / VECTOR;
@@ -130,25 +120,35 @@ static void bring(sq_cu_attend *x, const lines *l) {
     sq_cu_line(k, "const sq_i64 %s = %s + d;", l->index, l->from);
     sq_cu_mark mark = sq_cu_members_enter(x);
     const char *at = sq_cu_nest_place(l->t, read);
-    sq_cu_line(k, "SQ_COPY(%s, m * %d + d / 2, %s, %s);", l->tile, pitch(l->length), at,
-               joined(x, l, read, guard));
+    sq_cu_line(k, "SQ_COPY(%s, %s, %s, %s);", l->tile, l->to, at, joined(x, l, read, guard));
     sq_cu_members_leave(x, mark);
   } else {
     by_element(x, l, read, guard);
   }
   sq_cu_close(k);
 }
-static void bring_keys(sq_cu_attend *x, const char *first) {
+sq_cu_lines sq_cu_stream_keys(sq_cu_attend *x, const char *first, const char *tile,
+                              const char *to) {
   const sq_stream *p = &x->s->p;
-  const lines l = {&p->score, &x->score, SQ_STREAM_WIDTH, p->k,       "tile_k", "e",
-                   first,     "0",       p->width,        x->s->width};
-  bring(x, &l);
+  return (sq_cu_lines){&p->score, &x->score, SQ_STREAM_WIDTH, p->k,       tile, to, "e",
+                       first,     "0",       p->width,        x->s->width};
+}
+sq_cu_lines sq_cu_stream_values(sq_cu_attend *x, const char *first, const char *tile,
+                                const char *to) {
+  const sq_stream *p = &x->s->p;
+  return (sq_cu_lines){&p->value, &x->value, SQ_STREAM_COLUMN, p->v,       tile,         to,
+                       "c",       first,     "column0",        p->columns, x->s->columns};
+}
+static const char *in_lines(sq_cu_attend *x, int64_t length) {
+  return sq_arena_fmt(x->k->a, "m * %d + d / 2", pitch(length));
+}
+static void bring_keys(sq_cu_attend *x, const char *first) {
+  const sq_cu_lines l = sq_cu_stream_keys(x, first, "tile_k", in_lines(x, x->s->width));
+  sq_cu_stream_bring(x, &l);
 }
 static void bring_values(sq_cu_attend *x) {
-  const sq_stream *p = &x->s->p;
-  const lines l = {&p->value, &x->value, SQ_STREAM_COLUMN, p->v,       "tile_v",
-                   "c",       "k0",      "column0",        p->columns, x->s->columns};
-  bring(x, &l);
+  const sq_cu_lines l = sq_cu_stream_values(x, "k0", "tile_v", in_lines(x, x->s->columns));
+  sq_cu_stream_bring(x, &l);
 }
 
 // ---- products ----------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ static void queries(sq_cu_attend *x) {
     sq_cu_line(k, "sq_u32 held_q[%d][%d];", (int)x->s->width / 16, 4 * x->tall);
     sq_cu_line(k, "#pragma unroll");
     sq_cu_open(k, "for (int d = 0; d < %d; d += 8) {", (int)x->s->width / 2);
-    query_words(x, "held_q[d / 8][i]");
+    sq_cu_stream_queries(x, "held_q[d / 8][i]");
     sq_cu_close(k);
   }
   sq_cu_open(k, "if (lo < hi) {");
@@ -177,7 +177,7 @@ static void scores(sq_cu_attend *x) {
   sq_cu_open(k, "for (int d = 0; d < %d; d += 8) {", (int)x->s->width / 2);
   if (!is_resident(x)) {
     sq_cu_line(k, "sq_u32 u[%d];", 4 * x->tall);
-    query_words(x, "u[i]");
+    sq_cu_stream_queries(x, "u[i]");
   }
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int n = 0; n < %d; n += 2) {", x->keys / 8);
@@ -189,7 +189,7 @@ static void scores(sq_cu_attend *x) {
       k,
       "for (int i = 0; i < %d; i++) sq_mma<%s>(SQ_ME s + (i / 2 * %d + n + i %% 2) * 4, %s + "
       "i / 2 * 4, w + i %% 2 * 2);",
-      2 * x->tall, half(x), x->keys / 8, u);
+      2 * x->tall, sq_cu_stream_half(x), x->keys / 8, u);
   sq_cu_close(k);
   sq_cu_close(k);
   sq_cu_line(k, "SQ_COPIED();");
@@ -209,12 +209,12 @@ static void look_for_odd(sq_cu_attend *x) {
   sq_cu_line(k, "any.begin();");
   sq_cu_open(k, "for (int f = (int)SQ_TID; f < %d; f += %d) {", x->keys * words, threads(x));
   sq_cu_line(k, "any.step(sq_is_odd((const %s *)0, SQ_SLD(tile_v, f / %d * %d + f %% %d)), 0);",
-             half(x), words, pitch(x->s->columns), words);
+             sq_cu_stream_half(x), words, pitch(x->s->columns), words);
   sq_cu_close(k);
   sq_cu_line(k, "odd = sq_block_reduce(SQ_ME any, room).result();");
   sq_cu_close(k);
 }
-static void one_by_one(sq_cu_attend *x) {
+void sq_cu_stream_one_by_one(sq_cu_attend *x, const char *from, int pitch) {
   sq_cu *k = x->k;
   int ns = x->keys / 2, no = (int)x->s->columns / 2; // elements of 16 rows
   sq_cu_line(k, "float p[%d], to[%d];", ns * x->tall, no * x->tall);
@@ -223,8 +223,9 @@ static void one_by_one(sq_cu_attend *x) {
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k, "for (int i = 0; i < %d; i++) to[i] = o[i];", no * x->tall);
   for (int i = 0; i < x->tall; i++)
-    sq_cu_line(k, "sq_add_holes<%s>(SQ_ME p + %d, %d, to + %d, %d, tile_v, %d);", half(x), i * ns,
-               x->keys / 8, i * no, (int)x->s->columns / 8, pitch(x->s->columns));
+    sq_cu_line(k, "sq_add_holes<%s>(SQ_ME p + %d, %d, to + %d, %d, tile_v, %s, %d);",
+               sq_cu_stream_half(x), i * ns, x->keys / 8, i * no, (int)x->s->columns / 8, from,
+               pitch);
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k, "for (int i = 0; i < %d; i++) o[i] = to[i];", no * x->tall);
 }
@@ -237,7 +238,7 @@ static void multiply(sq_cu_attend *x) {
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int i = 0; i < %d; i++) {", 4 * x->tall);
   sq_cu_line(k, "const int at = (i / 4 * %d + n + i %% 4 / 2) * 4 + i %% 2 * 2;", tiles);
-  sq_cu_line(k, "u[i] = sq_pack((const %s *)0, s[at], s[at + 1]);", half(x));
+  sq_cu_line(k, "u[i] = sq_pack((const %s *)0, s[at], s[at + 1]);", sq_cu_stream_half(x));
   sq_cu_close(k);
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int c = 0; c < %d; c += 2) {", across);
@@ -248,7 +249,7 @@ static void multiply(sq_cu_attend *x) {
   sq_cu_line(k,
              "for (int i = 0; i < %d; i++) sq_mma<%s>(SQ_ME o + (i / 2 * %d + c + i %% 2) * 4, u + "
              "i / 2 * 4, w + i %% 2 * 2);",
-             2 * x->tall, half(x), across);
+             2 * x->tall, sq_cu_stream_half(x), across);
   sq_cu_close(k);
   sq_cu_close(k);
 }
@@ -259,7 +260,7 @@ static void values(sq_cu_attend *x) {
   multiply(x);
   sq_cu_close(k);
   sq_cu_open(k, "else {");
-  one_by_one(x);
+  sq_cu_stream_one_by_one(x, "0", pitch(x->s->columns));
   sq_cu_close(k);
 }
-const sq_cu_engine sq_cu_stream_mma = {shape, begin, queries, scores, values};
+const sq_cu_engine sq_cu_stream_mma = {shape, begin, queries, scores, values, NULL};

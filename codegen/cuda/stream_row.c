@@ -38,16 +38,25 @@ void sq_cu_rows_begin(sq_cu_attend *x) {
 }
 
 // ---- one score ---------------------------------------------------------------------------------
-static void open_keys(sq_cu_attend *x) {
+// `early`: key is one that there is, `at` is tested.
+static void open_keys(sq_cu_attend *x, bool early) {
   sq_cu_line(x->k, "#pragma unroll");
   sq_cu_open(x->k, "for (int j = 0; j < %d; j++) {", x->kt);
-  sq_cu_line(x->k, "const sq_i64 key = k0 + %s;", x->key);
+  sq_cu_line(x->k, "const sq_i64 %s = k0 + %s;", early ? "at" : "key", x->key);
+  if (early) sq_cu_line(x->k, "const sq_i64 key = at < hi ? at : hi - 1;");
 }
 // What the sum of products becomes.
 static const char *ended(sq_cu_attend *x) {
   sq_cu_nest *t = &x->score;
   t->acc = x->at_s;
   return t->g->post == SQ_NO_SCALAR ? x->at_s : sq_cu_nest_value(t, t->g->post);
+}
+// Where products are under way their results may be touched in no branch, or the compiler waits for all of
+// them: a score then ends before its conditions are tested.
+static bool ends_early(const sq_cu_attend *x, bool tests) { return tests && x->settle; }
+static void end_early(sq_cu_attend *x) {
+  sq_cu_line(x->k, "float ended = %s;", ended(x));
+  sq_cu_line(x->k, "sq_hold<1>(&ended);");
 }
 static bool is_bare(const sq_cu_attend *x, const sq_cu_nest *t, uint32_t id) {
   const sq_scalar *s = &t->g->s.v[id];
@@ -83,18 +92,22 @@ static void use_score(sq_cu_attend *x) {
 // ---- weights that do not compete ---------------------------------------------------------------
 static void weigh_alone(sq_cu_attend *x, bool tests) {
   sq_cu *k = x->k;
+  bool early = ends_early(x, tests);
   sq_cu_rows_open(x);
-  open_keys(x);
+  open_keys(x, early);
   sq_cu_mark mark = sq_cu_members_enter(x);
   uint32_t opened = 0;
-  if (tests) {
+  if (early)
+    end_early(x);
+  else if (tests)
     sq_cu_line(k, "const %s before = %s;", x->s->type, x->at_s);
+  if (tests) {
     sq_cu_line(k, "%s = 0;", x->at_s);
-    sq_cu_open(k, "if (key < hi) {");
+    sq_cu_open(k, "if (%s < hi) {", early ? "at" : "key");
     opened = 1 + sq_cu_nest_where(&x->value, 0, x->s->p.n_common);
-    sq_cu_line(k, "%s = before;", x->at_s);
+    if (!early) sq_cu_line(k, "%s = before;", x->at_s);
   }
-  sq_cu_line(k, "const %s score = %s;", x->s->type, ended(x));
+  sq_cu_line(k, "const %s score = %s;", x->s->type, early ? "ended" : ended(x));
   sq_cu_members_let(x, &x->s->p.score, "score");
   use_score(x);
   while (opened--) sq_cu_close(k);
@@ -106,16 +119,18 @@ static void weigh_alone(sq_cu_attend *x, bool tests) {
 // ---- weights that do ---------------------------------------------------------------------------
 static void end_scores(sq_cu_attend *x, bool tests) {
   sq_cu *k = x->k;
+  bool early = ends_early(x, tests);
   sq_cu_rows_open(x);
-  open_keys(x);
+  open_keys(x, early);
   sq_cu_mark mark = sq_cu_members_enter(x);
   uint32_t opened = 0;
+  if (early) end_early(x);
   sq_cu_line(k, "%s x = %s;", x->s->type, lowest(x));
   if (tests) {
-    sq_cu_open(k, "if (key < hi) {");
+    sq_cu_open(k, "if (%s < hi) {", early ? "at" : "key");
     opened = 1 + sq_cu_nest_where(&x->max, 0, x->s->p.n_common);
   }
-  sq_cu_line(k, "x = %s;", ended(x));
+  sq_cu_line(k, "x = %s;", early ? "ended" : ended(x));
   while (opened--) sq_cu_close(k);
   sq_cu_line(k, "%s = x;", x->at_s);
   sq_cu_line(k, "top[r] = sq_top(top[r], x);");
@@ -136,17 +151,22 @@ static void raise_max(sq_cu_attend *x) {
   sq_cu_line(k, "const %s before = most[r] * %s;", t, c);
   sq_cu_line(k, "most[r] = sq_top(most[r], top[r]);");
   sq_cu_line(k, "shift[r] = most[r] == %s ? 0 : most[r] * %s;", lowest(x), c);
-  sq_cu_line(k, "const %s by = sq_power(before - shift[r]);", t);
+  sq_cu_line(k, "by[r] = sq_power(before - shift[r]);");
   for (uint32_t i = 0; i < x->s->p.n_sum; i++)
-    if (reduces(x, i)) sq_cu_line(k, "sum%u[r] *= by;", i);
-  sq_cu_line(k, "#pragma unroll");
-  sq_cu_line(k, "for (int j = 0; j < %d; j++) %s *= by;", x->ct, x->at_o);
+    if (reduces(x, i)) sq_cu_line(k, "sum%u[r] *= by[r];", i);
   sq_cu_close(k);
+}
+static void rescale(sq_cu_attend *x) {
+  sq_cu *k = x->k;
+  sq_cu_line(k, "#pragma unroll");
+  sq_cu_line(k, "for (int r = 0; r < %d; r++)", x->rt);
+  sq_cu_line(k, "#pragma unroll");
+  sq_cu_line(k, "  for (int j = 0; j < %d; j++) %s *= by[r];", x->ct, x->at_o);
 }
 static void weigh_scores(sq_cu_attend *x) {
   sq_cu *k = x->k;
   sq_cu_rows_open(x);
-  open_keys(x);
+  open_keys(x, false);
   sq_cu_mark mark = sq_cu_members_enter(x);
   sq_cu_line(k, "const %s score = %s;", x->s->type, x->at_s);
   sq_cu_line(k, "const %s weight = sq_power(sq_c_fma(score, %s, -shift[r]));", x->s->type,
@@ -176,14 +196,19 @@ void sq_cu_rows_weigh(sq_cu_attend *x) {
   sq_cu *k = x->k;
   if (!sq_cu_stream_has_max(x)) {
     either(x, weigh_alone);
+    if (x->settle) x->settle(x);
     return;
   }
-  sq_cu_line(k, "%s top[%d], shift[%d];", x->s->type, x->rt, x->rt);
+  sq_cu_line(k, "%s top[%d], shift[%d], by[%d];", x->s->type, x->rt, x->rt, x->rt);
   sq_cu_line(k, "#pragma unroll");
   sq_cu_line(k, "for (int r = 0; r < %d; r++) top[r] = %s;", x->rt, lowest(x));
   either(x, end_scores);
   raise_max(x);
+  if (!x->settle) rescale(x);
   weigh_scores(x);
+  if (!x->settle) return;
+  x->settle(x);
+  rescale(x);
 }
 
 // ---- the end of a row --------------------------------------------------------------------------

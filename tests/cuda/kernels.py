@@ -4,7 +4,8 @@
     kernels.py --seqm build/seqm --source . [--arch sm_80,sm_90a,sm_100] [--float bf16] [--all] [MODEL.seqm ...]
 
 No graphics processor is needed. Without models all examples are compiled. One line a model and
-architecture; with --all one line a kernel. Exit status 1 when a kernel does not compile or spills,
+architecture; with --all one line a kernel. Exit status 1 when a kernel does not compile or spills, or when
+products of groups of warps wait for one another where the text does not ask for it,
 77 when there is no NVRTC (a skipped test; where CI is `true` it fails).
 """
 import argparse
@@ -120,6 +121,10 @@ def main():
             spills = [n for n in k if k[n][2]]
             print(f"{name:28} {arch:7} {len(k):7} {max((v[0] for v in k.values()), default=0):14} "
                   f"{max((v[1] for v in k.values()), default=0):11} {len(spills):8} {time.time() - start:7.1f}", flush=True)
+            waits = re.findall(r"\((C75\d\d)\).*in the function '(\w+)'", log)
+            for code, n in waits:
+                print(f"    {n:60} wgmma one by one ({code})")
+            bad += len(waits)
             for n in k if args.all else spills:
                 print(f"    {n:60} {k[n][0]:4} registers {k[n][1]:6} shared {k[n][2]:5} spilled")
             bad += len(spills)

@@ -166,7 +166,7 @@ static float wrong_products(const char *a, const char *b, const char *place) {
            "  const sq_u64 good_a = SQ_TILE(s, d), good_b = SQ_TILE(s, 2048 + d);\n"
            "  sq_wgmma<sq_bf16>(SQ_ME flying, c, %s, %s);\n"
            "}\n"
-           "SQ_WGMMA_END();\nsq_wgmma_wait<sq_bf16>(SQ_ME flying);\n"
+           "SQ_WGMMA_END(flying);\nsq_wgmma_wait<sq_bf16>(SQ_ME flying);\n"
            "int bad = 0;\n"
            "for (int i = 0; i < 64; i++) {\n"
            "  const int row = (int)SQ_TID / 32 * 16 + i / 2 %% 2 * 8 + (int)SQ_TID %% 32 / 4;\n"

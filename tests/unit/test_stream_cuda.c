@@ -26,14 +26,18 @@ static char *wide_text(const char *type, int width, int columns, const char *whe
            type, width, columns, where, post);
   return text;
 }
-static void wide(const char *type, int width, int columns, const char *where, const char *post) {
+static void wide_of(const char *type, int width, int columns, const char *where, const char *post,
+                    inputs kind) {
   static const char *const some[] = {"N=1 M=1 K=1", "N=1 M=530 K=1", "N=3 M=300 K=1",
-                                     "N=39 M=70 K=1"};
+                                     "N=39 M=70 K=1", "N=70 M=200 K=1"};
   slack = 2 * SLACK;
   char name[80];
   snprintf(name, sizeof name, "%s, %d to %d, %s", type, width, columns, where);
   check_many(name, wide_text(type, width, columns, where, post), some, sizeof some / sizeof *some,
-             PLAIN);
+             kind);
+}
+static void wide(const char *type, int width, int columns, const char *where, const char *post) {
+  wide_of(type, width, columns, where, post, PLAIN);
 }
 Test(stream, tensor_cores) {
   wide("bf16", 16, 24, "where j <= i + 2; ", "acc * 0.0625");
@@ -41,6 +45,18 @@ Test(stream, tensor_cores) {
   wide("f16", 64, 64, "where i - j < 9; ", "acc * 0.0625");
   wide("bf16", 12, 20, "where j <= i + 2; ", "acc * 0.0625"); // no vectors
   wide("bf16", 136, 264, "where j <= i + 2; ", "acc * 0.015625");
+}
+// On sm_90a by groups of four warps (SEQM_EMU_ARCH).
+Test(stream, groups_of_warps) {
+  wide("bf16", 64, 64, "", "acc * 0.0625");
+  wide("bf16", 64, 64, "where i - j < 9, j <= i + 2; ",
+       "tanh(acc * 0.0625) + f32(j - i) * 0.03125");
+  wide("bf16", 128, 128, "where j <= i + 60; ", "acc * 0.03125");
+  wide("bf16", 60, 124, "where j <= i + 60, i % 3 != j % 5; ", "acc * 0.0625"); // no vectors
+  wide("f16", 128, 64, "where j <= i or j < 3; ", "acc * 0.03125");
+  wide_of("bf16", 64, 128, "where j <= i + 60; ",
+          "bf16(select(0.0 < acc, f32(j) * 0.03125, f32(i) * 0.0625))",
+          SPECIAL); // infinities and no numbers count where weights are
 }
 Test(stream, multiply_adds) {
   wide("f32", 40, 136, "where j <= i + 2; ", "acc * 0.0625");

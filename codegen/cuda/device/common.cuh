@@ -482,9 +482,11 @@ template <int n> SQ_FN void sq_split(float a, float b, sq_u32 *w, int step) {
 // elements 0 to 7, w[2], w[3] of elements 8 to 15.
 //
 // A product that leaves out where a is 0: then what b holds does not matter. `a`: the warp's weights
-// as c of a product has them, `tiles` of 8 rows of b; o: `across` of 8 columns.
+// as c of a product has them, `tiles` of 8 rows of b; o: `across` of 8 columns. b begins at word `from`;
+// pitch 0: it is panels as SQ_PANEL has them, of 64 rows.
 template <class H, class S>
-SQ_FN_APART void sq_add_holes(SQ_CTX const float *a, int tiles, float *o, int across, const S &s, int pitch) {
+SQ_FN_APART void sq_add_holes(SQ_CTX const float *a, int tiles, float *o, int across, const S &s, int from,
+                              int pitch) {
   const int lane = (int)(SQ_TID % 32), q = lane % 4;
 #pragma unroll 1
   for (int e = 0; e < tiles * 4; e++)
@@ -495,7 +497,10 @@ SQ_FN_APART void sq_add_holes(SQ_CTX const float *a, int tiles, float *o, int ac
       if (p == 0) continue;
 #pragma unroll 1
       for (int c = 0; c < across * 2; c++) {
-        const sq_u32 w = SQ_SLD(s, row * pitch + c / 2 * 4 + q) >> c % 2 * 16 & 0xffff;
+        const int piece = c / 2;
+        const int at = pitch ? row * pitch + piece * 4
+                             : piece / 8 * 2048 + row * 32 + (piece % 8 ^ row % 8) * 4;
+        const sq_u32 w = SQ_SLD(s, from + at + q) >> c % 2 * 16 & 0xffff;
         float *to = &o[c / 2 * 4 + e % 4 / 2 * 2 + c % 2];
         *to = SQ_FMAF(p, sq_half_of((const H *)0, w), *to);
       }

@@ -159,18 +159,22 @@ SQ_FN void sq_bulk(SQ_CTX int rank, sq_u32 *to, const char *name, const void *ga
 }
 #define SQ_WARP_SYNC()
 struct sq_wgmma_list {
-  int n = 0;
+  int n = 0, group = 0;
   struct {
     float *c;
+    const sq_u32 *u; // a in registers, or NULL
     sq_u64 a, b;
-  } v[8];
+    int columns, turned, group;
+    bool add;
+  } v[32];
 };
 #define SQ_ASYNC_FENCE()
 #define SQ_WGMMA_BEGIN()
-#define SQ_WGMMA_END()
-#define SQ_TILE(s, i) sq_tile(sq_me, &(s).p[i])
-SQ_FN sq_u64 sq_tile(SQ_CTX const sq_u32 *p) {
-  return (sq_u64)((sq_me->call->address(sq_me, p) & 0x3ffff) >> 4) | (sq_u64)1 << 16 |
+#define SQ_WGMMA_END(flying) (flying).group++
+#define SQ_PANEL(s, i, lead) sq_panel(sq_me, &(s).p[i], lead)
+#define SQ_TILE(s, i) SQ_PANEL(s, i, 16)
+SQ_FN sq_u64 sq_panel(SQ_CTX const sq_u32 *p, int lead) {
+  return (sq_u64)((sq_me->call->address(sq_me, p) & 0x3ffff) >> 4) | (sq_u64)(lead >> 4) << 16 |
          (sq_u64)(1024 >> 4) << 32 | (sq_u64)1 << 62;
 }
 // Elements 2 pair and 2 pair + 1 of a row. Rows of 128, 64 or 32 bytes lie in eights, the eights `stride`
@@ -189,33 +193,82 @@ SQ_FN sq_u32 sq_tile_word(SQ_CTX sq_u64 tile, int row, int pair) {
   sq_me->call->touch_shared(sq_me, "a tile", p, 4, 0);
   return *p;
 }
+// Pair `pair` of row `row`, where columns lie along rows of 128, 64 or 32 bytes: more columns are `lead` apart,
+// eights of rows `stride`.
+SQ_FN sq_u32 sq_turned_word(SQ_CTX sq_u64 tile, int row, int pair) {
+  const sq_u32 start = (sq_u32)(tile & 0x3fff) << 4, lead = (sq_u32)(tile >> 16 & 0x3fff) << 4;
+  const sq_u32 stride = (sq_u32)(tile >> 32 & 0x3fff) << 4, kind = (sq_u32)(tile >> 62);
+  if (!kind) sq_me->call->outside(sq_me, "a turned tile without swizzle", 0, 0);
+  const int pairs = (256 >> kind) / 4;
+  sq_u32 at = start + pair / pairs * lead + row / 8 * stride + row % 8 * (256 >> kind) + pair % pairs * 4;
+  at ^= (at >> 7 & ((16 >> kind) - 1)) << 4;
+  const sq_u32 *p = (const sq_u32 *)sq_me->call->behind(sq_me, at);
+  sq_me->call->touch_shared(sq_me, "a turned tile", p, 4, 0);
+  return *p;
+}
+SQ_FN void sq_wgmma_put(SQ_CTX sq_wgmma_list &l, float *c, const sq_u32 *u, sq_u64 a, sq_u64 b, int columns,
+                        int turned, bool add) {
+  if (l.n == 32) sq_me->call->outside(sq_me, "products under way", l.n, 32);
+  l.v[l.n++] = {c, u, a, b, columns, turned, l.group, add};
+}
 template <class H> SQ_FN void sq_wgmma(SQ_CTX sq_wgmma_list &l, float *c, sq_u64 a, sq_u64 b) {
-  if (l.n == 8) sq_me->call->outside(sq_me, "products under way", l.n, 8);
-  l.v[l.n].c = c;
-  l.v[l.n].a = a;
-  l.v[l.n++].b = b;
+  sq_wgmma_put(sq_me, l, c, 0, a, b, 128, 0, true);
+}
+template <class H, int add> SQ_FN void sq_wgmma_panel(SQ_CTX sq_wgmma_list &l, float *c, sq_u64 a, sq_u64 b) {
+  sq_wgmma_put(sq_me, l, c, 0, a, b, 64, 0, add);
+}
+template <class H, int add>
+SQ_FN void sq_wgmma_held(SQ_CTX sq_wgmma_list &l, float *c, const sq_u32 *a, sq_u64 b) {
+  sq_wgmma_put(sq_me, l, c, a, 0, b, 64, 0, add);
+}
+template <class H, int n>
+SQ_FN void sq_wgmma_turned(SQ_CTX sq_wgmma_list &l, float *c, const sq_u32 *a, sq_u64 b) {
+  sq_wgmma_put(sq_me, l, c, a, 0, b, n, 1, true);
 }
 SQ_FN float sq_half_of(const sq_bf16 *, sq_u32 bits);
 SQ_FN float sq_half_of(const sq_f16 *, sq_u32 bits);
-template <class H> SQ_FN void sq_wgmma_wait(SQ_CTX sq_wgmma_list &l) {
+// One product: this lane's two rows of a, whole, by two columns of b at a time.
+template <class H> SQ_FN void sq_wgmma_do(SQ_CTX const sq_wgmma_list &l, int p) {
   const int lane = (int)(SQ_TID % 32), warp = (int)(SQ_TID / 32 % 4), g = lane / 4, q = lane % 4;
-  for (int p = 0; p < l.n; p++) {
-    sq_u32 u[2][8];
-    for (int k = 0; k < 16; k++)
-      u[k / 8][k % 8] = sq_tile_word(sq_me, l.v[p].a, warp * 16 + k / 8 * 8 + g, k % 8);
-    for (int j = 0; j < 32; j++)
+  const H *h = 0;
+  sq_u32 u[2][8], w[2][8];
+  if (l.v[p].u) sq_me->call->exchange(sq_me, l.v[p].u, 16, 0);
+  for (int k = 0; k < 16; k++)
+    u[k / 8][k % 8] =
+        l.v[p].u ? ((const sq_u32 *)sq_me->call->posted(sq_me, g * 4 + k % 4))[k / 8 + k % 8 / 4 * 2]
+                 : sq_tile_word(sq_me, l.v[p].a, warp * 16 + k / 8 * 8 + g, k % 8);
+  for (int j = 0; j < l.v[p].columns / 8; j++) {
+    for (int k = 0; k < 8; k++) {
+      const sq_u32 first = l.v[p].turned ? sq_turned_word(sq_me, l.v[p].b, 2 * k, j * 4 + q)
+                                         : sq_tile_word(sq_me, l.v[p].b, j * 8 + 2 * q, k);
+      const sq_u32 second = l.v[p].turned ? sq_turned_word(sq_me, l.v[p].b, 2 * k + 1, j * 4 + q)
+                                          : sq_tile_word(sq_me, l.v[p].b, j * 8 + 2 * q + 1, k);
+      w[0][k] = l.v[p].turned ? (first & 0xffff) | second << 16 : first;
+      w[1][k] = l.v[p].turned ? first >> 16 | (second & 0xffff0000u) : second;
+    }
+    for (int e = 0; e < 4; e++) {
+      float *c = l.v[p].c + j * 4 + e;
+      if (!l.v[p].add) *c = 0;
       for (int k = 0; k < 8; k++) {
-        const sq_u32 w = sq_tile_word(sq_me, l.v[p].b, j / 2 * 8 + 2 * q + j % 2, k);
-        for (int r = 0; r < 2; r++) {
-          float *c = l.v[p].c + j / 2 * 4 + r * 2 + j % 2;
-          const H *h = 0;
-          *c = __builtin_fmaf(sq_half_of(h, u[r][k] & 0xffff), sq_half_of(h, w & 0xffff), *c);
-          *c = __builtin_fmaf(sq_half_of(h, u[r][k] >> 16), sq_half_of(h, w >> 16), *c);
-        }
+        *c = __builtin_fmaf(sq_half_of(h, u[e / 2][k] & 0xffff), sq_half_of(h, w[e % 2][k] & 0xffff), *c);
+        *c = __builtin_fmaf(sq_half_of(h, u[e / 2][k] >> 16), sq_half_of(h, w[e % 2][k] >> 16), *c);
       }
+    }
   }
-  l.n = 0;
 }
+template <class H, int but> SQ_FN void sq_wgmma_wait_but(SQ_CTX sq_wgmma_list &l) {
+  int left = 0;
+  for (int p = 0; p < l.n; p++)
+    if (l.v[p].group + but < l.group)
+      sq_wgmma_do<H>(sq_me, l, p);
+    else
+      l.v[left++] = l.v[p];
+  l.n = left;
+}
+template <class H> SQ_FN void sq_wgmma_wait(SQ_CTX sq_wgmma_list &l) { sq_wgmma_wait_but<H, 0>(sq_me, l); }
+template <int n> SQ_FN void sq_hold(float *) {}
+// The same as a barrier, and whether `p` holds in any thread of the block.
+#define SQ_ANY(p) (sq_me->call->any(sq_me, p) != 0)
 
 // The words of the lanes for an operand from shared memory.
 SQ_FN void sq_fetch(SQ_CTX const sq_shared_array<sq_u32> &s, int at, int pitch, sq_u32 *w) {

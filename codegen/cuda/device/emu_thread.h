@@ -7,6 +7,8 @@ typedef struct sq_emu_thread sq_emu_thread;
 typedef struct sq_emu_calls {
   // All threads of the block arrive before any goes on.
   void (*sync)(sq_emu_thread *t);
+  // The same, and whether p is not 0 in any of them.
+  int (*any)(sq_emu_thread *t, int p);
   // A look at, or a change of, memory of the device. kind: 0 read, 1 write, 2 atomic,
   // 3 read of what is never written in this launch.
   void (*touch)(sq_emu_thread *t, const void *at, int bytes, int kind);

@@ -51,6 +51,8 @@ typedef sq_u64 *sq_err;
 #define SQ_BLOCK ((sq_i64)blockIdx.x)
 #define SQ_GRID ((sq_i64)gridDim.x)
 #define SQ_SYNC() __syncthreads()
+// The same, and whether `p` holds in any thread of the block.
+#define SQ_ANY(p) (__syncthreads_or(p) != 0)
 #define SQ_FAIL(err, site, value, limit) sq_fail_at(err, site, value, limit)
 #define SQ_NEWTON(err, stretches, iterations, redone, left)                                        \
   sq_newton_went(err, stretches, iterations, redone, left)
@@ -170,7 +172,7 @@ SQ_FN float sq_top(float a, float b) { return a != a || a > b ? a : b; }
 #endif
 // ---- products of a group of four warps (sm_90a). c += a b, of 64 x 16 and 16 x 128 elements of 16 bits
 // in shared memory; warp w of the group has rows 16 w to 16 w + 15, in each lane of c as sq_mma has it,
-// 16 times side by side. Between BEGIN and sq_wgmma_wait the results are not touched. See SQ_TILE.
+// 16 times side by side. Between BEGIN and sq_wgmma_wait the results are not touched.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define SQ_WGMMA 1
 #else
@@ -243,15 +245,26 @@ struct sq_wgmma_list {};
 // What threads wrote to shared memory is there for products behind the next barrier.
 #define SQ_ASYNC_FENCE() asm volatile("fence.proxy.async.shared::cta;" ::: "memory")
 #define SQ_WGMMA_BEGIN() asm volatile("wgmma.fence.sync.aligned;" ::: "memory")
-#define SQ_WGMMA_END() asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
-// A factor of 16 bits in rows of 128 bytes, 8 of them 1024 bytes from the next 8 (bits 32 to 45, in units of
-// 16 bytes), swizzle 128 (1 in bits 62 and 63). Along a row the address alone goes on, 32 bytes for 16 of k:
-// the swizzle is of address bits, so that bits 49 to 51 are 0 where tiles begin at multiples of 1024.
-#define SQ_TILE(s, i) sq_tile(&(s)[i])
-SQ_FN sq_u64 sq_tile(const sq_u32 *p) {
-  return (sq_u64)((sq_shared_address(p) & 0x3ffff) >> 4) | (sq_u64)1 << 16 |
+// Those since the last END are a group.
+#define SQ_WGMMA_END(flying) asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")
+// A factor in shared memory lies in panels: rows of 64 elements, 128 bytes, of which piece v of 16 bytes lies
+// where v ^ (row % 8) is. In the descriptor (PTX ISA, "Matrix Descriptor Format" and "Strides"):
+//   0-13    address / 16. All panels begin at multiples of 1024, so that bits 49-51, where a pattern of swizzle
+//           begins, are 0, also where an operand begins 32 bytes on in a row: the processor changes the address.
+//   16-29   leading offset / 16. K-major and swizzled it is not used (SQ_TILE); turned it is from 64 columns to
+//           the next 64 (swizzle-byte-size / 16 = 8 pieces of 16 bytes), a panel.
+//   32-45   stride offset / 16: K-major from 8 columns to the next 8, turned from 8 rows to the next 8: both are
+//           8 rows of a panel, 1024 bytes.
+//   62-63   1: swizzle of 128 bytes
+#define SQ_PANEL(s, i, lead) sq_panel(&(s)[i], lead)
+#define SQ_TILE(s, i) SQ_PANEL(s, i, 16)
+SQ_FN sq_u64 sq_panel(const sq_u32 *p, int lead) {
+  return (sq_u64)((sq_shared_address(p) & 0x3ffff) >> 4) | (sq_u64)(lead >> 4) << 16 |
          (sq_u64)(1024 >> 4) << 32 | (sq_u64)1 << 62;
 }
+#define SQ_FOUR(how, c, i) how(c[i]), how(c[i + 1]), how(c[i + 2]), how(c[i + 3])
+#define SQ_SIXTEEN(how, c, i)                                                                      \
+  SQ_FOUR(how, c, i), SQ_FOUR(how, c, i + 4), SQ_FOUR(how, c, i + 8), SQ_FOUR(how, c, i + 12)
 #define SQ_WGMMA_CORE(H, name)                                                                     \
   SQ_FN void sq_wgmma_core(const H *, float *c, sq_u64 a, sq_u64 b) {                              \
     asm volatile(                                                                                  \
@@ -262,23 +275,8 @@ SQ_FN sq_u64 sq_tile(const sq_u32 *p) {
         "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "         \
         "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"           \
         "}, %64, %65, p, 1, 1, 0, 0;\n}"                                                           \
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]),                                          \
-          "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),                                          \
-          "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]),                                        \
-          "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),                                      \
-          "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]),                                      \
-          "+f"(c[20]), "+f"(c[21]), "+f"(c[22]), "+f"(c[23]),                                      \
-          "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]),                                      \
-          "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]),                                      \
-          "+f"(c[32]), "+f"(c[33]), "+f"(c[34]), "+f"(c[35]),                                      \
-          "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]),                                      \
-          "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]),                                      \
-          "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]),                                      \
-          "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]),                                      \
-          "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),                                      \
-          "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]),                                      \
-          "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])                                       \
-        : "l"(a), "l"(b), "r"(1));                                                                 \
+        : SQ_SIXTEEN("+f", c, 0), SQ_SIXTEEN("+f", c, 16), SQ_SIXTEEN("+f", c, 32), SQ_SIXTEEN("+f", c, 48)\
+        : "l"(a), "l"(b), "n"(1));                                                                 \
   }
 SQ_WGMMA_CORE(sq_bf16, "bf16")
 SQ_WGMMA_CORE(sq_f16, "f16")
@@ -287,6 +285,89 @@ template <class H> SQ_FN void sq_wgmma(sq_wgmma_list &, float *c, sq_u64 a, sq_u
 }
 template <class H> SQ_FN void sq_wgmma_wait(sq_wgmma_list &) {
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+// The same for attention. Neither registers of a factor nor results are touched until the wait, which ends all
+// but the newest groups.
+//   panel    64 x 16 in a panel by 16 x 64: rows of panels are rows of a and columns of b
+//   held     64 x 16 in registers, a warp's as sq_mma has them, by the same
+//   turned   the same by 16 x 64 or 16 x 128 whose rows are rows of panels (imm-trans-b)
+// add 0: c = a b, which needs nothing of what c was, so that the compiler may take other registers for it.
+template <int add> struct sq_adds {};
+template <int n> struct sq_columns {};
+#define SQ_WGMMA_PANEL(H, name, add, how)                                                          \
+  SQ_FN void sq_wgmma_panel_core(sq_adds<add>, const H *, float *c, sq_u64 a, sq_u64 b) {          \
+    asm volatile(                                                                                  \
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"                           \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"           \
+        "}, %32, %33, p, 1, 1, 0, 0;\n}"                                                           \
+        : SQ_SIXTEEN(how, c, 0), SQ_SIXTEEN(how, c, 16)                                            \
+        : "l"(a), "l"(b), "n"(add));                                                               \
+  }
+#define SQ_WGMMA_HELD(H, name, add, how)                                                           \
+  SQ_FN void sq_wgmma_held_core(sq_adds<add>, const H *, float *c, const sq_u32 *a, sq_u64 b) {    \
+    asm volatile(                                                                                  \
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"                           \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"           \
+        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"                                             \
+        : SQ_SIXTEEN(how, c, 0), SQ_SIXTEEN(how, c, 16)                                            \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(add));                           \
+  }
+#define SQ_WGMMA_TURNED_64(H, name)                                                                \
+  SQ_FN void sq_wgmma_turned_core(sq_columns<64>, const H *, float *c, const sq_u32 *a, sq_u64 b) {\
+    asm volatile(                                                                                  \
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"                           \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"           \
+        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"                                             \
+        : SQ_SIXTEEN("+f", c, 0), SQ_SIXTEEN("+f", c, 16)                                          \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(1));                             \
+  }
+#define SQ_WGMMA_TURNED_128(H, name)                                                               \
+  SQ_FN void sq_wgmma_turned_core(sq_columns<128>, const H *, float *c, const sq_u32 *a, sq_u64 b) {\
+    asm volatile(                                                                                  \
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." name "." name " {"                          \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "         \
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "         \
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"           \
+        "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"                                             \
+        : SQ_SIXTEEN("+f", c, 0), SQ_SIXTEEN("+f", c, 16), SQ_SIXTEEN("+f", c, 32), SQ_SIXTEEN("+f", c, 48)\
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(1));                             \
+  }
+SQ_WGMMA_PANEL(sq_bf16, "bf16", 0, "=f")
+SQ_WGMMA_PANEL(sq_bf16, "bf16", 1, "+f")
+SQ_WGMMA_HELD(sq_bf16, "bf16", 0, "=f")
+SQ_WGMMA_HELD(sq_bf16, "bf16", 1, "+f")
+SQ_WGMMA_TURNED_64(sq_bf16, "bf16")
+SQ_WGMMA_TURNED_128(sq_bf16, "bf16")
+SQ_WGMMA_PANEL(sq_f16, "f16", 0, "=f")
+SQ_WGMMA_PANEL(sq_f16, "f16", 1, "+f")
+SQ_WGMMA_HELD(sq_f16, "f16", 0, "=f")
+SQ_WGMMA_HELD(sq_f16, "f16", 1, "+f")
+SQ_WGMMA_TURNED_64(sq_f16, "f16")
+SQ_WGMMA_TURNED_128(sq_f16, "f16")
+template <class H, int add> SQ_FN void sq_wgmma_panel(sq_wgmma_list &, float *c, sq_u64 a, sq_u64 b) {
+  sq_wgmma_panel_core(sq_adds<add>(), (const H *)0, c, a, b);
+}
+template <class H, int add> SQ_FN void sq_wgmma_held(sq_wgmma_list &, float *c, const sq_u32 *a, sq_u64 b) {
+  sq_wgmma_held_core(sq_adds<add>(), (const H *)0, c, a, b);
+}
+template <class H, int n> SQ_FN void sq_wgmma_turned(sq_wgmma_list &, float *c, const sq_u32 *a, sq_u64 b) {
+  sq_wgmma_turned_core(sq_columns<n>(), (const H *)0, c, a, b);
+}
+template <class H, int but> SQ_FN void sq_wgmma_wait_but(sq_wgmma_list &) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(but) : "memory");
+}
+// What is done with results comes behind the wait before this: the compiler knows nothing of products.
+template <int n> SQ_FN void sq_hold(float *c) {
+#pragma unroll
+  for (int i = 0; i < n; i++) asm volatile("" : "+f"(c[i])::"memory");
 }
 #endif
 
