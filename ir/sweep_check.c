@@ -182,12 +182,15 @@ const char *sq_prefix_check(const sq_sweep *s, const sq_prefix *f, uint64_t seed
 static const char *check_state(const sq_sweep *s, const sq_chunk *c, uint32_t k, uint64_t seed) {
   const sq_chunk_state *t = &c->state[k];
   double h = 8 * number(seed + 3);
-  double by = at(s, t->member, t->by, 1, seed, k, h), key = at(s, t->member, t->key, 1, seed, k, h),
-         column = at(s, t->member, t->column, 1, seed, k, h);
-  if (near(body(s, t->member, seed, k, h), by * h + key * column,
-           fabs(by * h) + fabs(key * column)))
-    return NULL;
-  return wrong(s, t->member, "decay, key and column are not the next value: those");
+  double next = at(s, t->member, t->by, 1, seed, k, h) * h, size = fabs(next);
+  for (uint32_t i = t->first; i < t->first + t->n_add; i++) {
+    double one = at(s, t->member, c->add[i].key, 1, seed, k, h) *
+                 at(s, t->member, c->add[i].column, 1, seed, k, h);
+    next += one;
+    size += fabs(one);
+  }
+  if (near(body(s, t->member, seed, k, h), next, size)) return NULL;
+  return wrong(s, t->member, "decay, keys and columns are not the next value: those");
 }
 
 // A sum is a factor times each of its states: what it adds where all states but one are 0.

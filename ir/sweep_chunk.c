@@ -1,4 +1,4 @@
-// Sweeps in blocks: the parts of each turn. In: a sweep. Out: for each state its decay and the two
+// Sweeps in blocks: the parts of each turn. In: a sweep. Out: for each state its decay and the pairs of
 // vectors that it is given, for each sum over a state what it is weighed by; or what stands in the way.
 //
 //   %s1 = generic (%s, %k, %v) [i < 64, j < 64] { a * %s[i, j] + b[t] * (%k[t, i] * %v[t, j]) }
@@ -352,17 +352,17 @@ static bool solve(finder *w, uint32_t value) {
 
 static bool find_solved(finder *w) {
   sq_sweep *s = w->s;
-  for (uint32_t k = 0; k < s->scan->n_carried; k++) {
-    const sq_chunk_state *t = &w->c.state[k];
-    const sq_sweep_nest *x = &s->member[t->member];
+  for (uint32_t k = 0; k < w->c.n_add; k++) {
+    const sq_chunk_add *t = &w->c.add[k];
+    const sq_sweep_nest *x = &s->member[w->c.state[t->state].member];
     if (!t->solved) continue;
     w->c.n_solved++;
-    if (!t->has_columns)
+    if (!w->c.state[t->state].has_columns)
       return sq_chunk_refuse(
           w,
           sq_arena_fmt(w->g->arena,
                        "what is added to %s, which has no columns, depends on what is carried",
-                       sq_chunk_name(w, k)),
+                       sq_chunk_name(w, t->state)),
           x->n->span);
     bool *used = SQ_ARRAY(w->g->arena, bool, t->column + 1);
     used[t->column] = true;
@@ -458,6 +458,7 @@ sq_chunk sq_chunk_make(sq_sweep *s) {
   sq_arena *a = s->g->arena;
   w.on = SQ_ARRAY(a, uint64_t, s->n_value + 1);
   w.c.state = SQ_ARRAY(a, sq_chunk_state, s->scan->n_carried + 1);
+  w.c.add = SQ_ARRAY(a, sq_chunk_add, s->scan->n_carried * SQ_CHUNK_ADDS + 1);
   w.c.read = SQ_ARRAY(a, sq_chunk_read, s->n_member + 1);
   w.c.solve = SQ_ARRAY(a, bool, s->n_member + 1);
   w.c.role = SQ_ARRAY(a, sq_chunk_role, s->n_member + 1);
@@ -465,6 +466,8 @@ sq_chunk sq_chunk_make(sq_sweep *s) {
   if (!find_rows(&w)) return w.c;
   inline_members(&w);
   find_dependence(&w);
+  for (uint32_t i = 0; i < s->n_member; i++)
+    w.c.n_made += w.c.role[i] == SQ_CHUNK_INLINE && w.on[s->member[i].value] & OF_STATE;
   if (!find_states(&w) || !find_members(&w)) return w.c;
   if (find_columns(&w) && find_solved(&w)) all_read(&w);
   return w.c;
@@ -494,30 +497,36 @@ sq_sweep_nest *sq_chunk_part(const sq_sweep *s, sq_dtype type, uint32_t member, 
 // ---- cost --------------------------------------------------------------------------------------
 bool sq_chunk_length_ok(int64_t n) { return n >= 16 && n <= MAX_LENGTH && !(n & (n - 1)); }
 
-// Two products a cycle at best; the rest is what was measured with 8 lanes.
+// Two products a cycle at best; the rest is what was measured with 8 lanes. What a product beyond a state's
+// first one costs, and a matrix that turn by turn is stored between, was measured with 16.
 sq_chunk_cost sq_chunk_costs(const sq_chunk *c, uint32_t n_state, uint32_t vector_bytes) {
-  double w = vector_bytes / (c->type == SQ_F64 ? 8 : 4), by_rows = 0, wide = 0;
+  double w = vector_bytes / (c->type == SQ_F64 ? 8 : 4), by_rows = 0, wide = 0, added = 0;
   double d = c->rows ? c->rows : SQ_CHUNK_GUESS, columns = SQ_CHUNK_GUESS;
   if (c->columns) columns = (double)c->columns;
-  double pairs = 0;
+  double pairs = 0, scored = 0, scored_wide = 0;
   for (uint32_t r = 0; r < c->n_read; r++)
-    for (uint32_t i = 0; i < c->read[r].n_term; i++)
-      pairs += c->state[c->read[r].term[i].state].has_columns;
+    for (uint32_t i = 0; i < c->read[r].n_term; i++) {
+      const sq_chunk_state *t = &c->state[c->read[r].term[i].state];
+      pairs += t->has_columns;
+      scored += t->n_add;
+      if (t->has_columns) scored_wide += t->n_add;
+    }
   double vectors = (double)(int64_t)((columns + w - 1) / w);
   double rows = (double)(int64_t)((d + w - 1) / w);
   sq_chunk_cost best = {.blocks = 1e30};
   for (uint32_t k = 0; k < n_state; k++) {
-    by_rows += c->state[k].by_rows;
-    wide += c->state[k].has_columns;
+    if (c->state[k].by_rows) by_rows += c->state[k].n_add;
+    if (c->state[k].has_columns) wide++, added += c->state[k].n_add;
   }
-  double work = 2 * wide + pairs + 0.5 * c->n_solved; // these in a second loop over the rows
+  double work = wide + added + pairs + 0.5 * c->n_solved; // these in a second loop over the rows
+  work += 2 * c->n_made;
   best.turns = work * vectors * d * (d <= 32 && vectors == 1 ? 0.6 : 1);
   for (uint32_t n = 16; n <= MAX_LENGTH; n *= 2) {
-    double products = 0.55 * (wide + pairs) * vectors * d;
-    double scores = 0.75 * (n / 2.0 + w / 2) * (c->n_pairs * rows + pairs * vectors) +
+    double products = (0.55 * (added + pairs) + 1.45 * (added - wide)) * vectors * d;
+    double scores = 0.75 * (n / 2.0 + w / 2) * (scored * rows + scored_wide * vectors) +
                     1.5 * by_rows * (n / 2.0 + w / 2) * rows;
     double once = (wide * vectors * d + 500) / n;
-    double moved = 4 * (2 * rows * n_state + 2 * vectors);
+    double moved = 4 * (2 * rows * c->n_add + 2 * vectors);
     double all = products + scores + once + moved;
     if (all >= best.blocks) continue;
     best.blocks = all;

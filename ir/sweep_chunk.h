@@ -1,7 +1,7 @@
 // Sweeps whose turns go in blocks: what is carried is a matrix, each turn decays it and adds a product
-// of two vectors, and what reads it sums it against a vector.
+// of two vectors, or a few, and what reads it sums it against a vector.
 //
-//   S' = a * S + k[i] * v[j]          a free of the state: per lane, or also per row i; or 1
+//   S' = a * S + k[i] * v[j] + ..     a free of the state: per lane, or also per row i; or 1
 //   o[j] = sum_i q[i] * S'[i, j]      or of S, the state before the turn (`before`)
 //
 // A block of C turns is then matrix products, with what a turn s does to a later one t written out:
@@ -9,6 +9,8 @@
 //   P[t, s] = sum_i q_t[i] k_s[i] prod_{s < r <= t} a_r[i]       s <= t  (before: s < t, r < t)
 //   O = P V + (Q * decay since the block's begin) S
 //   S = decay of the block * S + (K * decay to the block's end)^T V
+//
+// With several products there are P, K and V for each, and O and S have sums over them.
 //
 // What a column gets may be made of such sums over states: v[j] - sum_i k[i] S[i, j] is the delta rule. The
 // sums of a block are then unknowns of a unit lower triangular system,
@@ -25,13 +27,19 @@
 #include "ir/sweep_prefix.h"
 
 typedef struct sq_chunk_state {
-  uint32_t member;          // that makes its next value
-  uint32_t by, key, column; // scalars of the member; NO_SCALAR: 1
-  bool by_rows;             // `by` depends on the row
-  bool by_turns;            // `by` differs from turn to turn
+  uint32_t member; // that makes its next value
+  uint32_t by;     // scalar of the member; NO_SCALAR: 1
+  bool by_rows;    // `by` depends on the row
+  bool by_turns;   // `by` differs from turn to turn
   bool has_columns;
-  bool solved; // `column` depends on sums over states
+  uint32_t first, n_add; // what a turn adds, at least one
 } sq_chunk_state;
+
+typedef struct sq_chunk_add { // key times column
+  uint32_t state;
+  uint32_t key, column; // scalars of its member; NO_SCALAR: 1
+  bool solved;          // `column` depends on sums over states
+} sq_chunk_add;
 
 typedef struct sq_chunk_term { // factor[i] * the state, summed over i
   uint32_t state;
@@ -62,12 +70,15 @@ typedef struct sq_chunk {
   int64_t columns;       // 0: the same
   sq_dtype type;         // of the states
   sq_chunk_state *state; // per carried value
+  uint32_t n_add;        // of all states, one state after another
+  sq_chunk_add *add;
   uint32_t n_read;
   sq_chunk_read *read;
   sq_chunk_role *role; // per member
   bool *solve;         // per member: what columns get is made of it
-  uint32_t n_solved;   // states
+  uint32_t n_solved;   // products
   uint32_t n_pairs;    // terms of all reads
+  uint32_t n_made;     // matrices that turns make of states and that are done where they are read
 } sq_chunk;
 
 // Adds scalars to members of s.

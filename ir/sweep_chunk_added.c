@@ -1,10 +1,11 @@
-// What a turn adds to a state, as a part for rows times a part for columns. In: a scalar of the member
-// that makes the next state. Out: `key` and `column`, scalars added to it.
+// What a turn adds to a state, as products of a part for rows and a part for columns. In: a scalar of the
+// member that makes the next state. Out: `key` and `column` of each, scalars added to it.
 //
 //   b[t] * k[t, i] * v[t, j] - k[t, i] * (b[t] * u[j])      key = k[t, i],  column = b[t] * v[t, j] - b[t] * u[j]
 //
-// It is written as a sum of products; products with the same factors for rows go together. A sum is
-// taken apart where it depends on rows: at once, or only where it depends on what is carried.
+// It is written as a sum of products; products with the same factors for rows go together. A sum is taken
+// apart where it depends on rows: outside of products, everywhere, or only where it depends on what is
+// carried, whichever leaves the fewest axes in the keys, and of these the fewest products.
 #include "ir/sweep_chunk_inner.h"
 
 enum { MAX_FACTORS = 32, MAX_PRODUCTS = 16, SAME = 4000 };
@@ -203,10 +204,34 @@ static uint32_t column_of(splitter *f, sum s) {
   return all;
 }
 
-static bool one_product(const splitter *f, sum s) {
-  for (uint32_t i = 1; i < s.n; i++)
-    if (!same_rows(f, &s.of[0], &s.of[i])) return false;
-  return s.n > 0;
+// Puts products with the same factors for rows next to each other; how many kinds there are, and in `first`
+// where each begins; 0: too many.
+static uint32_t gather(const splitter *f, sum s, uint32_t *first) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < s.n; n++) {
+    if (n == SQ_CHUNK_ADDS) return 0;
+    first[n] = i++;
+    for (uint32_t j = i; j < s.n; j++) {
+      if (!same_rows(f, &s.of[first[n]], &s.of[j])) continue;
+      product p = s.of[j];
+      memmove(&s.of[i + 1], &s.of[i], (j - i) * sizeof p);
+      s.of[i++] = p;
+    }
+    first[n + 1] = i;
+  }
+  return n;
+}
+
+// What keys depend on: of the state before all, then as few axes as can be.
+static uint32_t weight(const splitter *f, sum s, uint32_t kinds) {
+  uint64_t on = 0;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < s.n; i++)
+    for (uint32_t j = 0; j < s.of[i].n_row; j++)
+      on |= sq_chunk_depends(f->w, f->x, s.of[i].row[j].id);
+  for (uint32_t c = 0; c < SQ_CHUNK_CLASSES; c++) n += on >> c & 1;
+  if (on & OF_STATE) n += SQ_CHUNK_CLASSES;
+  return n * (SQ_CHUNK_ADDS + 1) + kinds;
 }
 
 // Why a key that depends on what is carried is none: it may be a matrix itself, as a momentum is.
@@ -226,28 +251,53 @@ static const char *no_key(const splitter *f, sum s, uint32_t state) {
                       name);
 }
 
+// The way of taking `other` apart that is best; no products: it has too many keys.
+static sum best_way(splitter *f, uint32_t other, uint32_t *first, uint32_t *n) {
+  sum best = {0};
+  uint32_t least = UINT32_MAX;
+  bool many = true;
+  *n = 0;
+  for (f->apart = OUTSIDE; f->apart <= NO_OTHER; f->apart++) {
+    uint32_t at[SQ_CHUNK_ADDS + 1] = {0};
+    f->many = false;
+    sum s = sum_of(f, other, false, false, 0);
+    if (f->many) continue;
+    many = false;
+    uint32_t kinds = gather(f, s, at), as = weight(f, s, kinds);
+    if (as >= least) continue;
+    least = as;
+    best = kinds ? s : (sum){0};
+    *n = kinds;
+    memcpy(first, at, (kinds + 1) * sizeof *at);
+  }
+  f->many = many;
+  return best;
+}
+
 bool sq_chunk_split_added(sq_chunk_finder *w, uint32_t state, uint32_t other) {
   sq_chunk_state *t = &w->c.state[state];
   const sq_sweep_nest *x = &w->s->member[t->member];
   splitter f = {.w = w, .x = x, .k = x->n->g};
+  uint32_t first[SQ_CHUNK_ADDS + 1];
   if (other == SQ_NO_SCALAR) // nothing is added
     other = sq_sc_float(w->g, f.k, w->c.type, 0);
-  bool of_state = sq_chunk_depends(w, x, other) & OF_STATE;
-  sum s;
-  for (f.apart = OUTSIDE; f.apart <= NO_OTHER; f.apart++) {
-    f.many = false;
-    s = sum_of(&f, other, false, false, 0);
-    if (!f.many && one_product(&f, s)) break;
-  }
+  sum s = best_way(&f, other, first, &t->n_add);
   if (f.many) return sq_chunk_refuse(w, "more factors than are looked at", x->n->span);
-  if (!one_product(&f, s))
-    return sq_chunk_refuse(w, "what is added is no product of a part for rows and one for columns",
-                           x->n->span);
-  t->key = product_of(&f, s.of->row, s.of->n_row);
-  t->column = column_of(&f, s);
-  uint64_t keys = sq_chunk_depends(w, x, t->key);
-  if (keys & OF_STATE) return sq_chunk_refuse(w, no_key(&f, s, state), x->n->span);
-  if (t->key != SQ_NO_SCALAR) w->keys |= keys;
-  t->solved = of_state && sq_chunk_depends(w, x, t->column) & OF_STATE;
+  if (!s.n)
+    return sq_chunk_refuse(
+        w, sq_arena_fmt(w->g->arena, "a turn adds products of more than %d keys", SQ_CHUNK_ADDS),
+        x->n->span);
+  t->first = w->c.n_add;
+  for (uint32_t i = 0; i < t->n_add; i++) {
+    sum one = {first[i + 1] - first[i], s.of + first[i]};
+    sq_chunk_add *a = &w->c.add[w->c.n_add++];
+    a->state = state;
+    a->key = product_of(&f, one.of->row, one.of->n_row);
+    a->column = column_of(&f, one);
+    uint64_t keys = sq_chunk_depends(w, x, a->key);
+    if (keys & OF_STATE) return sq_chunk_refuse(w, no_key(&f, one, state), x->n->span);
+    w->keys |= keys;
+    a->solved = sq_chunk_depends(w, x, a->column) & OF_STATE;
+  }
   return true;
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include "ir/sweep_chunk.h"
 
-enum { SQ_CHUNK_CLASSES = 60, SQ_CHUNK_DEPTH = 100 };
+enum { SQ_CHUNK_CLASSES = 60, SQ_CHUNK_DEPTH = 100, SQ_CHUNK_ADDS = 4 }; // of a state
 // Among classes: the turn, a value that depends on what is carried, of which a sum over rows.
 #define SQ_CHUNK_TURN (1ull << SQ_CHUNK_CLASSES)
 #define SQ_CHUNK_OF_STATE (1ull << (SQ_CHUNK_CLASSES + 1))
@@ -21,5 +21,5 @@ const char *sq_chunk_name(const sq_chunk_finder *w, uint32_t state);
 // The classes on which the scalar depends, and the marks above.
 uint64_t sq_chunk_depends(const sq_chunk_finder *w, const sq_sweep_nest *x, uint32_t id);
 
-// sweep_chunk_added.c: key and column of a state from `other`, what a turn adds to it.
+// sweep_chunk_added.c: keys and columns of a state from `other`, what a turn adds to it.
 bool sq_chunk_split_added(sq_chunk_finder *w, uint32_t state, uint32_t other);

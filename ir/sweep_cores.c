@@ -82,9 +82,10 @@ static const char *find_why(const found *w) {
   if (w->c->type != SQ_F32) return "its states are not f32";
   for (uint32_t i = 0; i < w->n; i++) {
     const sq_chunk_state *t = &w->c->state[i];
+    const sq_chunk_add *a = &w->c->add[t->first];
     if (t->by_rows) return "decays depend on the row";
-    if (!part_has_half(w, t->member, t->key) ||
-        (!t->solved && !part_has_half(w, t->member, t->column)))
+    if (!part_has_half(w, t->member, a->key) ||
+        (!a->solved && !part_has_half(w, t->member, a->column)))
       return "what it adds is of more than 16 bits";
     rows += t->has_columns ? w->p->depth : 0;
   }
@@ -141,10 +142,11 @@ static void find_tiles(const found *w) {
   p->exact = SQ_ARRAY(a, bool, w->n);
   for (uint32_t i = 0; i < w->n; i++) {
     const sq_chunk_state *t = &w->c->state[i];
-    p->key[i] = tile_of(w, t->member, t->key);
-    if (t->solved) continue;
-    const sq_sweep_nest *x = sq_chunk_part(w->s, w->c->type, t->member, t->column);
-    p->exact[i] = t->column == SQ_NO_SCALAR || sq_cores_type(x, sq_cores_read(x)) == SQ_BF16;
+    const sq_chunk_add *v = &w->c->add[t->first];
+    p->key[i] = tile_of(w, t->member, v->key);
+    if (v->solved) continue;
+    const sq_sweep_nest *x = sq_chunk_part(w->s, w->c->type, t->member, v->column);
+    p->exact[i] = v->column == SQ_NO_SCALAR || sq_cores_type(x, sq_cores_read(x)) == SQ_BF16;
   }
   for (uint32_t r = 0; r < w->c->n_read; r++)
     for (uint32_t i = 0; i < w->c->read[r].n_term; i++)

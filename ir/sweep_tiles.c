@@ -38,6 +38,7 @@ sq_sweep_tiles sq_sweep_tiles_make(const sq_chunk *c, uint32_t n_state, uint32_t
   sq_sweep_tiles p = {.length = length};
   if (!c->rows) return p.why = "it is not known how many rows the state has", p;
   if (!c->columns) return p.why = "it is not known how many columns the state has", p;
+  if (c->n_add > n_state) return p.why = "a turn adds products of several keys", p;
   if (c->n_pairs > SQ_TILES_PAIRS) return p.why = "many sums over states", p;
   uint32_t groups = SQ_TILES_THREADS / length,
            least = groups > SQ_TILES_DOWN ? groups : SQ_TILES_DOWN;

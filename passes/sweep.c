@@ -16,7 +16,7 @@
 //
 // Where lanes are too few to fill vectors, and the maps of turns can be put together
 // (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes. Where what is
-// carried is a matrix that each turn adds a product of two vectors to, and that is read by sums, it
+// carried is a matrix that each turn adds products of two vectors to, and that is read by sums, it
 // becomes a `sweep chunk 32`: blocks of turns as matrix products (ir/sweep_chunk.h). Where a state goes
 // through a function that is no line, and the source says `parallel`, or --parallel-rnn is given and it
 // is the faster way, it becomes a `sweep newton` (ir/sweep_newton.h).

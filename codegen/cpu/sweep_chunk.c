@@ -41,20 +41,24 @@ static void place_arrays(sq_schunk *p, sq_dims *ds, uint32_t w, sq_arena *a) {
   p->panel = sq_dim_mul(ds, p->lines, sq_dim_const(ds, w * p->bytes));
   take(&s, p->lines, (uint64_t)p->n_state * p->panels * w);
   p->half = take(&s, p->lines, (uint64_t)p->n_state * p->panels * w);
-  p->turned = take(&s, p->stride, (uint64_t)p->n_state * w);
+  p->turned = take(&s, p->stride, (uint64_t)p->c.n_add * w);
   for (uint32_t k = 0; k < p->n_state; k++) {
     bool rows = p->c.state[k].by_rows;
-    p->state[k].keys = take(&s, p->stride, n);
-    p->state[k].vectors =
-        take(&s, one, p->c.state[k].has_columns ? (uint64_t)p->panels * n * w : n);
     p->state[k].decays = take(&s, rows ? p->stride : one, n);
     p->state[k].ranges = take(&s, one, rows ? 0 : (uint64_t)(n + 1) * n);
     p->state[k].begin = take(&s, rows ? p->stride : one, rows ? 1 : n + 1);
     p->state[k].plain = take(&s, p->stride, 1);
   }
+  for (uint32_t i = 0; i < p->c.n_add; i++) {
+    bool wide = p->c.state[p->c.add[i].state].has_columns;
+    p->add[i].keys = take(&s, p->stride, n);
+    p->add[i].vectors = take(&s, one, wide ? (uint64_t)p->panels * n * w : n);
+  }
   for (uint32_t q = 0; q < p->n_pair; q++) {
+    uint32_t n_add = p->c.state[p->pair[q].state].n_add;
     p->pair[q].factors = take(&s, p->stride, n);
-    p->pair[q].scores = take(&s, one, (uint64_t)n * n);
+    p->pair[q].scores = SQ_ARRAY(a, sq_dim, n_add);
+    for (uint32_t i = 0; i < n_add; i++) p->pair[q].scores[i] = take(&s, one, (uint64_t)n * n);
   }
   p->sums = SQ_ARRAY(a, sq_dim, p->c.n_read + 1);
   for (uint32_t r = 0; r < p->c.n_read; r++)
@@ -107,6 +111,7 @@ bool sq_schunk_plan(sq_sweep *s, const sq_target *t, sq_splan *to, sq_arena *a) 
   p->nv = all < most ? all : most;
   p->panels = panels_of_unit(s, p, all, w);
   p->state = SQ_ARRAY(a, sq_schunk_state, p->n_state + 1);
+  p->add = SQ_ARRAY(a, sq_schunk_add, p->c.n_add + 1);
   find_pairs(p, a);
   place_arrays(p, ds, w, a);
   to->blocks = p;

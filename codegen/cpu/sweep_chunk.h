@@ -4,12 +4,12 @@
 //   states     twice: [state][panel][line][w], as sweep_rows.c has them; a line is a row, or behind the
 //              last row, up to whole tiles, 0; a block reads one and writes
 //              the other, so that it may be done again turn by turn
-//   keys       per state: [row][C], times the decay to the block's end before they are used on the states
-//   vectors    per state: [panel][C][w], or [C] without columns
+//   keys       per product that is added: [row][C], times the decay to the block's end before they are used on the states
+//   vectors    per product: [panel][C][w], or [C] without columns
 //   decays     per state: [C] or by rows [C][rows]; products over ranges [1 + C][C], or the block's by
 //              rows; products from the begin [1 + C]
 //   factors    per pair of a sum and a state: [C][rows], times the decay from the block's begin
-//   scores     per pair: [C][C]
+//   scores     per pair and product of its state: [C][C]
 //   sums       per sum: [panel][C][w], or [C] without columns
 //
 // Vectors that are made of sums (the delta rule) are solved for where the sums are.
@@ -20,14 +20,19 @@
 enum { SQ_SCHUNK_TILE = 4 }; // rows of a tile of sums
 
 typedef struct sq_schunk_state {
-  sq_dim keys, vectors, decays, ranges, begin; // bytes from the scratch
-  sq_dim plain;                                // without columns: its rows, one after another
+  sq_dim decays, ranges, begin; // bytes from the scratch
+  sq_dim plain;                 // without columns: its rows, one after another
 } sq_schunk_state;
+
+typedef struct sq_schunk_add {
+  sq_dim keys, vectors;
+} sq_schunk_add;
 
 typedef struct sq_schunk_pair {
   uint32_t read, state;
   const sq_chunk_term *term;
-  sq_dim factors, scores;
+  sq_dim factors;
+  sq_dim *scores; // per product of the state, from its first on
 } sq_schunk_pair;
 
 typedef struct sq_schunk {
@@ -41,6 +46,7 @@ typedef struct sq_schunk {
   sq_dim turned;             // keys of w turns, before they are transposed
   sq_dim used;               // bytes of all
   sq_schunk_state *state;
+  sq_schunk_add *add; // per product
   sq_schunk_pair *pair;
   sq_dim *sums; // per sum
 } sq_schunk;
@@ -77,6 +83,11 @@ bool sq_schunk_read_columns(const sq_schunk *p, uint32_t read);
 // Is the sum, one with columns, what vectors are made of?
 static inline bool sq_schunk_read_solved(const sq_schunk *p, uint32_t read) {
   return p->c.solve[p->c.read[read].member] && sq_schunk_read_columns(p, read);
+}
+
+// Are the product's vectors, along columns, free of the states?
+static inline bool sq_schunk_fills(const sq_schunk *p, uint32_t add) {
+  return p->c.state[p->c.add[add].state].has_columns && !p->c.add[add].solved;
 }
 
 // ---- sweep_chunk_fill.c: between memory and the arrays of a block ------------------------------

@@ -200,11 +200,11 @@ static void transpose(sq_kern *k, sq_lv *v, uint32_t w) {
 }
 
 // Rows of w turns from first on, to where the keys of each row lie together.
-static void turn_keys(sq_schunk_emit *x, uint32_t state, sq_lv first) {
+static void turn_keys(sq_schunk_emit *x, uint32_t add_of, sq_lv first) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   sq_dtype type = p->c.type;
-  sq_lv from = mul(k, x->stride, (int64_t)state * x->w);
+  sq_lv from = mul(k, x->stride, (int64_t)add_of * x->w);
   sq_kloop i;
   sq_lv v[64];
   sq_kloop_begin(k, &i, sq_k_int(k, 0), x->stride, x->w, 0, NULL);
@@ -216,7 +216,7 @@ static void turn_keys(sq_schunk_emit *x, uint32_t state, sq_lv first) {
   sq_lv at = plus(k, mul(k, i.i, p->length), first);
   for (uint32_t r = 0; r < x->w; r++)
     sq_k_store_row(k, type,
-                   sq_schunk_at(x, p->state[state].keys, add(k, at, (int64_t)r * p->length)), v[r],
+                   sq_schunk_at(x, p->add[add_of].keys, add(k, at, (int64_t)r * p->length)), v[r],
                    NULL);
   sq_kloop_end(k, &i, NULL);
 }
@@ -264,11 +264,13 @@ static void find_streams(sq_schunk_emit *x, const row_part *key, const row_part 
   x->n_stream = 0;
   for (uint32_t st = 0; st < p->n_state; st++) {
     const sq_chunk_state *c = &p->c.state[st];
-    add_streams(x, key[st].el, p->c.row, rows);
+    for (uint32_t i = c->first; i < c->first + c->n_add; i++)
+      add_streams(x, key[i].el, p->c.row, rows);
     if (c->by_turns) add_streams(x, by[st].el, p->c.row, rows);
-    if (!c->has_columns) continue;
-    sq_selement *el = open_element(x, sq_schunk_part(x, c->member, c->column), 0);
-    add_streams(x, el, p->c.column, p->panels * x->w);
+    for (uint32_t i = c->first; c->has_columns && i < c->first + c->n_add; i++) {
+      sq_selement *el = open_element(x, sq_schunk_part(x, c->member, p->c.add[i].column), 0);
+      add_streams(x, el, p->c.column, p->panels * x->w);
+    }
   }
   for (uint32_t q = 0; q < p->n_pair; q++) add_streams(x, factor[q].el, p->c.row, rows);
   for (uint32_t i = 0; i < x->s->n_store; i++) add_target(x, &x->s->store[i]);
@@ -282,16 +284,18 @@ void sq_schunk_keys(sq_schunk_emit *x) {
   x->e->mask = NULL;
   nest *free = SQ_ARRAY(k->a, nest, x->s->n_member + 1);
   uint32_t n_free = open_members(x, SQ_CHUNK_FREE, false, free);
-  row_part *key = SQ_ARRAY(k->a, row_part, p->n_state + 1);
+  row_part *key = SQ_ARRAY(k->a, row_part, p->c.n_add + 1);
   row_part *by = SQ_ARRAY(k->a, row_part, p->n_state + 1);
-  row_part *one = SQ_ARRAY(k->a, row_part, p->n_state + 1);
+  row_part *one = SQ_ARRAY(k->a, row_part, p->c.n_add + 1);
   row_part *factor = SQ_ARRAY(k->a, row_part, p->n_pair + 1);
   sq_kloop s, r;
   for (uint32_t st = 0; st < p->n_state; st++) {
     const sq_chunk_state *c = &p->c.state[st];
-    key[st] = open_rows(x, c->member, c->key, true);
     if (c->by_turns) by[st] = open_rows(x, c->member, c->by, c->by_rows);
-    if (!c->has_columns) one[st] = open_rows(x, c->member, c->column, false);
+    for (uint32_t i = c->first; i < c->first + c->n_add; i++) {
+      key[i] = open_rows(x, c->member, p->c.add[i].key, true);
+      if (!c->has_columns) one[i] = open_rows(x, c->member, p->c.add[i].column, false);
+    }
   }
   for (uint32_t q = 0; q < p->n_pair; q++)
     factor[q] = open_rows(x, p->c.read[p->pair[q].read].member, p->pair[q].term->factor, true);
@@ -302,17 +306,20 @@ void sq_schunk_keys(sq_schunk_emit *x) {
   for (uint32_t i = 0; i < n_free; i++) compute(x, &free[i], t, 1);
   for (uint32_t st = 0; st < p->n_state; st++) {
     const sq_chunk_state *c = &p->c.state[st];
-    sq_lv line = add(k, r.i, (int64_t)st * x->w);
-    run_rows(x, &key[st], t, sq_schunk_at(x, p->turned, zero), times(k, line, x->stride));
     if (c->by_turns)
       run_rows(x, &by[st], t, sq_schunk_at(x, p->state[st].decays, zero),
                c->by_rows ? times(k, at, x->stride) : at);
-    if (!c->has_columns) run_rows(x, &one[st], t, sq_schunk_at(x, p->state[st].vectors, zero), at);
+  }
+  for (uint32_t i = 0; i < p->c.n_add; i++) {
+    sq_lv line = add(k, r.i, (int64_t)i * x->w);
+    run_rows(x, &key[i], t, sq_schunk_at(x, p->turned, zero), times(k, line, x->stride));
+    if (!p->c.state[p->c.add[i].state].has_columns)
+      run_rows(x, &one[i], t, sq_schunk_at(x, p->add[i].vectors, zero), at);
   }
   for (uint32_t q = 0; q < p->n_pair; q++)
     run_rows(x, &factor[q], t, sq_schunk_at(x, p->pair[q].factors, zero), times(k, at, x->stride));
   sq_kloop_end(k, &r, NULL);
-  for (uint32_t st = 0; st < p->n_state; st++) turn_keys(x, st, s.i);
+  for (uint32_t i = 0; i < p->c.n_add; i++) turn_keys(x, i, s.i);
   sq_kloop_end(k, &s, NULL);
 }
 
@@ -328,24 +335,26 @@ static void panel_vectors(sq_semit *e, sq_lv block, void *user) {
   sq_kern *k = e->k;
   const sq_schunk *p = x->p;
   nest *free = SQ_ARRAY(k->a, nest, x->s->n_member + 1);
-  nest *column = SQ_ARRAY(k->a, nest, p->n_state + 1);
+  nest *column = SQ_ARRAY(k->a, nest, p->c.n_add + 1);
   uint32_t n_free = open_members(x, SQ_CHUNK_FREE, true, free);
-  for (uint32_t st = 0; st < p->n_state; st++)
-    if (p->c.state[st].has_columns && !p->c.state[st].solved)
-      column[st] = sq_schunk_open(
-          x, sq_schunk_part(x, p->c.state[st].member, p->c.state[st].column), e->sets);
+  for (uint32_t i = 0; i < p->c.n_add; i++) {
+    const sq_chunk_add *v = &p->c.add[i];
+    if (sq_schunk_fills(p, i))
+      column[i] =
+          sq_schunk_open(x, sq_schunk_part(x, p->c.state[v->state].member, v->column), e->sets);
+  }
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), 1, 0, NULL);
   sq_lv t = sq_semit_turn(e, plus(k, x->first, l.i));
   for (uint32_t i = 0; i < n_free; i++) compute(x, &free[i], t, e->sets);
-  for (uint32_t st = 0; st < p->n_state; st++) {
-    if (!p->c.state[st].has_columns || p->c.state[st].solved) continue;
+  for (uint32_t i = 0; i < p->c.n_add; i++) {
+    if (!sq_schunk_fills(p, i)) continue;
     for (uint32_t set = 0; set < e->sets; set++) {
-      sq_knest *n = &column[st].el[set]->t;
-      sq_selement_turn(column[st].el[set], t);
+      sq_knest *n = &column[i].el[set]->t;
+      sq_selement_turn(column[i].el[set], t);
       sq_lv v = sq_k_splat(k, sq_knest_value(n, n->g->body), x->w);
       if (e->mask) v = LLVMBuildSelect(k->b, e->mask, v, LLVMConstNull(LLVMTypeOf(v)), "");
-      sq_lv to = sq_schunk_at(x, p->state[st].vectors, panel_turn(x, block, set, l.i));
+      sq_lv to = sq_schunk_at(x, p->add[i].vectors, panel_turn(x, block, set, l.i));
       sq_k_store_row(k, p->c.type, to, v, NULL);
     }
   }

@@ -144,11 +144,11 @@ static void decay_factors_rows(sq_schunk_emit *x, const sq_schunk_pair *q) {
   sq_kloop_end(k, &i, NULL);
 }
 
-static void decay_keys(sq_schunk_emit *x, uint32_t state) {
+static void decay_keys(sq_schunk_emit *x, uint32_t product) {
   sq_kern *k = x->k;
-  const sq_schunk_state *t = &x->p->state[state];
+  const sq_schunk_state *t = &x->p->state[x->p->c.add[product].state];
   uint32_t n = x->p->length;
-  sq_lv keys = place(x, t->keys), range = place(x, t->ranges), by[64];
+  sq_lv keys = place(x, x->p->add[product].keys), range = place(x, t->ranges), by[64];
   for (uint32_t v = 0; v < n; v += x->w)
     by[v / x->w] = load(x, range, sq_k_int(k, (int64_t)n * n + v));
   sq_kloop l;
@@ -161,18 +161,25 @@ static void decay_keys(sq_schunk_emit *x, uint32_t state) {
 }
 
 // ---- scores ------------------------------------------------------------------------------------
+// One of the products that turns add to the pair's state.
+typedef struct scored {
+  const sq_schunk_pair *q;
+  uint32_t one;
+} scored;
+
 // Turns t .. t + rows - 1 by turns at s, of nv vectors.
-static void score_tile(sq_schunk_emit *x, const sq_schunk_pair *q, sq_lv t, sq_lv s, uint32_t nv) {
+static void score_tile(sq_schunk_emit *x, scored of, sq_lv t, sq_lv s, uint32_t nv) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
+  const sq_schunk_pair *q = of.q;
   tile c = {.rows = p->tile, .nv = nv, .a_row = x->stride, .b_line = p->length};
   c.a = place(x, q->factors);
   c.a0 = times(k, t, x->stride);
-  c.b = place(x, p->state[q->state].keys);
+  c.b = place(x, p->add[p->c.state[q->state].first + of.one].keys);
   for (uint32_t v = 0; v < nv; v++) c.b0[v] = add(k, s, (int64_t)v * x->w);
   clear(x, &c);
   multiply(x, &c, x->lines, p->tile);
-  sq_lv range = place(x, p->state[q->state].ranges), scores = place(x, q->scores);
+  sq_lv range = place(x, p->state[q->state].ranges), scores = place(x, q->scores[of.one]);
   for (uint32_t r = 0; r < c.rows; r++) {
     sq_lv line = plus(k, mul(k, add(k, t, r), p->length), s);
     for (uint32_t v = 0; v < nv; v++) {
@@ -183,7 +190,7 @@ static void score_tile(sq_schunk_emit *x, const sq_schunk_pair *q, sq_lv t, sq_l
   }
 }
 
-static void scores(sq_schunk_emit *x, const sq_schunk_pair *q) {
+static void scores(sq_schunk_emit *x, scored of) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   sq_kloop t, s;
@@ -192,7 +199,7 @@ static void scores(sq_schunk_emit *x, const sq_schunk_pair *q) {
   for (uint32_t nv = 2; nv; nv--) {
     int64_t step = (int64_t)nv * x->w; // whole tiles; the last single vectors reach over the end
     sq_kloop_begin(k, &s, at, nv > 1 ? add(k, end, 1 - step) : end, step, 0, NULL);
-    score_tile(x, q, t.i, s.i, nv);
+    score_tile(x, of, t.i, s.i, nv);
     sq_kloop_end(k, &s, NULL);
     at = s.i;
   }
@@ -201,11 +208,13 @@ static void scores(sq_schunk_emit *x, const sq_schunk_pair *q) {
 
 // ---- scores by rows ----------------------------------------------------------------------------
 // Turns t .. of the tile by the vector of turns at s; `edge`: some are not before t.
-static void score_rows_tile(sq_schunk_emit *x, uint32_t state, sq_lv t, sq_lv s, bool edge) {
+static void score_rows_tile(sq_schunk_emit *x, uint32_t product, sq_lv t, sq_lv s, bool edge) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
+  uint32_t state = p->c.add[product].state, one_of = product - p->c.state[state].first;
   const sq_schunk_state *st = &p->state[state];
-  sq_lv acc[SQ_SCHUNK_SUMS * 2], keys = place(x, st->keys), decays = place(x, st->decays);
+  sq_lv acc[SQ_SCHUNK_SUMS * 2], keys = place(x, p->add[product].keys),
+                                 decays = place(x, st->decays);
   sq_lv one = sq_k_splat(k, sq_k_const(k, p->c.type, 1, 0), x->w), earlier[SQ_SCHUNK_TILE];
   uint32_t n = 0;
   for (uint32_t q = 0; q < p->n_pair; q++)
@@ -244,40 +253,39 @@ static void score_rows_tile(sq_schunk_emit *x, uint32_t state, sq_lv t, sq_lv s,
       sq_lv here =
           p->pair[q].term->before ? earlier[r] : LLVMBuildICmp(k->b, LLVMIntSLE, lane, turn, "");
       if (edge) v = LLVMBuildSelect(k->b, here, v, LLVMConstNull(vector(x)), "");
-      store(x, place(x, p->pair[q].scores), plus(k, mul(k, add(k, t, r), p->length), s), v);
+      store(x, place(x, p->pair[q].scores[one_of]), plus(k, mul(k, add(k, t, r), p->length), s), v);
     }
 }
 
-static void scores_rows(sq_schunk_emit *x, uint32_t state) {
+static void scores_rows(sq_schunk_emit *x, uint32_t product) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   sq_kloop t, s;
   sq_kloop_begin(k, &t, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
   sq_lv whole = LLVMBuildAnd(k->b, t.i, sq_k_int(k, -(int64_t)x->w), "");
   sq_kloop_begin(k, &s, sq_k_int(k, 0), whole, x->w, 0, NULL);
-  score_rows_tile(x, state, t.i, s.i, false);
+  score_rows_tile(x, product, t.i, s.i, false);
   sq_kloop_end(k, &s, NULL);
-  score_rows_tile(x, state, t.i, whole, true);
+  score_rows_tile(x, product, t.i, whole, true);
   sq_kloop_end(k, &t, NULL);
 }
 
 void sq_schunk_scores(sq_schunk_emit *x) {
   const sq_schunk *p = x->p;
   for (uint32_t st = 0; st < p->n_state; st++) {
-    bool rows = p->c.state[st].by_rows;
-    if (rows)
-      scores_rows(x, st);
-    else if (p->c.state[st].by_turns)
-      sq_schunk_ranges(x, st);
+    const sq_chunk_state *c = &p->c.state[st];
+    bool rows = c->by_rows;
+    for (uint32_t i = c->first; rows && i < c->first + c->n_add; i++) scores_rows(x, i);
+    if (!rows && c->by_turns) sq_schunk_ranges(x, st);
     for (uint32_t q = 0; q < p->n_pair; q++) {
       if (p->pair[q].state != st) continue;
-      if (!rows) scores(x, &p->pair[q]);
+      for (uint32_t i = 0; !rows && i < c->n_add; i++) scores(x, (scored){&p->pair[q], i});
       if (rows)
         decay_factors_rows(x, &p->pair[q]);
       else
         decay_factors(x, &p->pair[q]);
     }
-    if (!rows) decay_keys(x, st);
+    for (uint32_t i = c->first; !rows && i < c->first + c->n_add; i++) decay_keys(x, i);
   }
 }
 
@@ -288,6 +296,11 @@ static sq_lv panel_of(sq_schunk_emit *x, uint32_t st, sq_lv half, sq_lv panel) {
   sq_lv off = plus(k, half, times(k, panel, x->panel));
   off = plus(k, off, mul(k, x->panel, (int64_t)st * x->p->panels));
   return LLVMBuildGEP2(k->b, k->i8, x->base, &off, 1, "");
+}
+
+static sq_lv vectors_of(sq_schunk_emit *x, uint32_t product, sq_lv panel) {
+  sq_lv at = mul(x->k, panel, (int64_t)x->p->length * x->w);
+  return sq_schunk_at(x, x->p->add[product].vectors, at);
 }
 
 tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t, sq_lv end) {
@@ -303,11 +316,13 @@ tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, s
     c.b = panel_of(x, q->state, x->from, panel);
     for (uint32_t v = 0; v < nv; v++) c.b0[v] = mul(k, x->lines, (int64_t)v * x->w);
     multiply(x, &c, x->lines, p->tile);
-    c.a = place(x, q->scores);
-    c.a0 = times(k, t, c.a_row = sq_k_int(k, p->length));
-    c.b = sq_schunk_at(x, p->state[q->state].vectors, mul(k, panel, (int64_t)p->length * x->w));
-    for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
-    multiply(x, &c, end, p->tile);
+    for (uint32_t o = 0; o < p->c.state[q->state].n_add; o++) {
+      c.a = place(x, q->scores[o]);
+      c.a0 = times(k, t, c.a_row = sq_k_int(k, p->length));
+      c.b = vectors_of(x, p->c.state[q->state].first + o, panel);
+      for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
+      multiply(x, &c, end, p->tile);
+    }
   }
   return c;
 }
@@ -341,11 +356,13 @@ static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv,
       c.acc[r * nv + v] = LLVMBuildFMul(k->b, load(x, from, at), by, "");
     }
   }
-  c.a = place(x, t->keys);
-  c.a0 = mul(k, row, p->length);
-  c.b = sq_schunk_at(x, t->vectors, mul(k, panel, (int64_t)p->length * x->w));
   for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
-  multiply(x, &c, sq_k_int(k, p->length), UNROLL);
+  c.a0 = mul(k, row, p->length);
+  for (uint32_t i = 0; i < p->c.state[st].n_add; i++) {
+    c.a = place(x, p->add[p->c.state[st].first + i].keys);
+    c.b = vectors_of(x, p->c.state[st].first + i, panel);
+    multiply(x, &c, sq_k_int(k, p->length), UNROLL);
+  }
   for (uint32_t r = 0; r < rows; r++)
     for (uint32_t v = 0; v < nv; v++) {
       sq_lv at = plus(k, first, mul(k, add(k, mul(k, x->lines, v), r), x->w));
@@ -429,13 +446,16 @@ static void plain_sums(sq_schunk_emit *x, uint32_t read) {
     if (q->read != read) continue;
     sum =
         dot(x, sum, place(x, q->factors), times(k, l.i, x->stride), place(x, t->plain), x->stride);
-    sq_kloop s; // what is behind the turn is not there
-    sq_lv end = add(k, l.i, 1);
-    sq_kloop_begin(k, &s, sq_k_int(k, 0), end, x->w, 1, &sum);
-    sq_lv a = load(x, place(x, q->scores), plus(k, mul(k, l.i, p->length), s.i));
-    sq_lv next = sq_k_fma(k, a, load(x, place(x, t->vectors), s.i), s.phi[0]);
-    sq_kloop_end(k, &s, &next);
-    sum = s.phi[0];
+    for (uint32_t o = 0; o < p->c.state[q->state].n_add; o++) {
+      sq_kloop s; // what is behind the turn is not there
+      sq_lv end = add(k, l.i, 1);
+      sq_lv vectors = place(x, p->add[p->c.state[q->state].first + o].vectors);
+      sq_kloop_begin(k, &s, sq_k_int(k, 0), end, x->w, 1, &sum);
+      sq_lv a = load(x, place(x, q->scores[o]), plus(k, mul(k, l.i, p->length), s.i));
+      sq_lv next = sq_k_fma(k, a, load(x, vectors, s.i), s.phi[0]);
+      sq_kloop_end(k, &s, &next);
+      sum = s.phi[0];
+    }
   }
   sum = across(x, sum);
   sq_k_store(k, p->c.type, pointer(x, place(x, p->sums[read]), l.i), sum);
@@ -451,8 +471,10 @@ static void plain_state(sq_schunk_emit *x, uint32_t st) {
   sq_dtype type = p->c.type;
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
-  sq_lv sum = dot(x, LLVMConstNull(vector(x)), place(x, t->keys), mul(k, l.i, p->length),
-                  place(x, t->vectors), sq_k_int(k, p->length));
+  sq_lv sum = LLVMConstNull(vector(x));
+  for (uint32_t i = p->c.state[st].first; i < p->c.state[st].first + p->c.state[st].n_add; i++)
+    sum = dot(x, sum, place(x, p->add[i].keys), mul(k, l.i, p->length), place(x, p->add[i].vectors),
+              sq_k_int(k, p->length));
   sum = across(x, sum);
   sq_lv at = p->c.state[st].by_rows ? l.i : sq_k_int(k, p->length);
   sq_lv by = sq_k_load(k, type, pointer(x, place(x, t->begin), at));

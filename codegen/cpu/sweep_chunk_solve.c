@@ -18,9 +18,9 @@ typedef struct solver {
   sq_schunk_emit *x;
   uint32_t nv;
   sq_lv panel, t;                  // the first panel; the tile's first turn
-  sq_schunk_nest *member, *column; // per member; per state
+  sq_schunk_nest *member, *column; // per member; per product
   sq_schunk_tile *sum;             // per read
-  tile_vectors *v;                 // per state: of the tile's turns
+  tile_vectors *v;                 // per product: of the tile's turns
 } solver;
 
 static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
@@ -58,12 +58,15 @@ static void finish_sum(solver *s, uint32_t read, uint32_t r) {
   for (uint32_t i = 0; i < p->n_pair; i++) {
     const sq_schunk_pair *q = &p->pair[i];
     if (q->read != read) continue;
-    for (uint32_t c = 0; c < r + !q->term->before; c++) {
-      sq_lv at = add(k, mul(k, add(k, s->t, r), p->length), c);
+    const sq_chunk_state *st = &p->c.state[q->state];
+    for (uint32_t c = 0; c < st->n_add * (r + !q->term->before); c++) {
+      uint32_t one = c % st->n_add, turn = c / st->n_add;
+      sq_lv at = add(k, mul(k, add(k, s->t, r), p->length), turn);
       at = LLVMBuildNSWAdd(k->b, at, s->t, "");
-      sq_lv by = sq_k_load(k, p->c.type, sq_schunk_at(x, q->scores, at));
+      sq_lv by = sq_k_load(k, p->c.type, sq_schunk_at(x, q->scores[one], at));
       by = sq_k_splat(k, by, x->w);
-      for (uint32_t v = 0; v < s->nv; v++) acc[v] = sq_k_fma(k, by, s->v[q->state][c][v], acc[v]);
+      for (uint32_t v = 0; v < s->nv; v++)
+        acc[v] = sq_k_fma(k, by, s->v[st->first + one][turn][v], acc[v]);
     }
   }
   for (uint32_t v = 0; v < s->nv; v++)
@@ -86,15 +89,15 @@ static void solve_read(solver *s, uint32_t read, uint32_t r, sq_lv t) {
         element(&s->member[member], v, t, wide ? s->sum[read].acc[r * s->nv + v] : sum);
 }
 
-static void solve_vectors(solver *s, uint32_t state, uint32_t r, sq_lv t) {
+static void solve_vectors(solver *s, uint32_t product, uint32_t r, sq_lv t) {
   sq_schunk_emit *x = s->x;
   sq_kern *k = x->k;
   for (uint32_t v = 0; v < s->nv; v++) {
-    sq_lv one = sq_k_splat(k, element(&s->column[state], v, t, NULL), x->w);
+    sq_lv one = sq_k_splat(k, element(&s->column[product], v, t, NULL), x->w);
     if (x->e->mask)
       one = LLVMBuildSelect(k->b, x->e->mask, one, LLVMConstNull(LLVMTypeOf(one)), "");
-    s->v[state][r][v] = one;
-    sq_k_store_row(k, x->p->c.type, place(s, x->p->state[state].vectors, r, v), one, NULL);
+    s->v[product][r][v] = one;
+    sq_k_store_row(k, x->p->c.type, place(s, x->p->add[product].vectors, r, v), one, NULL);
   }
 }
 
@@ -104,16 +107,15 @@ static void solve_turn(solver *s, uint32_t r) {
   const sq_chunk *c = &x->p->c;
   sq_lv t = sq_semit_turn(x->e, LLVMBuildAdd(k->b, x->first, add(k, s->t, r), ""));
   uint32_t read = 0;
-  for (uint32_t st = 0; st < x->p->n_state; st++)
-    for (uint32_t v = 0; c->state[st].has_columns && !c->state[st].solved && v < s->nv; v++)
-      s->v[st][r][v] =
-          sq_k_load_row(k, c->type, place(s, x->p->state[st].vectors, r, v), x->w, NULL);
+  for (uint32_t a = 0; a < c->n_add; a++)
+    for (uint32_t v = 0; sq_schunk_fills(x->p, a) && v < s->nv; v++)
+      s->v[a][r][v] = sq_k_load_row(k, c->type, place(s, x->p->add[a].vectors, r, v), x->w, NULL);
   for (uint32_t i = 0; i < x->s->n_member; i++) {
     bool sum = c->role[i] == SQ_CHUNK_READ;
     if (sum && c->solve[i]) solve_read(s, read, r, t);
     read += sum;
-    for (uint32_t st = 0; st < x->p->n_state; st++)
-      if (c->state[st].solved && c->state[st].member == i) solve_vectors(s, st, r, t);
+    for (uint32_t a = 0; a < c->n_add; a++)
+      if (c->add[a].solved && c->state[c->add[a].state].member == i) solve_vectors(s, a, r, t);
     if (!c->solve[i] || sum) continue;
     for (uint32_t v = 0; v < s->nv; v++)
       x->e->value[x->s->member[i].value][v] = element(&s->member[i], v, t, NULL);
@@ -126,15 +128,15 @@ static void open_nests(solver *s) {
   sq_arena *a = x->k->a;
   const sq_schunk *p = x->p;
   s->member = SQ_ARRAY(a, sq_schunk_nest, x->s->n_member + 1);
-  s->column = SQ_ARRAY(a, sq_schunk_nest, p->n_state + 1);
+  s->column = SQ_ARRAY(a, sq_schunk_nest, p->c.n_add + 1);
   s->sum = SQ_ARRAY(a, sq_schunk_tile, p->c.n_read + 1);
-  s->v = SQ_ARRAY(a, tile_vectors, p->n_state + 1);
+  s->v = SQ_ARRAY(a, tile_vectors, p->c.n_add + 1);
   for (uint32_t i = 0; i < x->s->n_member; i++)
     if (p->c.solve[i]) s->member[i] = sq_schunk_open(x, &x->s->member[i], s->nv);
-  for (uint32_t st = 0; st < p->n_state; st++) {
-    const sq_chunk_state *c = &p->c.state[st];
-    if (c->solved)
-      s->column[st] = sq_schunk_open(x, sq_schunk_part(x, c->member, c->column), s->nv);
+  for (uint32_t i = 0; i < p->c.n_add; i++) {
+    const sq_chunk_add *c = &p->c.add[i];
+    uint32_t member = p->c.state[c->state].member;
+    if (c->solved) s->column[i] = sq_schunk_open(x, sq_schunk_part(x, member, c->column), s->nv);
   }
 }
 

@@ -1,4 +1,5 @@
-// What the files of scans in blocks of turns share. Names in the kernel, for state s, pair p of a sum and a
+// What the files of scans in blocks of turns share. A turn adds one product to each state, which has its
+// number (ir/sweep_tiles.c). Names in the kernel, for state s, pair p of a sum and a
 // state, sum r; C turns of a block, E rows at a time, J columns of a slice:
 //
 //   state<s>    [rows][J], or [rows]: before the block        later<s>  [rows]: after it, without columns

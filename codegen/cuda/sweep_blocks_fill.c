@@ -166,10 +166,10 @@ void sq_cu_blocks_vectors(sq_cu_blocks *b) {
   for (uint32_t st = 0; st < b->n_state; st++) {
     const sq_chunk_state *c = &b->c.state[st];
     part p = {.to = named(b, "vector", st), .at = c->has_columns ? at_column(b) : "t"};
-    if (c->solved)
+    if (b->c.add[st].solved)
       zeros(b, st);
     else if (!b->cores || !sq_cu_cores_vectors(b, st))
-      add(b, c->has_columns ? &wide : &plain, c->member, c->column, p);
+      add(b, c->has_columns ? &wide : &plain, c->member, b->c.add[st].column, p);
   }
   if (plain.n) by_turns(b, &plain);
   if (!wide.n) return;
@@ -198,7 +198,7 @@ void sq_cu_blocks_rows(sq_cu_blocks *b) {
   parts l = {0};
   for (uint32_t st = 0; st < b->n_state; st++) {
     const sq_chunk_state *c = &b->c.state[st];
-    add(b, &l, c->member, c->key, (part){.to = named(b, "key", st), .at = at_row(b)});
+    add(b, &l, c->member, b->c.add[st].key, (part){.to = named(b, "key", st), .at = at_row(b)});
     add_decay_rows(b, &l, st);
   }
   for (uint32_t q = 0; q < b->n_pair; q++)
@@ -215,7 +215,8 @@ void sq_cu_blocks_keys(sq_cu_blocks *b) {
     const sq_chunk_state *c = &b->c.state[st];
     const char *by =
         c->by_rows ? NULL : sq_arena_fmt(k->a, "SQ_SLD(range%u, %u + t) * ", st, n * n);
-    add(b, &l, c->member, c->key, (part){.to = named(b, "key", st), .at = at_row(b), .by = by});
+    add(b, &l, c->member, b->c.add[st].key,
+        (part){.to = named(b, "key", st), .at = at_row(b), .by = by});
     add_decay_rows(b, &l, st);
   }
   bring_rows(b, &l);
@@ -267,9 +268,9 @@ static void solve_turn(sq_cu_blocks *b) {
     if (sums && b->c.solve[i]) solve_read(b, read, i);
     read += sums;
     for (uint32_t st = 0; st < b->n_state; st++)
-      if (b->c.state[st].solved && b->c.state[st].member == i)
+      if (b->c.add[st].solved && b->c.state[st].member == i)
         sq_cu_line(k, "SQ_SST(vector%u, %s, %s);", st, at_column(b),
-                   value_of(b, sq_chunk_part(b->s, b->c.type, i, b->c.state[st].column)));
+                   value_of(b, sq_chunk_part(b->s, b->c.type, i, b->c.add[st].column)));
     if (b->c.solve[i] && !sums) member(b, i);
   }
 }

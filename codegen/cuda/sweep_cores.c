@@ -76,7 +76,7 @@ void sq_cu_cores_watch_states(sq_cu_blocks *b) {
 static void watch_solved(sq_cu_blocks *b) {
   sq_cu *k = b->k;
   for (uint32_t i = 0; i < b->n_state; i++) {
-    if (!b->c.state[i].solved) continue;
+    if (!b->c.add[i].solved) continue;
     sq_cu_blocks_open(b, "t", b->p.length, "j", b->p.columns);
     sq_cu_cores_watch(b, sq_arena_fmt(k->a, "SQ_SLD(vector%u, t * %u + j)", i, b->wide));
     sq_cu_close(k);

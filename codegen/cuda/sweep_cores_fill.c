@@ -31,8 +31,9 @@ static const char *place_of(sq_cu_blocks *b, const sq_sweep_nest *x, uint32_t re
 bool sq_cu_cores_vectors(sq_cu_blocks *b, uint32_t state) {
   sq_cu *k = b->k;
   const sq_chunk_state *c = &b->c.state[state];
-  if (!c->has_columns || c->column == SQ_NO_SCALAR) return false;
-  const sq_sweep_nest *x = sq_chunk_part(b->s, b->c.type, c->member, c->column);
+  const uint32_t column = b->c.add[state].column;
+  if (!c->has_columns || column == SQ_NO_SCALAR) return false;
+  const sq_sweep_nest *x = sq_chunk_part(b->s, b->c.type, c->member, column);
   uint32_t read = sq_cores_read(x);
   sq_dtype t = sq_cores_type(x, read);
   if ((t != SQ_BF16 && t != SQ_F16) || !sq_cores_runs(b->s->g, x, read, b->c.column)) return false;

@@ -287,6 +287,24 @@ Test(blocks, heads_not_finite, .init = wider) {
   heads("large keys", x, sizes, 2, PLAIN);
 }
 
+// ---- several keys ------------------------------------------------------------------------------
+// A second product in front of the state.
+#define SECOND "0.05 * %a[b, t0, i] * tanh(%v[b, t0, j]) + "
+Test(blocks, several_keys, .init = wider) {
+  edges("square", (shape){"f32", "", 65, 65, 16, SECOND HEADWISE, "%n"});
+  edges("rows", (shape){"f32", "reversed", 33, 20, 16, SECOND ROWWISE, "%s"});
+  edges("one row", (shape){"f32", "", 1, 8, 16, SECOND HEADWISE, "%s"});
+  edges("one column", (shape){"f32", "", 3, 1, 16, SECOND ROWWISE, "%n"});
+  edges("none is kept", (shape){"f32", "", 8, 24, 16, SECOND "0.0", "%n"});
+  edges("all is kept", (shape){"f32", "", 8, 24, 16, SECOND "1.0", "%n"});
+  edges("f64", (shape){"f64", "", 9, 33, 16,
+                       "0.05_f64 * %a[b, t0, i] * tanh(%v[b, t0, j]) + " HEADWISE, "%n"});
+  blocks("32", (shape){"f32", "", 24, 20, 32, SECOND HEADWISE, "%n"}, long_turns, COUNT(long_turns),
+         PLAIN);
+  blocks("not finite", (shape){"f32", "", 8, 24, 16, SECOND ROWWISE, "%n"}, turns, COUNT(turns),
+         SPECIAL);
+}
+
 // ---- the delta rule ----------------------------------------------------------------------------
 typedef struct rule {
   const char *type, *how;
@@ -360,6 +378,22 @@ Test(blocks, delta_steps, .init = solving) {
 Test(blocks, delta_not_finite, .init = solving) {
   delta("a head", (rule){"f32", "", 8, 24, 16, HEADWISE, ONCE, "%n"}, turns, COUNT(turns), SPECIAL);
   delta("rows", (rule){"f32", "", 8, 20, 16, ROWWISE, "tanh(t1 - t2)", "%n"}, turns, COUNT(turns),
+        SPECIAL);
+}
+
+// Erased along one vector, written along another; two keys that are both solved for.
+#define WRITTEN "0.01 * %a[b, t0, i] * t1 + "
+#define SOLVED "0.01 * %a[b, t0, i] * (t1 - tanh(t2)) + "
+Test(blocks, delta_of_several_keys, .init = solving) {
+  delta_edges("written", (rule){"f32", "", 33, 65, 16, WRITTEN HEADWISE, "neg(t2)", "%n"});
+  delta_edges("written, rows", (rule){"f32", "reversed", 8, 20, 16, WRITTEN ROWWISE, ONCE, "%s"});
+  delta_edges("both solved", (rule){"f32", "", 33, 24, 16, SOLVED HEADWISE, ONCE, "%n"});
+  delta_edges("all is kept", (rule){"f32", "", 8, 24, 16, SOLVED "1.0", ONCE, "%n"});
+  delta_edges("none is kept", (rule){"f32", "", 8, 24, 16, SOLVED "0.0", ONCE, "%s"});
+  delta_edges("one column", (rule){"f32", "", 3, 1, 16, SOLVED ROWWISE, ONCE, "%n"});
+  delta("32", (rule){"f32", "", 24, 20, 32, SOLVED HEADWISE, ONCE, "%n"}, long_turns,
+        COUNT(long_turns), PLAIN);
+  delta("not finite", (rule){"f32", "", 8, 24, 16, SOLVED ROWWISE, ONCE, "%n"}, turns, COUNT(turns),
         SPECIAL);
 }
 

@@ -230,9 +230,10 @@ Test(passes, blocks_are_checked_at_points) {
   c.state[0].by = SQ_NO_SCALAR;
   cr_assert(sq_chunk_check(s, &c, 1));
   c.state[0] = right;
-  c.state[0].key = right.column;
+  uint32_t key = c.add[0].key;
+  c.add[0].key = c.add[0].column;
   cr_assert(sq_chunk_check(s, &c, 1));
-  c.state[0] = right;
+  c.add[0].key = key;
   cr_assert_eq(c.read[0].n_term, 2);
   c.read[0].term[1].before = !c.read[0].term[1].before;
   cr_assert(sq_chunk_check(s, &c, 1));
