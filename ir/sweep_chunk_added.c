@@ -5,7 +5,7 @@
 //
 // It is written as a sum of products; products with the same factors for rows go together. A sum is taken
 // apart where it depends on rows: outside of products, everywhere, or only where it depends on what is
-// carried, whichever leaves the fewest axes in the keys, and of these the fewest products.
+// carried, whichever leaves the most columns, and of these the fewest products.
 #include "ir/sweep_chunk_inner.h"
 
 enum { MAX_FACTORS = 32, MAX_PRODUCTS = 16, SAME = 4000 };
@@ -205,11 +205,11 @@ static uint32_t column_of(splitter *f, sum s) {
 }
 
 // Puts products with the same factors for rows next to each other; how many kinds there are, and in `first`
-// where each begins; 0: too many.
+// where each begins; ADDS + 1: too many.
 static uint32_t gather(const splitter *f, sum s, uint32_t *first) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < s.n; n++) {
-    if (n == SQ_CHUNK_ADDS) return 0;
+    if (n == SQ_CHUNK_ADDS) return n + 1;
     first[n] = i++;
     for (uint32_t j = i; j < s.n; j++) {
       if (!same_rows(f, &s.of[first[n]], &s.of[j])) continue;
@@ -222,16 +222,36 @@ static uint32_t gather(const splitter *f, sum s, uint32_t *first) {
   return n;
 }
 
-// What keys depend on: of the state before all, then as few axes as can be.
-static uint32_t weight(const splitter *f, sum s, uint32_t kinds) {
+// A way of taking apart what is added. As columns it has at most the largest lane on which neither decays nor
+// keys depend.
+typedef struct way {
+  sum s;
+  uint32_t kinds, first[SQ_CHUNK_ADDS + 1]; // ADDS + 1: too many
+  bool of_state;                            // a key depends on what is carried
+  int64_t columns;
+  uint32_t axes; // of all keys
+} way;
+
+static void look_at_keys(const splitter *f, way *y) {
+  const sq_sweep *sweep = f->w->s;
   uint64_t on = 0;
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < s.n; i++)
-    for (uint32_t j = 0; j < s.of[i].n_row; j++)
-      on |= sq_chunk_depends(f->w, f->x, s.of[i].row[j].id);
-  for (uint32_t c = 0; c < SQ_CHUNK_CLASSES; c++) n += on >> c & 1;
-  if (on & OF_STATE) n += SQ_CHUNK_CLASSES;
-  return n * (SQ_CHUNK_ADDS + 1) + kinds;
+  for (uint32_t i = 0; i < y->s.n; i++)
+    for (uint32_t j = 0; j < y->s.of[i].n_row; j++)
+      on |= sq_chunk_depends(f->w, f->x, y->s.of[i].row[j].id);
+  y->of_state = on & OF_STATE;
+  for (uint32_t c = 0; c < sweep->n_class; c++) {
+    int64_t n;
+    y->axes += on >> c & 1;
+    if (!sweep->lane[c] || (on | f->w->by | f->w->keys) >> c & 1) continue;
+    if (!sq_dim_is_const(f->w->g->dims, sweep->size[c], &n)) n = SQ_CHUNK_GUESS;
+    if (n > y->columns) y->columns = n;
+  }
+}
+
+static bool better(const way *a, const way *b) {
+  if (a->of_state != b->of_state) return b->of_state;
+  if (a->columns != b->columns) return a->columns > b->columns;
+  return a->kinds != b->kinds ? a->kinds < b->kinds : a->axes < b->axes;
 }
 
 // Why a key that depends on what is carried is none: it may be a matrix itself, as a momentum is.
@@ -251,26 +271,16 @@ static const char *no_key(const splitter *f, sum s, uint32_t state) {
                       name);
 }
 
-// The way of taking `other` apart that is best; no products: it has too many keys.
-static sum best_way(splitter *f, uint32_t other, uint32_t *first, uint32_t *n) {
-  sum best = {0};
-  uint32_t least = UINT32_MAX;
-  bool many = true;
-  *n = 0;
+static way best_way(splitter *f, uint32_t other) {
+  way best = {0}; // nothing: more than is looked at
   for (f->apart = OUTSIDE; f->apart <= NO_OTHER; f->apart++) {
-    uint32_t at[SQ_CHUNK_ADDS + 1] = {0};
     f->many = false;
-    sum s = sum_of(f, other, false, false, 0);
+    way y = {.s = sum_of(f, other, false, false, 0)};
     if (f->many) continue;
-    many = false;
-    uint32_t kinds = gather(f, s, at), as = weight(f, s, kinds);
-    if (as >= least) continue;
-    least = as;
-    best = kinds ? s : (sum){0};
-    *n = kinds;
-    memcpy(first, at, (kinds + 1) * sizeof *at);
+    y.kinds = gather(f, y.s, y.first);
+    look_at_keys(f, &y);
+    if (!best.s.n || better(&y, &best)) best = y;
   }
-  f->many = many;
   return best;
 }
 
@@ -278,18 +288,18 @@ bool sq_chunk_split_added(sq_chunk_finder *w, uint32_t state, uint32_t other) {
   sq_chunk_state *t = &w->c.state[state];
   const sq_sweep_nest *x = &w->s->member[t->member];
   splitter f = {.w = w, .x = x, .k = x->n->g};
-  uint32_t first[SQ_CHUNK_ADDS + 1];
   if (other == SQ_NO_SCALAR) // nothing is added
     other = sq_sc_float(w->g, f.k, w->c.type, 0);
-  sum s = best_way(&f, other, first, &t->n_add);
-  if (f.many) return sq_chunk_refuse(w, "more factors than are looked at", x->n->span);
-  if (!s.n)
+  way y = best_way(&f, other);
+  if (!y.s.n) return sq_chunk_refuse(w, "more factors than are looked at", x->n->span);
+  if (y.kinds > SQ_CHUNK_ADDS)
     return sq_chunk_refuse(
         w, sq_arena_fmt(w->g->arena, "a turn adds products of more than %d keys", SQ_CHUNK_ADDS),
         x->n->span);
   t->first = w->c.n_add;
+  t->n_add = y.kinds;
   for (uint32_t i = 0; i < t->n_add; i++) {
-    sum one = {first[i + 1] - first[i], s.of + first[i]};
+    sum one = {y.first[i + 1] - y.first[i], y.s.of + y.first[i]};
     sq_chunk_add *a = &w->c.add[w->c.n_add++];
     a->state = state;
     a->key = product_of(&f, one.of->row, one.of->n_row);

@@ -288,6 +288,7 @@ Test(blocks, heads_not_finite, .init = wider) {
 }
 
 // ---- several keys ------------------------------------------------------------------------------
+#ifndef CHECK_TARGETS // on a device these go turn by turn
 // A second product in front of the state.
 #define SECOND "0.05 * %a[b, t0, i] * tanh(%v[b, t0, j]) + "
 Test(blocks, several_keys, .init = wider) {
@@ -304,6 +305,7 @@ Test(blocks, several_keys, .init = wider) {
   blocks("not finite", (shape){"f32", "", 8, 24, 16, SECOND ROWWISE, "%n"}, turns, COUNT(turns),
          SPECIAL);
 }
+#endif
 
 // ---- the delta rule ----------------------------------------------------------------------------
 typedef struct rule {
@@ -381,6 +383,7 @@ Test(blocks, delta_not_finite, .init = solving) {
         SPECIAL);
 }
 
+#ifndef CHECK_TARGETS
 // Erased along one vector, written along another; two keys that are both solved for.
 #define WRITTEN "0.01 * %a[b, t0, i] * t1 + "
 #define SOLVED "0.01 * %a[b, t0, i] * (t1 - tanh(t2)) + "
@@ -397,7 +400,6 @@ Test(blocks, delta_of_several_keys, .init = solving) {
         SPECIAL);
 }
 
-#ifndef CHECK_TARGETS
 Test(blocks, delta_sizes_of_a_call, .init = solving) {
   rule x = {"f32", "", ROWS, COLUMNS, 16, HEADWISE, ONCE, "%n"};
   delta("a head", x, shapes, COUNT(shapes), PLAIN);
