@@ -462,9 +462,9 @@ sq_chunk sq_chunk_make(sq_sweep *s) {
   w.c.read = SQ_ARRAY(a, sq_chunk_read, s->n_member + 1);
   w.c.solve = SQ_ARRAY(a, bool, s->n_member + 1);
   w.c.role = SQ_ARRAY(a, sq_chunk_role, s->n_member + 1);
+  inline_members(&w);
   find_matrix(&w);
   if (!find_rows(&w)) return w.c;
-  inline_members(&w);
   find_dependence(&w);
   for (uint32_t i = 0; i < s->n_member; i++)
     w.c.n_made += w.c.role[i] == SQ_CHUNK_INLINE && w.on[s->member[i].value] & OF_STATE;

@@ -463,7 +463,8 @@ static const char *choose_tiles(sweeper *w, sq_node *scan) {
   sq_sweep_tiles p = {.why = c.why};
   int64_t n;
   if (!c.why) p = sq_sweep_tiles_best(&c, scan->n_carried);
-  if (!p.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * p.length) return "";
+  if (!p.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * p.length)
+    p.why = "too few turns";
   if (!p.why && w->o->sequential_scans) p.why = "--sequential-scans";
   if (p.why) return no_blocks(w, scan, &c, p.why);
   w->sweep->extent = sq_dim_const(g->dims, p.length);
