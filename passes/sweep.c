@@ -378,9 +378,9 @@ static const char *choose_chunk(sweeper *w, sq_node *scan) {
   int64_t n;
   if (!c.why) cost = sq_chunk_costs(&c, scan->n_carried, sq_sweeper_vector_bytes(w));
   if (!c.why && cost.blocks * GAIN >= cost.turns)
-    c.why = sq_arena_fmt(g->arena,
-                         "turn by turn is as fast (about %.0f cycles a turn, turn by turn %.0f)",
-                         cost.blocks, cost.turns);
+    c.why =
+        sq_arena_fmt(g->arena, "they gain too little (about %.0f cycles a turn, turn by turn %.0f)",
+                     cost.blocks, cost.turns);
   if (!c.why && sq_dim_is_const(g->dims, s->extent, &n) && n < 2 * cost.length)
     c.why = "too few turns";
   if (!c.why && w->o->sequential_scans) c.why = "--sequential-scans";
