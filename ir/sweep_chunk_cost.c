@@ -28,7 +28,7 @@ sq_chunk_cost sq_chunk_costs(const sq_chunk *c, uint32_t n_state, uint32_t vecto
     if (c->state[k].has_columns) wide++, added += c->state[k].n_add;
   }
   double work = wide + added + pairs + 0.5 * c->n_solved; // these in a second loop over the rows
-  work += 2 * c->n_made;
+  if (added > wide) work += 2 * c->n_made; // measured with several products only
   best.turns = work * vectors * d * (d <= 32 && vectors == 1 ? 0.6 : 1);
   for (uint32_t n = 16; n <= MAX_LENGTH; n *= 2) {
     double products = (0.55 * (added + pairs) + 1.45 * (added - wide)) * vectors * d;
