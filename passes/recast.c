@@ -12,10 +12,10 @@
 //   %o = generic (%y) [i < N, c < 64] { %y[i, c] }
 //
 // The work grows with N, not with its square. A weight may be the score times factors of the query, of the
-// key, and of decays: pow(b, i - j), exp(c * (i - j)), exp(u[i] - u[j]). Where the keys before a query
-// count alone (j < i) the state before the turn is read. Sums of weights without values are states
-// without columns. Where all keys count for all queries, and nothing decays, the state is the sum over
-// all keys, and no scan:
+// key, and of decays: pow(b, i - j), exp(c * (i - j)), exp(u[i] - u[j]), u[i] / u[j], where the distance may
+// be off by a number. Where the keys before a query count alone (j < i) the state before the turn is read.
+// Sums of weights without values are states without columns. Where all keys count for all queries, and
+// nothing decays, the state is the sum over all keys, and no scan:
 //   %n = generic (%k, %v) [e < 64, c < 64] sum [j < M] { %k[j, e] * %v[j, c] }
 //   %o = generic (%q, %n) [i < N, c < 64] sum [e < 64] { %q[i, e] * %n[e, c] }
 // Recognition of attention is that of `stream`.
@@ -50,12 +50,22 @@ static bool depends(const recast *w, uint32_t id, uint32_t axis) {
   return sq_scalar_axes(w->a.m.k, id) >> axis & 1;
 }
 
-// +1: i - j, -1: j - i, 0: neither.
-static int distance(const recast *w, uint32_t id) {
-  const sq_scalar *x = at(w, bare(w, id));
-  if (x->kind != SQ_SC_EWISE || x->ew != SQ_EW_SUB) return 0;
-  if (is_index(w, x->a[0], w->query) && is_index(w, x->a[1], w->a.key)) return 1;
-  return is_index(w, x->a[0], w->a.key) && is_index(w, x->a[1], w->query) ? -1 : 0;
+// i - j + offset: +1, j - i + offset: -1, 0: neither. Keys are not after their queries, unless all count.
+static int distance(const recast *w, uint32_t id, int64_t *offset) {
+  const sq_scalar *x = at(w, id = bare(w, id));
+  *offset = 0;
+  if (x->kind == SQ_SC_EWISE && x->ew == SQ_EW_ABS && !w->all)
+    return distance(w, x->a[0], offset) && !*offset;
+  if (x->kind == SQ_SC_EWISE && x->ew == SQ_EW_SUB) {
+    if (is_index(w, x->a[0], w->query) && is_index(w, x->a[1], w->a.key)) return 1;
+    if (is_index(w, x->a[0], w->a.key) && is_index(w, x->a[1], w->query)) return -1;
+  }
+  sq_affine f = sq_scalar_affine(w->g, w->a.m.k, id);
+  if (!f.ok || !sq_dim_is_const(w->g->dims, f.offset, offset)) return 0;
+  for (uint32_t k = 0; k < w->a.m.k->n_par; k++)
+    if (k != w->query && k != w->a.key && f.coef[k]) return 0;
+  if (f.coef[w->query] != 1 && f.coef[w->query] != -1) return 0;
+  return f.coef[w->a.key] == -f.coef[w->query] ? (int)f.coef[w->query] : 0;
 }
 
 // The scalar with the query's place replaced by `by`, an index of the space.
@@ -71,24 +81,41 @@ static uint32_t moved(recast *w, uint32_t id, uint32_t by) {
 }
 
 // What of an exponent is the distance: its product without it; NO_SCALAR: not of this form.
-static uint32_t without_distance(recast *w, uint32_t id) {
+static uint32_t without_distance(recast *w, uint32_t id, int64_t *offset) {
   const sq_scalar x = *at(w, id);
-  int d = distance(w, id);
+  int d = distance(w, id, offset);
   if (!depends(w, id, w->query) || !depends(w, id, w->a.key)) return SQ_NO_SCALAR;
-  if (d) return sq_maker_float(&w->a.m, x.dtype, d);
+  if (d) {
+    *offset *= d;
+    return sq_maker_float(&w->a.m, x.dtype, d);
+  }
   if (x.kind != SQ_SC_EWISE) return SQ_NO_SCALAR;
   if (x.ew == SQ_EW_NEG) {
-    uint32_t rest = without_distance(w, x.a[0]);
+    uint32_t rest = without_distance(w, x.a[0], offset);
     return rest == SQ_NO_SCALAR ? rest : sq_maker_ewise(&w->a.m, SQ_EW_NEG, rest, SQ_NO_SCALAR);
   }
   if (x.ew != SQ_EW_MUL && x.ew != SQ_EW_DIV) return SQ_NO_SCALAR;
   for (int side = 0; side < (x.ew == SQ_EW_MUL ? 2 : 1); side++) {
     uint32_t other = x.a[!side], rest;
     if (depends(w, other, w->query) || depends(w, other, w->a.key)) continue;
-    rest = without_distance(w, x.a[side]);
+    rest = without_distance(w, x.a[side], offset);
     if (rest != SQ_NO_SCALAR) return sq_maker_ewise(&w->a.m, x.ew, rest, other);
   }
   return SQ_NO_SCALAR;
+}
+
+// u at the turn before; at the first turn its own.
+static uint32_t last_turn(recast *w, uint32_t u) {
+  sq_maker *m = &w->a.m;
+  uint32_t turn = sq_maker_index(m, w->query), zero = sq_maker_int(m, SQ_I64, 0);
+  uint32_t last = sq_maker_ewise(m, SQ_EW_SUB, turn, sq_maker_int(m, SQ_I64, 1));
+  return moved(w, u, sq_maker_ewise(m, SQ_EW_MAX, last, zero));
+}
+
+// Is j of the key what i is of the query?
+static bool is_same_of_key(recast *w, uint32_t i, uint32_t j) {
+  if (depends(w, i, w->a.key) || depends(w, j, w->query)) return false;
+  return depends(w, i, w->query) && moved(w, i, sq_maker_index(&w->a.m, w->a.key)) == j;
 }
 
 // u[i] - u[j], either way round: u[i] - u[i - 1], at the first turn 0.
@@ -98,26 +125,54 @@ static uint32_t difference(recast *w, uint32_t id) {
   if (x.kind != SQ_SC_EWISE || x.ew != SQ_EW_SUB) return SQ_NO_SCALAR;
   bool late = depends(w, x.a[0], w->query);
   uint32_t i = x.a[!late], j = x.a[late];
-  if (depends(w, i, w->a.key) || depends(w, j, w->query)) return SQ_NO_SCALAR;
-  if (moved(w, i, sq_maker_index(m, w->a.key)) != j) return SQ_NO_SCALAR;
-  uint32_t turn = sq_maker_index(m, w->query), zero = sq_maker_int(m, SQ_I64, 0);
-  uint32_t last = sq_maker_ewise(m, SQ_EW_SUB, turn, sq_maker_int(m, SQ_I64, 1));
-  last = moved(w, i, sq_maker_ewise(m, SQ_EW_MAX, last, zero));
+  if (!is_same_of_key(w, i, j)) return SQ_NO_SCALAR;
+  uint32_t last = last_turn(w, i);
   return late ? sq_maker_ewise(m, SQ_EW_SUB, i, last) : sq_maker_ewise(m, SQ_EW_SUB, last, i);
 }
 
-// What a factor of query and key makes of the state at each turn; NO_SCALAR: it is no decay.
-static uint32_t decay_of(recast *w, uint32_t id) {
-  const sq_scalar x = *at(w, id);
-  if (x.kind != SQ_SC_EWISE) return SQ_NO_SCALAR;
-  if (x.ew == SQ_EW_POW && distance(w, x.a[1]) > 0) {
-    bool free = !depends(w, x.a[0], w->query) && !depends(w, x.a[0], w->a.key);
-    return free ? x.a[0] : SQ_NO_SCALAR;
-  }
-  if (x.ew != SQ_EW_EXP && x.ew != SQ_EW_EXP2) return SQ_NO_SCALAR;
-  uint32_t by = without_distance(w, x.a[0]);
-  if (by == SQ_NO_SCALAR) by = difference(w, x.a[0]);
-  return by == SQ_NO_SCALAR ? by : sq_maker_ewise(&w->a.m, x.ew, by, SQ_NO_SCALAR);
+// What a factor of query and key makes of the state at each turn, and what of it is left then at what is
+// read (NO_SCALAR: nothing): the distance has an offset, or the state is that before the turn.
+typedef struct decay {
+  uint32_t by, rest;
+} decay;
+static const decay no_decay = {SQ_NO_SCALAR, SQ_NO_SCALAR};
+
+// b ^ (i - j + offset); a negative power of 0 is left to no state.
+static decay of_power(recast *w, uint32_t b, uint32_t exponent, bool divides) {
+  sq_maker *m = &w->a.m;
+  int64_t offset;
+  int sign = distance(w, exponent, &offset);
+  if (!sign || (sign > 0) == divides || depends(w, b, w->query) || depends(w, b, w->a.key))
+    return no_decay;
+  int64_t n = (divides ? -offset : offset) + w->before;
+  if (n < 0) return no_decay;
+  decay d = {b, SQ_NO_SCALAR};
+  if (n) d.rest = sq_maker_ewise(m, SQ_EW_POW, b, sq_maker_float(m, at(w, b)->dtype, (double)n));
+  return d;
+}
+
+// exp(c * (i - j + offset)), exp(u[i] - u[j])
+static decay of_exponential(recast *w, sq_ewise e, uint32_t exponent, bool divides) {
+  sq_maker *m = &w->a.m;
+  int64_t n = 0;
+  uint32_t by = without_distance(w, exponent, &n);
+  if (by == SQ_NO_SCALAR) n = 0, by = difference(w, exponent);
+  if (by == SQ_NO_SCALAR) return no_decay;
+  n += w->before;
+  if (divides) by = sq_maker_ewise(m, SQ_EW_NEG, by, SQ_NO_SCALAR);
+  decay d = {sq_maker_ewise(m, e, by, SQ_NO_SCALAR), SQ_NO_SCALAR};
+  if (!n) return d;
+  by = sq_maker_ewise(m, SQ_EW_MUL, by, sq_maker_float(m, at(w, by)->dtype, (double)n));
+  d.rest = sq_maker_ewise(m, e, by, SQ_NO_SCALAR);
+  return d;
+}
+
+static decay decay_of(recast *w, sq_factor f) {
+  const sq_scalar x = *at(w, f.id);
+  if (w->all || x.kind != SQ_SC_EWISE) return no_decay;
+  if (x.ew == SQ_EW_POW) return of_power(w, x.a[0], x.a[1], f.divides);
+  if (x.ew != SQ_EW_EXP && x.ew != SQ_EW_EXP2) return no_decay;
+  return of_exponential(w, x.ew, x.a[0], f.divides);
 }
 
 // The condition of a sum: j <= i, or j < i.
@@ -127,13 +182,24 @@ static bool is_causal(recast *w, const sq_term *t, bool *before) {
   bool turned = c->kind == SQ_SC_EWISE && c->ew == SQ_EW_NOT; // not i < j: j <= i
   if (turned) c = at(w, c->a[0]);
   if (c->kind != SQ_SC_EWISE || (c->ew != SQ_EW_LE && c->ew != SQ_EW_LT)) return false;
-  *before = turned == (c->ew == SQ_EW_LE);
-  const sq_scalar *j = at(w, c->a[turned]), *i = at(w, c->a[!turned]);
-  if (j->kind != SQ_SC_INDEX || i->kind != SQ_SC_INDEX) return false;
-  if (j->axis != w->a.key || i->axis == w->a.key) return false;
-  if (w->query != SQ_NO_AXIS && w->query != i->axis) return false;
-  w->query = i->axis;
-  return true;
+  const sq_generic *k = w->a.m.k;
+  sq_affine j = sq_scalar_affine(w->g, k, c->a[turned]),
+            i = sq_scalar_affine(w->g, k, c->a[!turned]);
+  int64_t least; // j + least <= i
+  if (!j.ok || !i.ok) return false;
+  if (!sq_dim_is_const(w->g->dims, sq_dim_sub(w->g->dims, j.offset, i.offset), &least))
+    return false;
+  least += turned == (c->ew == SQ_EW_LE);
+  uint32_t query = SQ_NO_AXIS;
+  for (uint32_t x = 0; x < k->n_par; x++) {
+    int64_t coef = i.coef[x] - j.coef[x];
+    if (x == w->a.key ? coef != -1 : coef && (coef != 1 || query != SQ_NO_AXIS)) return false;
+    if (x != w->a.key && coef) query = x;
+  }
+  if (query == SQ_NO_AXIS || (w->query != SQ_NO_AXIS && w->query != query)) return false;
+  w->query = query;
+  *before = least == 1;
+  return least == 0 || least == 1;
 }
 
 // The only axis on which the query's side of a score depends, and the key's does not.
@@ -165,22 +231,41 @@ static bool find_keys(recast *w) {
   return !w->all || find_query(w) || no(w, "it has queries along several axes");
 }
 
+// u[i] / u[j], where u[i] was taken out of the sum: u[i] / u[i - 1] in each turn.
+static bool take_ratio(recast *w, state *x, sq_factor j) {
+  for (uint32_t k = 0; !w->all && x->n_decay < SQ_RECAST_DECAYS && k < x->out.n; k++) {
+    sq_factor i = x->out.v[k];
+    if (i.divides == j.divides || !is_same_of_key(w, i.id, j.id)) continue;
+    uint32_t last = last_turn(w, i.id), a = i.divides ? last : i.id, b = i.divides ? i.id : last;
+    x->decay[x->n_decay] = sq_maker_ewise(&w->a.m, SQ_EW_DIV, a, b);
+    if (w->before)
+      x->out.v[k] = (sq_factor){x->decay[x->n_decay], false};
+    else
+      x->out.v[k] = x->out.v[--x->out.n];
+    x->n_decay++;
+    return true;
+  }
+  return false;
+}
+
 static bool take_factors(recast *w, state *x) {
-  for (uint32_t k = 0; k < x->s->t.in.n; k++) {
-    sq_factor f = x->s->t.in.v[k];
+  const sq_term *t = &x->s->t;
+  for (uint32_t k = 0; k < t->out.n; k++) sq_push(w->g->arena, &x->out, t->out.v[k]);
+  for (uint32_t k = 0; k < t->in.n; k++) {
+    sq_factor f = t->in.v[k];
     if (f.id == w->a.read) continue;
     if (!depends(w, f.id, w->query)) {
       const sq_scalar *r = at(w, f.id);
       bool of_scores = r->kind == SQ_SC_READ && w->a.tainted[w->a.m.in.v[r->operand]->id];
       if (of_scores) return no(w, "its weights are not linear in the scores");
-      if (f.divides) return no(w, "its weights are divided by something of the key");
-      sq_push(w->g->arena, &x->key, f.id);
+      if (!take_ratio(w, x, f)) sq_push(w->g->arena, &x->key, f);
       continue;
     }
-    uint32_t decay = f.divides || w->all ? SQ_NO_SCALAR : decay_of(w, f.id);
-    if (decay == SQ_NO_SCALAR || x->n_decay == SQ_RECAST_DECAYS)
+    decay d = decay_of(w, f);
+    if (d.by == SQ_NO_SCALAR || x->n_decay == SQ_RECAST_DECAYS)
       return no(w, "a factor of query and key is no decay");
-    x->decay[x->n_decay++] = decay;
+    x->decay[x->n_decay++] = d.by;
+    if (d.rest != SQ_NO_SCALAR) sq_push(w->g->arena, &x->out, ((sq_factor){d.rest, false}));
   }
   return true;
 }
@@ -241,8 +326,7 @@ static bool fits(recast *w) {
       (sq_scalar_axes(k, k->post) >> a->key & 1 || !is_linear(w, k->post)))
     return no(w, "its weights are not linear in the scores");
   for (uint32_t j = 0; j < a->v.n; j++) {
-    if (a->v.v[j].divides) return false;
-    uint32_t axes = sq_scalar_axes(a->value->g, a->v.v[j].id);
+    uint32_t axes = sq_scalar_axes(a->own.g, a->v.v[j].id);
     for (uint32_t x = 0; x < a->value->g->n_par; x++)
       for (uint32_t s = 0; axes >> x & 1 && s < a->sum.n; s++)
         if (a->sum.v[s].n == a->value && a->sum.v[s].axis[x] == w->query)
@@ -324,7 +408,7 @@ static bool understand(recast *w, state *x) {
 
 static bool try_score(sq_graph *g, sq_func *f, sq_node *score) {
   recast w = {.g = g, .f = f};
-  if (!sq_attention_find(&w.a, g, f, score) || !is_of_scores(&w)) return false;
+  if (!sq_attention_find(&w.a, g, f, score, true) || !is_of_scores(&w)) return false;
   state *x = SQ_ARRAY(g->arena, state, w.a.sum.n);
   if (!understand(&w, x)) {
     sq_remark_add(g->ctx, "recast", false, w.a.value->span, sq_pass_entry(f),

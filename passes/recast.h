@@ -21,7 +21,7 @@ typedef struct sq_recast_state {
   const sq_attention_sum *s;
   bool columns;
   uint32_t decay[SQ_RECAST_DECAYS], n_decay; // of the space, of the batch and of the query's turn
-  SQ_VEC(uint32_t) key;                      // factors of the space
+  SQ_VEC(sq_factor) key, out;                // of the space: of what a key adds, of what is read
   sq_value *first, *held, *next, *part, *all;
 } sq_recast_state;
 

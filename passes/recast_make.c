@@ -65,6 +65,11 @@ static uint32_t put(maker *d, uint32_t id) { return sq_maker_graft(&d->m, &d->ho
 static uint32_t times(maker *d, uint32_t a, uint32_t b) {
   return a == SQ_NO_SCALAR ? b : sq_maker_ewise(&d->m, SQ_EW_MUL, a, b);
 }
+static uint32_t by(maker *d, uint32_t a, uint32_t b, bool divides) {
+  if (!divides) return times(d, a, b);
+  if (a == SQ_NO_SCALAR) a = sq_maker_float(&d->m, d->m.k->s.v[b].dtype, 1);
+  return sq_maker_ewise(&d->m, SQ_EW_DIV, a, b);
+}
 
 static sq_value *end(maker *d, sq_block *b, sq_span span, sq_dtype t, const char *name) {
   sq_graph *g = d->w->g;
@@ -95,10 +100,12 @@ static uint32_t value_factors(maker *d, const sq_attention_sum *s) {
   uint32_t own[SQ_MAX_RANK * 2], product = SQ_NO_SCALAR;
   for (uint32_t x = 0; x < k->n_par + k->n_red; x++)
     own[x] = s->axis[x] == SQ_NO_AXIS ? d->column : d->place[s->axis[x]];
-  sq_graft how = {.from = s->n, .axis = own, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
-  uint32_t *map = sq_maker_map(&d->m, s->n);
-  for (uint32_t j = 0; j < a->v.n; j++)
-    product = times(d, product, sq_maker_graft(&d->m, &how, a->v.v[j].id, map));
+  sq_graft how = {.from = &a->own, .axis = own, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t *map = sq_maker_map(&d->m, &a->own);
+  for (int pass = 0; pass < 2; pass++)
+    for (uint32_t j = 0; j < a->v.n; j++)
+      if (a->v.v[j].divides == (pass == 1))
+        product = by(d, product, sq_maker_graft(&d->m, &how, a->v.v[j].id, map), pass == 1);
   return product;
 }
 
@@ -123,7 +130,9 @@ static void make_first(recast *w, state *x) {
 // What a key adds to the state.
 static uint32_t added(maker *d, const state *x) {
   uint32_t more = side(d, d->w->a.key);
-  for (uint32_t k = 0; k < x->key.n; k++) more = times(d, more, put(d, x->key.v[k]));
+  for (int pass = 0; pass < 2; pass++)
+    for (uint32_t k = 0; k < x->key.n; k++)
+      if (x->key.v[k].divides == (pass == 1)) more = by(d, more, put(d, x->key.v[k].id), pass == 1);
   return x->columns ? times(d, more, value_factors(d, x->s)) : more;
 }
 
@@ -200,7 +209,6 @@ static sq_node *make_end(recast *w, const state *x) {
                      .acc = SQ_NO_SCALAR,
                      .guard = SQ_NO_SCALAR};
   d.map = sq_maker_map(&d.m, d.how.from);
-  for (uint32_t k = 0; w->before && k < x->n_decay; k++) y = times(&d, put(&d, x->decay[k]), y);
   const sq_node *s = w->a.score;
   if (s->g->post != SQ_NO_SCALAR) {
     sq_graft post = d.how;
@@ -210,9 +218,8 @@ static sq_node *make_end(recast *w, const state *x) {
     y = sq_maker_graft(&d.m, &post, s->g->post, sq_maker_map(&d.m, s));
   }
   for (int pass = 0; pass < 2; pass++)
-    for (uint32_t k = 0; k < x->s->t.out.n; k++)
-      if (x->s->t.out.v[k].divides == (pass == 1))
-        y = sq_maker_ewise(&d.m, pass ? SQ_EW_DIV : SQ_EW_MUL, y, put(&d, x->s->t.out.v[k].id));
+    for (uint32_t k = 0; k < x->out.n; k++)
+      if (x->out.v[k].divides == (pass == 1)) y = by(&d, y, put(&d, x->out.v[k].id), pass == 1);
   if (x->s->t.negative) y = sq_maker_ewise(&d.m, SQ_EW_NEG, y, SQ_NO_SCALAR);
   if (n->g->post != SQ_NO_SCALAR) {
     sq_graft self = {.from = n, .axis = own, .acc = y, .guard = SQ_NO_SCALAR};

@@ -128,7 +128,8 @@ static sq_value *make_score(parts *p) {
   d.m.k->body = sq_maker_graft(&d.m, &self, s->g->body, map);
   uint32_t sum = sq_maker_acc(&d.m, sq_monoid_result(SQ_SUM, s->g->s.v[s->g->body].dtype));
   self.acc = sum;
-  if (s->g->post != SQ_NO_SCALAR && !a->bare) sum = sq_maker_graft(&d.m, &self, s->g->post, map);
+  uint32_t last = a->weight == SQ_NO_SCALAR ? sq_attention_unmasked(a) : s->g->post;
+  if (last != SQ_NO_SCALAR && !a->bare) sum = sq_maker_graft(&d.m, &self, last, map);
   let(&d, a->read, sum);
   uint32_t post = put(&d, p->core);
   if (d.m.k->s.v[post].kind != SQ_SC_ACC) d.m.k->post = post;
@@ -225,19 +226,8 @@ static void put_v(parts *p, maker *d, const sq_attention_sum *s) {
   sq_attention *a = p->a;
   uint32_t *own = SQ_ARRAY(a->g->arena, uint32_t, s->n->g->n_par + 2), product = SQ_NO_SCALAR;
   for (uint32_t x = 0; x < s->n->g->n_par + 1; x++) own[x] = sq_maker_index(&d->m, x);
-  sq_node bare = *s->n; // a read's guard is a condition of the sum now
-  sq_generic open = *s->n->g;
-  bare.g = &open;
-  open.s.v = SQ_ARRAY(a->g->arena, sq_scalar, open.s.n + 1);
-  memcpy(open.s.v, s->n->g->s.v, open.s.n * sizeof *open.s.v);
-  for (uint32_t k = 0; k < a->v.n; k++) {
-    sq_scalar *x = &open.s.v[a->v.v[k].id];
-    if (x->kind == SQ_SC_READ && x->guard != SQ_NO_SCALAR &&
-        !(sq_scalar_axes(s->n->g, x->guard) >> a->column & 1))
-      x->guard = SQ_NO_SCALAR;
-  }
-  sq_graft self = {.from = &bare, .axis = own, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
-  uint32_t *map = sq_maker_map(&d->m, &bare);
+  sq_graft self = {.from = &a->own, .axis = own, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  uint32_t *map = sq_maker_map(&d->m, &a->own);
   for (int pass = 0; pass < 2; pass++)
     for (uint32_t k = 0; k < a->v.n; k++)
       if (a->v.v[k].divides == (pass == 1))
@@ -503,7 +493,7 @@ static void report(sq_func *f, const sq_attention *a, const char *what, const ch
 static bool try_score(sq_graph *g, sq_func *f, sq_node *score) {
   sq_attention a;
   sq_text t = {.arena = g->arena};
-  if (!sq_attention_find(&a, g, f, score)) {
+  if (!sq_attention_find(&a, g, f, score, false)) {
     const char *why = a.why;
     if (!why) return false;
     sq_attention_describe(&a, &t);

@@ -32,6 +32,7 @@ typedef struct sq_attention {
   sq_node *score, *value;
   sq_maker m;
   sq_node view;
+  bool through;
   uint32_t key;  // axis of the space
   uint32_t read; // scalar: the score at its own place, or
   bool bare;     // in the exponent, the sum of products alone, without what the score ends with
@@ -47,7 +48,9 @@ typedef struct sq_attention {
   sq_node *max, *logsumexp; // what they are shifted by: one of the two
   uint32_t max_axis[SQ_MAX_RANK * 2];
   SQ_VEC(uint32_t) where; // conditions of the max
-  // v side of the value: scalars of its own generic
+  // v side of the value: scalars of `own`, which is the value with what is computed from scores looked
+  // through, and without guards that are conditions of the sum
+  sq_node own;
   SQ_VEC(sq_factor) v;
   uint32_t column;
   const char *why;    // why not, NULL: it is no attention at all
@@ -55,8 +58,9 @@ typedef struct sq_attention {
   bool site;          // it is attention, whatever becomes of it
 } sq_attention;
 
-// Is it attention, with these scores? What is found is in *a, or the reason in a->why.
-bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score);
+// Is it attention, with these scores? What is found is in *a, or the reason in a->why. Through: a matrix
+// that is made from less, as one of decays, is looked through whatever it costs.
+bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score, bool through);
 // At the sum of values, for each marked statement that has a part of it; the parts stay apart from the
 // sum where it is not made.
 void sq_attention_remark(sq_func *f, const sq_attention *a, const char *pass, bool fired,
@@ -77,6 +81,14 @@ bool sq_attention_covers_rows(const sq_attention *a, const sq_node *n, const uin
 bool sq_attention_has_key(const sq_attention *a, uint32_t id); // does it depend on the key?
 void sq_attention_add_condition(sq_attention *a, sq_term *t, uint32_t c);
 void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, int depth);
-void sq_attention_take_conditions(sq_attention *a, sq_attention_sum *s); // the domain's
+void sq_attention_settle(sq_attention *a, sq_term *t);                        // when all is taken
+void sq_attention_take_conditions(sq_attention *a, sq_attention_sum *s);      // the domain's
+bool sq_attention_knows(const sq_attention *a, const sq_term *t, uint32_t c); // is c a condition?
+uint32_t sq_attention_unmasked(sq_attention *a); // scalar of the score; NO_SCALAR: its sum alone
+// ---- stream_value.c
+bool sq_attention_open_value(sq_attention *a, sq_attention_sum *s);
+const sq_attention_sum *sq_attention_value_sum(const sq_attention *a); // NULL: none was opened
+bool sq_attention_values_of_rows(
+    const sq_attention *a); // do values belong to rows that share keys?
 // ---- stream_softmax.c: false: the sums are not of one weight (a->why)
 bool sq_attention_find_weight(sq_attention *a);

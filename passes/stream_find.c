@@ -105,6 +105,12 @@ static bool reads_written(const sq_graph *g, const sq_node *n) {
   return false;
 }
 
+static bool made_from_less(const sq_node *n) {
+  for (uint32_t k = 0; k < n->n_in; k++)
+    if (n->in[k]->type.rank >= n->g->n_par) return false;
+  return n->g->n_par > 1;
+}
+
 enum { CHEAP = 8 };
 static bool look_through(void *user, const sq_scalar *read, sq_value *v) {
   (void)read;
@@ -112,7 +118,8 @@ static bool look_through(void *user, const sq_scalar *read, sq_value *v) {
   const sq_node *n = v->def;
   if (n->g->s.n > 200) return false;
   if (a->tainted[v->id]) return true;
-  return !reads_written(a->g, n) && sq_scalar_cost(n->g, sq_scalar_root(n->g)) <= CHEAP;
+  if (reads_written(a->g, n)) return false;
+  return sq_scalar_cost(n->g, sq_scalar_root(n->g)) <= CHEAP || (a->through && made_from_less(n));
 }
 
 static void open_space(sq_attention *a) {
@@ -173,71 +180,6 @@ bool sq_attention_covers_rows(const sq_attention *a, const sq_node *n, const uin
 }
 
 // ---- the value ---------------------------------------------------------------------------------
-static void collect(sq_attention *a, const sq_generic *k, uint32_t id, bool divides, sq_factor *all,
-                    uint32_t *n) {
-  const sq_scalar *s = &k->s.v[id];
-  if (s->kind == SQ_SC_EWISE && (s->ew == SQ_EW_MUL || s->ew == SQ_EW_DIV) && *n < 30) {
-    collect(a, k, s->a[0], divides, all, n);
-    collect(a, k, s->a[1], s->ew == SQ_EW_DIV ? !divides : divides, all, n);
-    return;
-  }
-  all[(*n)++] = (sq_factor){id, divides};
-}
-
-static bool made_of_scores(const sq_attention *a, const sq_node *n, uint32_t root) {
-  bool *used = SQ_ARRAY(a->g->arena, bool, n->g->s.n + 1);
-  sq_generic alone = *n->g;
-  alone.body = root;
-  alone.post = SQ_NO_SCALAR;
-  alone.domain.n = 0;
-  sq_scalars_reached(&alone, used);
-  for (uint32_t id = 0; id < n->g->s.n; id++)
-    if (used[id] && n->g->s.v[id].kind == SQ_SC_READ &&
-        a->tainted[n->in[n->g->s.v[id].operand]->id])
-      return true;
-  return false;
-}
-
-// A factor of the value with the column: conditions of keys leave it, be they guards or selects.
-static bool take_v(sq_attention *a, sq_attention_sum *s, sq_factor f) {
-  const sq_node *n = s->n;
-  for (int turn = 0; turn < 4; turn++) {
-    const sq_scalar *x = &n->g->s.v[f.id];
-    double zero;
-    uint32_t c = SQ_NO_SCALAR;
-    if (x->kind == SQ_SC_SELECT && sq_scalar_float(n->g, x->a[2], &zero) && zero == 0) c = x->a[0];
-    if (x->kind == SQ_SC_READ) c = x->guard;
-    if (c == SQ_NO_SCALAR || f.divides || sq_scalar_axes(n->g, c) >> a->column & 1) break;
-    sq_attention_add_condition(a, &s->t, sq_attention_graft(a, n, s->axis, c));
-    if (x->kind == SQ_SC_READ) break;
-    f.id = x->a[1];
-  }
-  if (made_of_scores(a, n, f.id))
-    return sq_attention_no(a, "the values are computed from the scores");
-  sq_push(a->g->arena, &a->v, f);
-  return true;
-}
-
-static bool open_value(sq_attention *a, sq_attention_sum *s) {
-  const sq_generic *k = s->n->g;
-  sq_factor all[34];
-  uint32_t n = 0;
-  for (uint32_t j = 0; j < k->domain.n; j++)
-    if (sq_scalar_axes(k, k->domain.v[j]) >> a->column & 1)
-      return sq_attention_no(a, "a condition depends on the column of the values");
-  sq_attention_take_conditions(a, s);
-  collect(a, k, k->body, false, all, &n);
-  for (uint32_t j = 0; j < n; j++) {
-    if (sq_scalar_axes(k, all[j].id) >> a->column & 1) {
-      if (!take_v(a, s, all[j])) return false;
-    } else {
-      sq_attention_take(a, &s->t, sq_attention_graft(a, s->n, s->axis, all[j].id), all[j].divides,
-                        0);
-    }
-  }
-  return a->v.n || sq_attention_no(a, "the values have no axis of their own");
-}
-
 // Sums with a factor of their own along an axis that the scores lack.
 static uint32_t find_values(sq_attention *a) {
   uint32_t found = 0;
@@ -281,8 +223,9 @@ static bool open_sums(sq_attention *a) {
       if (n->g->monoid == SQ_SUM) {
         sq_attention_take_conditions(a, &s);
         sq_attention_take(a, &s.t, sq_attention_graft(a, n, s.axis, n->g->body), false, 0);
+        sq_attention_settle(a, &s.t);
       }
-    } else if (!open_value(a, &s)) {
+    } else if (!sq_attention_open_value(a, &s)) {
       return false;
     }
     sq_push(a->g->arena, &a->sum, s);
@@ -290,33 +233,12 @@ static bool open_sums(sq_attention *a) {
   return true;
 }
 
-static const sq_attention_sum *value_of(const sq_attention *a) {
-  for (uint32_t j = 0; j < a->sum.n; j++)
-    if (a->sum.v[j].n == a->value) return &a->sum.v[j];
-  return NULL;
-}
-
-// Rows on which a value depends, and a key does not.
-static bool values_of_rows(const sq_attention *a) {
-  const sq_attention_sum *v = value_of(a);
-  const sq_generic *k = a->score->g;
-  const sq_scalar *body = &k->s.v[k->body];
-  bool second = sq_scalar_axes(k, body->a[1]) >> a->key & 1;
-  uint32_t of_k = sq_scalar_axes(k, body->a[second]), of_v = 0;
-  for (uint32_t j = 0; v && j < a->v.n; j++) {
-    uint32_t axes = sq_scalar_axes(a->value->g, a->v.v[j].id);
-    for (uint32_t x = 0; x < a->value->g->n_par; x++)
-      if ((axes >> x & 1) && v->axis[x] != SQ_NO_AXIS) of_v |= 1u << v->axis[x];
-  }
-  return of_v & ~of_k & ((1u << k->n_par) - 1);
-}
-
 // Why not where it could be: each key and value serves several rows, or both belong to the row. Two
 // layers of a network look like attention over a fixed number of keys that all count: no site.
 static const char *not_worthwhile(sq_attention *a) {
   int64_t keys, width;
   sq_graph *g = a->g;
-  const sq_attention_sum *v = value_of(a);
+  const sq_attention_sum *v = sq_attention_value_sum(a);
   bool known = sq_dim_is_const(g->dims, a->score->g->axis[a->key].extent, &keys);
   bool narrow = sq_dim_is_const(g->dims, a->score->g->axis[a->score->g->n_par].extent, &width);
   a->site = !known || a->weight != SQ_NO_SCALAR || (v && v->t.where.n);
@@ -324,7 +246,7 @@ static const char *not_worthwhile(sq_attention *a) {
   if (known && !narrow) return "the width of a key is not known";
   if (narrow && width > 512) return "keys are wide";
   if (!a->site) return "all keys of a fixed number count";
-  return values_of_rows(a) ? "values belong to rows that share keys" : NULL;
+  return sq_attention_values_of_rows(a) ? "values belong to rows that share keys" : NULL;
 }
 
 static bool complete(sq_attention *a, const sq_node *odd, uint32_t values, const char *why) {
@@ -344,9 +266,14 @@ static bool complete(sq_attention *a, const sq_node *odd, uint32_t values, const
   return values < 2 || sq_attention_no(a, "there are two weighted sums of the same weights");
 }
 
-bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score) {
-  *a = (sq_attention){
-      .g = g, .f = f, .score = score, .weight = SQ_NO_SCALAR, .shift = SQ_NO_SCALAR, .by = 1};
+bool sq_attention_find(sq_attention *a, sq_graph *g, sq_func *f, sq_node *score, bool through) {
+  *a = (sq_attention){.g = g,
+                      .f = f,
+                      .score = score,
+                      .through = through,
+                      .weight = SQ_NO_SCALAR,
+                      .shift = SQ_NO_SCALAR,
+                      .by = 1};
   if (!is_score(g, score) || !sq_is_float(score->out[0]->type.dtype)) return false;
   a->n_known = g->n_values;
   a->tainted = SQ_ARRAY(g->arena, bool, g->n_values + 1);

@@ -35,10 +35,10 @@ static bool is_zero(const sq_attention *a, uint32_t id) {
   return sq_scalar_float(a->m.k, id, &v) && v == 0;
 }
 
-static bool known(const sq_attention *a, const sq_term *t, uint32_t c) {
+bool sq_attention_knows(const sq_attention *a, const sq_term *t, uint32_t c) {
   const sq_scalar *s = sq_attention_at(a, c);
   if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_AND)
-    return known(a, t, s->a[0]) && known(a, t, s->a[1]);
+    return sq_attention_knows(a, t, s->a[0]) && sq_attention_knows(a, t, s->a[1]);
   for (uint32_t k = 0; k < t->where.n; k++)
     if (t->where.v[k] == c) return true;
   for (uint32_t k = 0; k < t->when.n; k++)
@@ -55,7 +55,7 @@ static uint32_t unguarded(sq_attention *a, const sq_term *t, uint32_t root) {
   for (uint32_t id = root + 1; id-- > 0;) {
     const sq_scalar *s = sq_attention_at(a, id);
     if (!used[id]) continue;
-    any |= s->kind == SQ_SC_READ && s->guard != SQ_NO_SCALAR && known(a, t, s->guard);
+    any |= s->kind == SQ_SC_READ && s->guard != SQ_NO_SCALAR && sq_attention_knows(a, t, s->guard);
     sq_scalar_refs(s, need, used);
   }
   if (!any) return root;
@@ -63,12 +63,48 @@ static uint32_t unguarded(sq_attention *a, const sq_term *t, uint32_t root) {
   for (uint32_t id = 0; id <= root; id++) {
     if (!used[id]) continue;
     sq_scalar s = *sq_attention_at(a, id);
-    if (s.kind == SQ_SC_READ && s.guard != SQ_NO_SCALAR && known(a, t, s.guard))
+    if (s.kind == SQ_SC_READ && s.guard != SQ_NO_SCALAR && sq_attention_knows(a, t, s.guard))
       s.guard = SQ_NO_SCALAR;
     sq_scalar_remap(a->g, &s, map);
     map[id] = sq_maker_add(&a->m, s);
   }
   return map[root];
+}
+
+static uint32_t of_score(sq_attention *a, uint32_t id) {
+  uint32_t axis[SQ_MAX_RANK + 1];
+  for (uint32_t x = 0; x < a->score->g->n_par; x++) axis[x] = x;
+  axis[a->score->g->n_par] = SQ_NO_AXIS;
+  return sq_attention_graft(a, a->score, axis, id);
+}
+
+// select(c, x, 0), or the other way round: c in the space, and x; false: it has another form.
+static bool take_mask(sq_attention *a, uint32_t *id, uint32_t *c) {
+  const sq_generic *k = a->score->g;
+  double v;
+  if (*id == SQ_NO_SCALAR || k->s.v[*id].kind != SQ_SC_SELECT) return false;
+  const sq_scalar *s = &k->s.v[*id];
+  bool second = sq_scalar_float(k, s->a[1], &v) && v == 0;
+  if (!second && !(sq_scalar_float(k, s->a[2], &v) && v == 0)) return false;
+  *c = of_score(a, s->a[0]);
+  if (second) *c = sq_maker_ewise(&a->m, SQ_EW_NOT, *c, SQ_NO_SCALAR);
+  *id = s->a[second ? 2 : 1];
+  return true;
+}
+
+// Where a score is 0 by what it ends with, so is its product.
+static void take_masks(sq_attention *a, sq_term *t) {
+  uint32_t id = a->score->g->post, c;
+  while (take_mask(a, &id, &c)) sq_attention_add_condition(a, t, c);
+}
+
+// What the score ends with, but for masks that are conditions of all sums.
+uint32_t sq_attention_unmasked(sq_attention *a) {
+  uint32_t id = a->score->g->post, next = id, c;
+  for (; take_mask(a, &next, &c); id = next)
+    for (uint32_t j = 0; j < a->sum.n; j++)
+      if (!sq_attention_knows(a, &a->sum.v[j].t, c)) return id;
+  return id;
 }
 
 // A product of so many factors, as of powers of powers, stays whole.
@@ -100,6 +136,7 @@ void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, i
     sq_attention_take(a, t, a->read, divides, depth + 1);
     return;
   }
+  if (id == a->read && !divides) take_masks(a, t);
   if (s.kind == SQ_SC_SELECT && !divides && depth < 40) {
     bool second = is_zero(a, s.a[1]);
     if (second || is_zero(a, s.a[2])) {
@@ -110,6 +147,18 @@ void sq_attention_take(sq_attention *a, sq_term *t, uint32_t id, bool divides, i
     }
   }
   sq_push(a->g->arena, &t->in, f);
+}
+
+// A guard may have come before the condition that it repeats: with all of them known, once more.
+void sq_attention_settle(sq_attention *a, sq_term *t) {
+  sq_term old = *t;
+  t->in.n = t->out.n = 0;
+  t->in.v = t->out.v = NULL;
+  t->in.cap = t->out.cap = 0;
+  for (uint32_t k = 0; k < old.out.n; k++)
+    sq_attention_take(a, t, old.out.v[k].id, old.out.v[k].divides, 0);
+  for (uint32_t k = 0; k < old.in.n; k++)
+    sq_attention_take(a, t, old.in.v[k].id, old.in.v[k].divides, 0);
 }
 
 void sq_attention_take_conditions(sq_attention *a, sq_attention_sum *s) {
