@@ -28,6 +28,7 @@ typedef struct sibling {
 typedef struct family {
   sq_graph *g;
   const sq_func *f;
+  bool *told; // by node id: that it stays for itself
   sibling member[MOST];
   uint32_t n;
   sq_node *at; // the member at whose place all can be
@@ -55,15 +56,28 @@ static const sq_type *panels_of(const sq_graph *g, const sq_node *n, uint32_t b)
   return packed ? &n->in[s->operand]->type : NULL;
 }
 
-static bool candidate(sq_graph *g, sq_node *n, sibling *s) {
-  int64_t rows, columns, depth;
+static bool is_product(sq_graph *g, sq_node *n, sibling *s) {
   *s = (sibling){.n = n};
   if (n->op != SQ_OP_GENERIC || n->n_out != 1 || !sq_rows_of(g, n, &s->c)) return false;
   s->panels = panels_of(g, n, s->c.b);
-  if (s->panels) return true;
-  if (!size_of(g, n->g, s->c.m, &rows) || !size_of(g, n->g, s->c.n, &columns)) return false;
-  bool deep = !size_of(g, n->g, s->c.k, &depth) || depth >= LEAST_DEPTH;
-  return rows == 1 && columns >= LEAST_COLUMNS && deep;
+  return true;
+}
+
+// Why a product is for itself; NULL: it may have siblings.
+static const char *unfit(sq_graph *g, const sibling *s) {
+  const sq_generic *k = s->n->g;
+  int64_t rows, columns, depth;
+  if (s->panels) return NULL;
+  bool known = size_of(g, k, s->c.m, &rows) && size_of(g, k, s->c.n, &columns);
+  if (!known || rows != 1)
+    return "their weights are not in panels: they are few, their sizes do not fill vectors, or few "
+           "rows read them";
+  bool deep = !size_of(g, k, s->c.k, &depth) || depth >= LEAST_DEPTH;
+  return deep && columns >= LEAST_COLUMNS ? NULL : "there is one row, and a product is small";
+}
+
+static bool candidate(sq_graph *g, sq_node *n, sibling *s) {
+  return is_product(g, n, s) && !unfit(g, s);
 }
 
 // The value along which the rows lie: read at axes of the sum.
@@ -176,6 +190,29 @@ static void consider(family *w, sibling *y) {
   w->member[w->n++] = *y;
 }
 
+static bool of_weights(const sq_node *n, uint32_t b) {
+  const sq_generic *k = n->g;
+  for (uint32_t id = b + 1; id-- > 0;) {
+    if (k->s.v[id].kind != SQ_SC_READ) continue;
+    const sq_node *d = n->in[k->s.v[id].operand]->def;
+    if (d && (d->op == SQ_OP_PARAM || d->op == SQ_OP_STATE_READ)) return true;
+  }
+  return false;
+}
+
+// Of products with weights that would be siblings, but for what the first or y is: said of y once.
+static void tell(family *w, const sibling *x, const sibling *y) {
+  const sq_value *rows = rows_of(x);
+  const char *why = unfit(w->g, y);
+  if (!why) why = unfit(w->g, x);
+  if (!why || w->told[y->n->id] || !rows || rows_of(y) != rows) return;
+  if (!of_weights(x->n, x->c.b) || !of_weights(y->n, y->c.b)) return;
+  if (sq_node_reads(y->n, x->n->out[0]) || sq_rows_differ(w->g, x->n, &x->c, y->n, &y->c)) return;
+  w->told[y->n->id] = true;
+  w->member[0] = *x;
+  missed(w, y, NULL, why);
+}
+
 // What a member multiplies the rows by, by the parameter's name.
 static const char *weights_of(sq_graph *g, const sibling *s) {
   const sq_generic *k = s->n->g;
@@ -240,10 +277,13 @@ static void do_block(family *w, sq_block *b) {
     sibling y;
     if (sq_node_is_kernel(n)) continue;
     for (uint32_t r = 0; r < n->n_region; r++) do_block(w, n->region[r]);
-    if (!candidate(w->g, n, &w->member[0])) continue;
+    if (!is_product(w->g, n, &w->member[0])) continue;
+    sibling x = w->member[0];
+    for (uint32_t j = k + 1; j < b->nodes.n; j++)
+      if (is_product(w->g, b->nodes.v[j], &y)) tell(w, &x, &y);
     w->n = 1;
     w->at = n;
-    for (uint32_t j = k + 1; j < b->nodes.n; j++)
+    for (uint32_t j = k + 1; !unfit(w->g, &x) && j < b->nodes.n; j++)
       if (candidate(w->g, b->nodes.v[j], &y)) consider(w, &y);
     if (w->n < 2) continue;
     build(w);
@@ -255,7 +295,7 @@ bool sq_pass_siblings(sq_graph *g, const sq_pass_options *o) {
   (void)o;
   bool any = false;
   for (uint32_t k = 0; k < g->func.n; k++) {
-    family w = {.g = g, .f = g->func.v[k]};
+    family w = {.g = g, .f = g->func.v[k], .told = SQ_ARRAY(g->arena, bool, g->n_nodes + 1)};
     do_block(&w, w.f->body);
     any |= w.changed;
   }
