@@ -11,10 +11,11 @@
 
 enum { PATH = 64 };
 
-// A value, and which of its axes counts the keys.
+// A value, which of its axes counts the keys, and whether it is a factor of the weight.
 typedef struct step {
   const sq_value *v;
   uint32_t axis;
+  bool factor;
 } step;
 
 typedef struct path {
@@ -23,15 +24,16 @@ typedef struct path {
   uint32_t n;
   const sq_node *scores; // NULL: not found
   uint32_t scores_axis;
-  bool exp, sigmoid, relu, quotient, other; // functions on the way
-  const sq_node *max, *sum;                 // statistics of the row on the way
+  bool exp;                  // a factor is an exponential
+  bool sigmoid, relu, other; // functions on the way
+  const sq_node *max, *sum;  // statistics of the row on the way
 } path;
 
-static void note_function(path *p, sq_ewise e) {
+static void note_function(path *p, sq_ewise e, bool factor) {
   switch ((int)e) {
   case SQ_EW_EXP:
   case SQ_EW_EXP2:
-    p->exp = true;
+    *(factor ? &p->exp : &p->other) = true;
     break;
   case SQ_EW_SIGMOID:
     p->sigmoid = true;
@@ -40,8 +42,6 @@ static void note_function(path *p, sq_ewise e) {
     p->relu = true;
     break;
   case SQ_EW_DIV:
-    p->quotient = true;
-    break;
   case SQ_EW_ADD:
   case SQ_EW_SUB:
   case SQ_EW_MUL:
@@ -62,32 +62,53 @@ static uint32_t axis_of_read(const sq_generic *k, const sq_scalar *read, uint32_
   return UINT32_MAX;
 }
 
-static void add_step(path *p, const sq_value *v, uint32_t axis) {
+static void add_step(path *p, const sq_value *v, uint32_t axis, bool factor) {
   for (uint32_t j = 0; j < p->n; j++)
     if (p->at[j].v == v) return;
-  if (p->n < PATH) p->at[p->n++] = (step){v, axis};
+  if (p->n < PATH) p->at[p->n++] = (step){v, axis, factor};
 }
 
-static void collect(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+enum { SEEN = 1, FACTOR = 2 };
+static void collect(uint32_t id, void *user) { ((uint8_t *)user)[id] |= SEEN; }
+
+static bool is_zero(const sq_generic *k, uint32_t id) {
+  return k->s.v[id].kind == SQ_SC_FLOAT && k->s.v[id].f == 0;
+}
+
+// What of a factor is one: of a product all, of a quotient what is divided, where it is not 0.
+static void pass_on(const sq_generic *k, const sq_scalar *s, uint8_t *seen) {
+  bool negates = s->kind == SQ_SC_EWISE && s->ew == SQ_EW_NEG;
+  bool times = s->kind == SQ_SC_EWISE && s->ew == SQ_EW_MUL;
+  bool over = s->kind == SQ_SC_EWISE && s->ew == SQ_EW_DIV;
+  if (times || over || negates || s->kind == SQ_SC_CAST) seen[s->a[0]] |= FACTOR;
+  if (times) seen[s->a[1]] |= FACTOR;
+  if (s->kind != SQ_SC_SELECT) return;
+  if (is_zero(k, s->a[2])) seen[s->a[1]] |= FACTOR;
+  if (is_zero(k, s->a[1])) seen[s->a[2]] |= FACTOR;
+}
 
 // Everything that scalar `root` of n reads along axis a goes onto the path.
-static void follow(path *p, const sq_node *n, uint32_t root, uint32_t a) {
+static void follow(path *p, const sq_node *n, uint32_t root, uint32_t a, bool factor) {
   const sq_generic *k = n->g;
-  bool *seen = SQ_ARRAY(p->g->arena, bool, k->s.n + 1);
-  seen[root] = true;
+  uint8_t *seen = SQ_ARRAY(p->g->arena, uint8_t, k->s.n + 1);
+  seen[root] = factor ? SEEN | FACTOR : SEEN;
   for (uint32_t id = root + 1; id-- > 0;) {
-    if (!seen[id]) continue;
+    if (!(seen[id] & SEEN)) continue;
     const sq_scalar *s = &k->s.v[id];
+    bool own = seen[id] & FACTOR;
     if (s->kind == SQ_SC_READ) {
       uint32_t at = axis_of_read(k, s, a);
-      if (at != UINT32_MAX) add_step(p, n->in[s->operand], at);
+      if (at != UINT32_MAX) add_step(p, n->in[s->operand], at, own);
       continue; // positions and guards are no weights
     }
-    if (s->kind == SQ_SC_EWISE) note_function(p, s->ew);
-    if (s->kind == SQ_SC_SELECT)
-      seen[s->a[1]] = seen[s->a[2]] = true;
-    else
+    if (s->kind == SQ_SC_EWISE) note_function(p, s->ew, own);
+    if (own) pass_on(k, s, seen);
+    if (s->kind == SQ_SC_SELECT) {
+      seen[s->a[1]] |= SEEN;
+      seen[s->a[2]] |= SEEN;
+    } else {
       sq_scalar_refs(s, collect, seen);
+    }
   }
 }
 
@@ -100,10 +121,10 @@ static void walk(path *p) {
       if (!p->scores) {
         p->scores = d;
         p->scores_axis = p->at[j].axis;
-        if (d->g->post != SQ_NO_SCALAR) follow(p, d, d->g->post, p->at[j].axis);
+        if (d->g->post != SQ_NO_SCALAR) follow(p, d, d->g->post, p->at[j].axis, p->at[j].factor);
       }
     } else if (!d->g->n_red && p->at[j].axis < d->g->n_par) {
-      follow(p, d, d->g->body, p->at[j].axis);
+      follow(p, d, d->g->body, p->at[j].axis, p->at[j].factor);
     }
   }
 }
@@ -142,7 +163,7 @@ static bool has_values(const sq_contract *c, uint32_t weights, uint32_t a) {
   for (uint32_t j = 0; j < c->n_factor; j++) {
     if (j == weights || !(c->axes[j] >> a & 1)) continue;
     path p = {.g = c->g};
-    follow(&p, c->n, c->factor[j], a);
+    follow(&p, c->n, c->factor[j], a, true);
     for (uint32_t i = 0; i < p.n; i++)
       if (!is_weight(c->g, p.at[i].v)) return true;
   }
@@ -151,7 +172,8 @@ static bool has_values(const sq_contract *c, uint32_t weights, uint32_t a) {
 
 static const char *weights(const path *p) {
   if (p->exp && p->sum) return "softmax";
-  if (p->exp) return p->quotient ? "a function" : "exponential";
+  bool more = p->sigmoid || p->relu || p->other;
+  if (p->exp) return more ? "a function" : "exponential";
   if (p->sigmoid) return "sigmoid";
   if (p->other) return "a function";
   return p->relu ? "ReLU" : "linear";
@@ -163,7 +185,7 @@ void sq_contract_tell_attention(const sq_contract *c, const sq_func *f) {
     for (uint32_t a = k->n_par; a < k->n_par + k->n_red; a++) {
       if (!has_values(c, j, a)) continue;
       path p = {.g = c->g};
-      follow(&p, c->n, c->factor[j], a);
+      follow(&p, c->n, c->factor[j], a, true);
       walk(&p);
       if (!p.scores) continue;
       statistics(&p, c->n->block);
