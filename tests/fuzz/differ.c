@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -185,7 +186,7 @@ static sq_tensor64 padded(differ *d, const sq_func *f, uint32_t k, const trial *
 // Calls every entry of g in turn; stops at the first failure. Returns the calls made.
 static uint32_t interpret(differ *d, sq_graph *g, const trial *t, outcome *out) {
   sq_eval *volatile e = sq_eval_new(g, load, d);
-  if (!e) fail(d, FZ_SLOW, "no memory");
+  if (!e) fail(d, FZ_LARGE, "no memory");
   jmp_buf here, *outer = d->leave;
   int code = setjmp(here);
   if (code) {
@@ -469,7 +470,7 @@ static uint32_t run_compiled(differ *d, seqm_context *rt, seqm_model *m, const t
       uint32_t n_in = f->body->args.n;
       seqm_tensor *x = SQ_ARRAY(d->a, seqm_tensor, n_in + 1);
       for (uint32_t j = 0; j < n_in; j++)
-        if (!sq_value_from64(d->ctx, &in[j], &x[j])) fail(d, FZ_SLOW, "inputs are too large");
+        if (!sq_value_from64(d->ctx, &in[j], &x[j])) fail(d, FZ_LARGE, "inputs are too large");
       o->raw = SQ_ARRAY(d->a, seqm_tensor, o->n + 1);
       o->out = SQ_ARRAY(d->a, sq_tensor64, o->n + 1);
       o->failed = seqm_call(m, e, x, n_in, o->raw, o->n) != 0;
@@ -641,11 +642,11 @@ static fz_result check_here(const char *text, const fz_how *how, fz_report *repo
   sq_arena arena;
   jmp_buf leave;
   differ *d = calloc(1, sizeof *d);
-  if (!ctx || !d) return FZ_SLOW;
+  if (!ctx || !d) return FZ_LARGE;
   *d = (differ){
       .how = how, .report = report, .ctx = ctx, .a = &arena, .text = text, .leave = &leave};
   sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
-  if (setjmp(ctx->guard.jmp)) return FZ_SLOW;
+  if (setjmp(ctx->guard.jmp)) return FZ_LARGE;
   int code = setjmp(leave);
   if (code) return (fz_result)(code - 1);
   check(d);
@@ -665,9 +666,11 @@ fz_result fz_check(const char *text, const fz_how *how, fz_report *report) {
   *report = (fz_report){0};
   fflush(NULL);
   pid_t child = fork();
-  if (child < 0) return FZ_SLOW;
+  if (child < 0) return FZ_LARGE;
   if (child == 0) {
-    alarm(how->seconds ? how->seconds : 60);
+    unsigned seconds = how->seconds ? how->seconds : 60;
+    setrlimit(RLIMIT_CPU, &(struct rlimit){seconds, seconds + 5});
+    alarm(20 * seconds); // for what waits
     _exit((int)check_here(text, how, report));
   }
   int status = 0;
@@ -675,8 +678,11 @@ fz_result fz_check(const char *text, const fz_how *how, fz_report *report) {
   char name[64];
   snprintf(name, sizeof name, "fuzz-%ld-start.safetensors", (long)child);
   unlink(name);
-  if (WIFEXITED(status) && WEXITSTATUS(status) <= FZ_SLOW) return (fz_result)WEXITSTATUS(status);
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) return FZ_SLOW;
+  if (WIFEXITED(status) && WEXITSTATUS(status) <= FZ_LARGE) return (fz_result)WEXITSTATUS(status);
+  if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGXCPU)) {
+    snprintf(report->message, sizeof report->message, "it takes too long");
+    return FZ_SLOW;
+  }
   snprintf(report->message, sizeof report->message, "crash: %s",
            WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "exit");
   return FZ_DIFFERS;

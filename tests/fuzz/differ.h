@@ -13,20 +13,21 @@
 
 typedef struct fz_how {
   uint64_t seed;
-  bool exact;      // floats are small whole numbers: results are compared for equality
-  bool cpu;        // run compiled code, too
-  bool passes;     // run each pass alone and the pipeline with the interpreter between
-  bool orders;     // two pipelines in random order as well
-  unsigned trials; // sets of sizes
-  unsigned seconds;
+  bool exact;         // floats are small whole numbers: results are compared for equality
+  bool cpu;           // run compiled code, too
+  bool passes;        // run each pass alone and the pipeline with the interpreter between
+  bool orders;        // two pipelines in random order as well
+  unsigned trials;    // sets of sizes
+  unsigned seconds;   // of processor time, for one graph
   const char *target; // "native", "x86-64-v2", ...
   bool cuda;          // kernels in CUDA C under emulation
   bool attention;     // graphs that are attention for the most part
   bool scans;         // scans of many kinds
+  bool chains;        // long chains of shared expressions
   const char *only;   // the one stage to check (and what it needs), NULL: all
 } fz_how;
 
-typedef enum fz_result { FZ_SAME, FZ_DIFFERS, FZ_INVALID, FZ_SLOW } fz_result;
+typedef enum fz_result { FZ_SAME, FZ_DIFFERS, FZ_INVALID, FZ_LARGE, FZ_SLOW } fz_result;
 // Shared with the process that runs the check.
 typedef struct fz_report {
   char stage[96]; // "cpu", "pass fuse", "round trip", ...

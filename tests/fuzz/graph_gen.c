@@ -570,6 +570,8 @@ void gn_block(gn *r, uint32_t n) {
     r->nodes++;
     if (r->attention && !gn_one_in(r, 3))
       gn_attention(r);
+    else if (r->chains && gn_one_in(r, 4))
+      (gn_one_in(r, 2) ? gn_chain : gn_chained_attention)(r);
     else if (r->depth < 3 && gn_next(r, 5 + 3 * (uint32_t)r->depth) == 0)
       gn_nested(r);
     else
@@ -728,6 +730,13 @@ static void sizes(gn *r, const sq_sym *s) {
 #undef C
   for (uint32_t i = 0; i < sizeof all / sizeof *all; i++)
     if (i < 4 || gn_one_in(r, 2)) sq_push(r->a, &r->size, all[i]);
+  if (!r->chains) return;
+  sq_dim d = m; // one within another, which cannot be shared in the text
+  for (uint32_t i = 2; i < 14; i++) {
+    d = sq_dim_floordiv(ds, sq_dim_add(ds, d, sq_dim_const(ds, i)), sq_dim_const(ds, 2));
+    d = i % 2 ? sq_dim_min(ds, d, k) : sq_dim_max(ds, sq_dim_const(ds, i), d);
+  }
+  sq_push(r->a, &r->size, d);
 }
 
 static void entry(gn *r, const char *name, const sq_sym *s, int size) {
@@ -790,6 +799,7 @@ const char *gn_make(sq_ctx *ctx, sq_arena *a, uint64_t seed, fz_how *how, const 
   if (how->scans) return gn_scans(a, seed, how);
   how->exact = r.exact = !gn_one_in(&r, 3) && !how->attention;
   r.attention = how->attention;
+  r.chains = how->chains;
   r.may_fail = gn_one_in(&r, 5);
   for (int k = 0; k < 64; k++) r.nominal[k] = INT64_MIN;
   sq_sym s[3] = {size_symbol(&r, "N", 67), size_symbol(&r, "M", 31), size_symbol(&r, "K", 19)};

@@ -13,7 +13,7 @@ typedef struct gn {
   sq_block *b;
   sq_arena *a;
   uint64_t rng;
-  bool exact, may_fail, attention;
+  bool exact, may_fail, attention, chains;
   SQ_VEC(sq_value *) mixed; // with `attention`: its results, to be outputs
   SQ_VEC(sq_value *) live;  // values in scope
   SQ_VEC(sq_dim) size;      // sizes in scope
@@ -76,6 +76,14 @@ void gn_call(gn *r);
 // graph_rows.c
 void gn_rows(gn *r);
 void gn_attention(gn *r);
+
+// graph_chains.c: long chains of shared expressions
+gn_num gn_float_chain(gn *r, gn_nest w, sq_dtype t, gn_num x);
+uint32_t gn_int_chain(gn *r, gn_nest w, uint32_t x);
+uint32_t gn_bool_chain(gn *r, gn_nest w, uint32_t x, const uint32_t with[2]);
+uint32_t gn_place_chain(gn *r, gn_nest w, uint32_t p);
+void gn_chain(gn *r);
+void gn_chained_attention(gn *r);
 
 // graph_scans.c: scans of a matrix, and by maps, as text.
 const char *gn_scans(sq_arena *a, uint64_t seed, fz_how *how);

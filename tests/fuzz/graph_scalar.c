@@ -67,7 +67,7 @@ static uint32_t joined(gn *r, gn_nest w, sq_dim d) {
   return SQ_NO_SCALAR;
 }
 
-uint32_t gn_inside(gn *r, gn_nest w, sq_dim d) {
+static uint32_t some_inside(gn *r, gn_nest w, sq_dim d) {
   if (gn_one_in(r, 4)) {
     uint32_t p = joined(r, w, d);
     if (p != SQ_NO_SCALAR) return p;
@@ -85,6 +85,11 @@ uint32_t gn_inside(gn *r, gn_nest w, sq_dim d) {
   if (sq_dim_is_const(r->g->dims, d, &c) && c > 0)
     return sq_sc_int(r->g, w.n->g, SQ_I64, gn_next(r, (uint32_t)c));
   return SQ_NO_SCALAR;
+}
+
+uint32_t gn_inside(gn *r, gn_nest w, sq_dim d) {
+  uint32_t p = some_inside(r, w, d);
+  return p != SQ_NO_SCALAR && r->chains && gn_one_in(r, 8) ? gn_place_chain(r, w, p) : p;
 }
 
 // Data as a position; inside when *ok.
@@ -241,6 +246,8 @@ static gn_num smooth_function(gn *r, gn_nest w, sq_dtype t, gn_num a) {
 gn_num gn_float(gn *r, gn_nest w, sq_dtype t, int depth) {
   sq_graph *g = r->g;
   sq_generic *k = w.n->g;
+  if (r->chains && depth > 0 && sq_dtype_table[t].bytes > 2 && gn_one_in(r, 6))
+    return gn_float_chain(r, w, t, gn_float(r, w, t, depth - 1));
   if (depth <= 0 || gn_one_in(r, 5)) return float_leaf(r, w, t);
   double limit = limit_of(t);
   gn_num a = gn_float(r, w, t, depth - 1), b;
@@ -318,6 +325,8 @@ static uint32_t int_leaf(gn *r, gn_nest w, sq_dtype t) {
 uint32_t gn_int(gn *r, gn_nest w, sq_dtype t, int depth) {
   sq_graph *g = r->g;
   sq_generic *k = w.n->g;
+  if (r->chains && depth > 0 && gn_one_in(r, 6))
+    return gn_int_chain(r, w, gn_int(r, w, t, depth - 1));
   if (depth <= 0 || gn_one_in(r, 4)) return int_leaf(r, w, t);
   static const sq_ewise two[] = {SQ_EW_ADD,    SQ_EW_SUB, SQ_EW_MUL,    SQ_EW_FLOORDIV, SQ_EW_MOD,
                                  SQ_EW_MIN,    SQ_EW_MAX, SQ_EW_BITAND, SQ_EW_BITOR,    SQ_EW_SHL,
@@ -380,6 +389,10 @@ uint32_t gn_bool(gn *r, gn_nest w, int depth) {
   sq_graph *g = r->g;
   sq_generic *k = w.n->g;
   static const sq_ewise cmp[] = {SQ_EW_LT, SQ_EW_LE, SQ_EW_EQ, SQ_EW_NE};
+  if (r->chains && depth > 0 && gn_one_in(r, 6)) {
+    uint32_t with[] = {gn_bool(r, w, 0), gn_bool(r, w, depth - 1)};
+    return gn_bool_chain(r, w, gn_bool(r, w, depth - 1), with);
+  }
   if (depth > 0 && gn_one_in(r, 3)) {
     uint32_t a = gn_bool(r, w, depth - 1);
     if (gn_one_in(r, 3)) return sq_sc_ewise(g, k, SQ_EW_NOT, a, SQ_NO_SCALAR);
