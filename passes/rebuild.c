@@ -59,15 +59,17 @@ bool sq_generic_same(const sq_generic *a, const sq_generic *b) {
   return same_scalars(a, b);
 }
 
-static void add_domain(sq_maker *m, uint32_t c) {
+static void add_domain(sq_maker *m, uint32_t c, bool *seen) {
+  if (seen[c]) return;
+  seen[c] = true;
   sq_generic *k = m->k;
   int64_t v;
   if (sq_scalar_int(k, c, &v) && v) return;
   const sq_scalar *s = &k->s.v[c];
   if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_AND) {
     uint32_t a = s->a[0], b = s->a[1];
-    add_domain(m, a);
-    add_domain(m, b);
+    add_domain(m, a, seen);
+    add_domain(m, b, seen);
     return;
   }
   for (uint32_t j = 0; j < k->domain.n; j++)
@@ -78,8 +80,10 @@ static void add_domain(sq_maker *m, uint32_t c) {
 void sq_maker_copy_parts(sq_maker *m, const sq_graft *how, uint32_t *map) {
   const sq_generic *old = how->from->g;
   sq_generic *k = m->k;
-  for (uint32_t j = 0; j < old->domain.n; j++)
-    add_domain(m, sq_maker_graft(m, how, old->domain.v[j], map));
+  for (uint32_t j = 0; j < old->domain.n; j++) {
+    uint32_t c = sq_maker_graft(m, how, old->domain.v[j], map);
+    add_domain(m, c, SQ_ARRAY(m->g->arena, bool, c + 1));
+  }
   k->body = sq_maker_graft(m, how, old->body, map);
   k->post = sq_maker_graft(m, how, old->post, map);
   if (old->pos) {

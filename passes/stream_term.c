@@ -18,16 +18,22 @@ static void add_once(sq_attention *a, sq_term *t, uint32_t c) {
     sq_push(a->g->arena, &t->when, c);
 }
 
-void sq_attention_add_condition(sq_attention *a, sq_term *t, uint32_t c) {
+static void add_condition(sq_attention *a, sq_term *t, uint32_t c, bool *seen) {
+  if (seen[c]) return;
+  seen[c] = true;
   const sq_scalar *s = sq_attention_at(a, c);
   if (s->kind == SQ_SC_INT && s->i) return;
   if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_AND) {
     uint32_t x = s->a[0], y = s->a[1];
-    sq_attention_add_condition(a, t, x);
-    sq_attention_add_condition(a, t, y);
+    add_condition(a, t, x, seen);
+    add_condition(a, t, y, seen);
     return;
   }
   add_once(a, t, c);
+}
+
+void sq_attention_add_condition(sq_attention *a, sq_term *t, uint32_t c) {
+  add_condition(a, t, c, SQ_ARRAY(a->g->arena, bool, c + 1));
 }
 
 static bool is_zero(const sq_attention *a, uint32_t id) {
@@ -35,15 +41,21 @@ static bool is_zero(const sq_attention *a, uint32_t id) {
   return sq_scalar_float(a->m.k, id, &v) && v == 0;
 }
 
-bool sq_attention_knows(const sq_attention *a, const sq_term *t, uint32_t c) {
+static bool knows(const sq_attention *a, const sq_term *t, uint32_t c, bool *seen) {
+  if (seen[c]) return true; // or what asks is false already
+  seen[c] = true;
   const sq_scalar *s = sq_attention_at(a, c);
   if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_AND)
-    return sq_attention_knows(a, t, s->a[0]) && sq_attention_knows(a, t, s->a[1]);
+    return knows(a, t, s->a[0], seen) && knows(a, t, s->a[1], seen);
   for (uint32_t k = 0; k < t->where.n; k++)
     if (t->where.v[k] == c) return true;
   for (uint32_t k = 0; k < t->when.n; k++)
     if (t->when.v[k] == c) return true;
   return false;
+}
+
+bool sq_attention_knows(const sq_attention *a, const sq_term *t, uint32_t c) {
+  return knows(a, t, c, SQ_ARRAY(a->g->arena, bool, c + 1));
 }
 
 static void need(uint32_t id, void *user) { ((bool *)user)[id] = true; }

@@ -38,22 +38,23 @@ static bool sides(const sq_generic *k, const uint32_t *deps, uint32_t *a, uint32
   return *a != *b;
 }
 // May fail: then the order of its test and the sums would matter.
-static bool has_site(const sq_generic *k, uint32_t s, int depth) {
+static bool has_site(const sq_generic *k, uint32_t s, uint32_t *left) {
   const sq_scalar *x = &k->s.v[s];
-  if (depth > 60) return true;
+  if (!*left) return true;
+  --*left;
   if (x->kind == SQ_SC_READ) {
     if (x->site != SQ_NO_SITE) return true;
     for (uint32_t i = 0; i < x->n_pos; i++)
-      if (has_site(k, x->pos[i], depth + 1)) return true;
-    if (x->guard != SQ_NO_SCALAR && has_site(k, x->guard, depth + 1)) return true;
-    return x->other != SQ_NO_SCALAR && has_site(k, x->other, depth + 1);
+      if (has_site(k, x->pos[i], left)) return true;
+    if (x->guard != SQ_NO_SCALAR && has_site(k, x->guard, left)) return true;
+    return x->other != SQ_NO_SCALAR && has_site(k, x->other, left);
   }
   uint32_t n = x->kind == SQ_SC_EWISE    ? (uint32_t)sq_ewise_table[x->ew].arity
                : x->kind == SQ_SC_SELECT ? 3
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
   for (uint32_t i = 0; i < n; i++)
-    if (has_site(k, x->a[i], depth + 1)) return true;
+    if (has_site(k, x->a[i], left)) return true;
   return false;
 }
 // Is it the flattened index of the axes x?
@@ -211,7 +212,8 @@ bool sq_gemm_find(sq_graph *g, const sq_target *t, const sq_node *node, sq_gemm 
     x.b = swap;
   }
   if ((deps[x.a] & last) || !(deps[x.b] & last)) return false;
-  if (has_site(k, x.a, 0) || has_site(k, x.b, 0)) return false;
+  uint32_t of_a = SQ_K_MOST_PLACES, of_b = SQ_K_MOST_PLACES;
+  if (has_site(k, x.a, &of_a) || has_site(k, x.b, &of_b)) return false;
   x.batch.size = x.m.size = x.n.size = x.k.size = sq_dim_const(g->dims, 1);
   for (uint32_t i = 0; i < n_axes; i++) {
     bool in_a = deps[x.a] >> i & 1, in_b = deps[x.b] >> i & 1;

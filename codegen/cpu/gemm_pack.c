@@ -4,12 +4,13 @@
 // time, transposed in registers. Columns beyond the last repeat it: their sums are never stored.
 #include "codegen/cpu/gemm.h"
 
-static double lanes_cost(sq_knest *t, uint32_t s, uint32_t va, uint32_t w, int depth) {
+static double places_cost(sq_knest *t, uint32_t s, uint32_t va, uint32_t w, uint32_t *left) {
   const sq_scalar *x = &t->g->s.v[s];
   t->va = va;
   t->w = w;
   t->aligned = true;
-  if (depth > 40 || !sq_knest_varies(t, s)) return 0;
+  if (!*left || !sq_knest_varies(t, s)) return 0;
+  --*left;
   if (x->kind == SQ_SC_READ) {
     sq_kstride kind = sq_knest_read_stride(t, x);
     return kind == SQ_K_UNIFORM ? 0.3 : kind == SQ_K_UNIT ? 1 : w;
@@ -19,12 +20,16 @@ static double lanes_cost(sq_knest *t, uint32_t s, uint32_t va, uint32_t w, int d
                : x->kind == SQ_SC_CAST   ? 1
                                          : 0;
   double sum = 1;
-  for (uint32_t i = 0; i < n; i++) sum += lanes_cost(t, x->a[i], va, w, depth + 1);
+  for (uint32_t i = 0; i < n; i++) sum += places_cost(t, x->a[i], va, w, left);
   return sum;
 }
+static double lanes_cost(sq_knest *t, uint32_t s, uint32_t va, uint32_t w) {
+  uint32_t left = SQ_K_MOST_PLACES;
+  return places_cost(t, s, va, w, &left);
+}
 bool sq_gemm_along_k(sq_knest *t, const sq_gemm *x, uint32_t s, const sq_gemm_axes *other) {
-  double k = lanes_cost(t, s, x->k.axis[x->k.n - 1], x->w, 0);
-  double o = other->n ? lanes_cost(t, s, other->axis[other->n - 1], x->w, 0) : 1e9;
+  double k = lanes_cost(t, s, x->k.axis[x->k.n - 1], x->w);
+  double o = other->n ? lanes_cost(t, s, other->axis[other->n - 1], x->w) : 1e9;
   t->va = SQ_K_NO_AXIS;
   t->w = 1;
   return k < o;
@@ -268,7 +273,7 @@ void sq_gemm_copy_a(sq_cg *cg, const sq_gemm *x, sq_lv copy) {
   sq_dtype kept = x->dots ? SQ_BF16 : x->type;
   sq_lv line = sq_k_offset(k, base, LLVMBuildMul(k->b, number, rows, ""), kept);
   uint32_t va = x->k.axis[x->k.n - 1];
-  bool lanes = lanes_cost(&t, x->a, va, x->w, 0) < x->w;
+  bool lanes = lanes_cost(&t, x->a, va, x->w) < x->w;
   t.va = lanes ? va : SQ_K_NO_AXIS;
   t.w = lanes ? x->w : 1;
   t.aligned = true;

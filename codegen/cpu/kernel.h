@@ -149,6 +149,9 @@ typedef struct sq_kgroup {
   // Or asked of each read: the element, NULL: it is in memory.
   sq_lv (*find)(struct sq_knest *t, const sq_scalar *read);
 } sq_kgroup;
+enum {
+  SQ_K_MOST_PLACES = 1000
+}; // of an expression that are looked at, since scalars share operands
 typedef struct sq_knest {
   sq_kern *k;
   sq_node *n;

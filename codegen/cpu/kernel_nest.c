@@ -117,12 +117,12 @@ void sq_knest_hoist(sq_knest *t) {
 
 static sq_lv ewise(sq_knest *t, const sq_scalar *x, bool lanes) {
   sq_lv a[2] = {NULL, NULL};
-  bool nonneg = true;
+  bool no_sign = true;
   for (int i = 0; i < sq_ewise_table[x->ew].arity; i++) {
     a[i] = lanes ? sq_knest_lanes(t, x->a[i]) : sq_knest_uniform(t, x->a[i]);
-    nonneg &= sq_knest_nonneg(t, x->a[i]);
+    no_sign &= sq_knest_nonneg(t, x->a[i]);
   }
-  return sq_k_ewise(t->k, x->ew, t->g->s.v[x->a[0]].dtype, a[0], a[1], nonneg, t->tail);
+  return sq_k_ewise(t->k, x->ew, t->g->s.v[x->a[0]].dtype, a[0], a[1], no_sign, t->tail);
 }
 static sq_lv leaf(sq_knest *t, const sq_scalar *x) {
   switch ((int)x->kind) {
@@ -199,7 +199,10 @@ bool sq_knest_const(const sq_knest *t, uint32_t s, int64_t *v) {
   if (!is_index_type(t->g->s.v[x->a[0]].dtype)) return false;
   return sq_knest_const(t, x->a[0], v) && (x->dtype == SQ_I64 || *v == (int32_t)*v);
 }
-bool sq_knest_nonneg(const sq_knest *t, uint32_t s) {
+// Scalars share operands: `left` says how many places may still be looked at.
+static bool nonneg(const sq_knest *t, uint32_t s, uint32_t *left) {
+  if (!*left) return false;
+  --*left;
   const sq_scalar *x = &t->g->s.v[s];
   int64_t v;
   if (x->dtype == SQ_U8 || x->dtype == SQ_BOOL) return true;
@@ -210,7 +213,7 @@ bool sq_knest_nonneg(const sq_knest *t, uint32_t s) {
     sq_dtype from = t->g->s.v[x->a[0]].dtype;
     if (sq_is_float(from) || sq_is_float(x->dtype)) return false;
     if (sq_dtype_table[from].bytes > sq_dtype_table[x->dtype].bytes) return false;
-    return sq_knest_nonneg(t, x->a[0]);
+    return nonneg(t, x->a[0], left);
   }
   if (x->kind != SQ_SC_EWISE) return false;
   switch ((int)x->ew) {
@@ -226,7 +229,11 @@ bool sq_knest_nonneg(const sq_knest *t, uint32_t s) {
   default:
     return false;
   }
-  return sq_knest_nonneg(t, x->a[0]) && sq_knest_nonneg(t, x->a[1]);
+  return nonneg(t, x->a[0], left) && nonneg(t, x->a[1], left);
+}
+bool sq_knest_nonneg(const sq_knest *t, uint32_t s) {
+  uint32_t left = SQ_K_MOST_PLACES;
+  return nonneg(t, s, &left);
 }
 // Is s, but for a multiple of w, the vector axis's index itself?
 static bool is_vector_index(const sq_knest *t, uint32_t s) {
@@ -240,14 +247,16 @@ static bool is_vector_index(const sq_knest *t, uint32_t s) {
       return is_vector_index(t, x->a[1 - i]);
   return false;
 }
-bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef) {
+static bool linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef, uint32_t *left) {
   *coef = 0;
   if (axis == SQ_K_NO_AXIS || !(t->deps[s] >> axis & 1)) return true;
+  if (!*left) return false;
+  --*left;
   const sq_scalar *x = &t->g->s.v[s];
   if (x->kind == SQ_SC_INDEX) return *coef = 1, true;
   if (!is_index_type(x->dtype)) return false;
   if (x->kind == SQ_SC_CAST)
-    return is_index_type(t->g->s.v[x->a[0]].dtype) && sq_knest_linear(t, x->a[0], axis, coef);
+    return is_index_type(t->g->s.v[x->a[0]].dtype) && linear(t, x->a[0], axis, coef, left);
   if (x->kind != SQ_SC_EWISE) return false;
   int64_t a, b = 0, c;
   if (x->ew == SQ_EW_FLOORDIV || x->ew == SQ_EW_MOD) {
@@ -258,14 +267,18 @@ bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef
   }
   if (x->ew == SQ_EW_MUL) {
     for (int i = 0; i < 2; i++)
-      if (sq_knest_const(t, x->a[i], &c) && sq_knest_linear(t, x->a[1 - i], axis, &a))
+      if (sq_knest_const(t, x->a[i], &c) && linear(t, x->a[1 - i], axis, &a, left))
         return !__builtin_mul_overflow(a, c, coef);
     return false;
   }
-  if (!sq_knest_linear(t, x->a[0], axis, &a)) return false;
+  if (!linear(t, x->a[0], axis, &a, left)) return false;
   if (x->ew == SQ_EW_NEG) return *coef = -a, true;
   if (x->ew != SQ_EW_ADD && x->ew != SQ_EW_SUB) return false;
-  if (!sq_knest_linear(t, x->a[1], axis, &b)) return false;
-  *coef = x->ew == SQ_EW_ADD ? a + b : a - b;
-  return true;
+  if (!linear(t, x->a[1], axis, &b, left)) return false;
+  return x->ew == SQ_EW_ADD ? !__builtin_add_overflow(a, b, coef)
+                            : !__builtin_sub_overflow(a, b, coef);
+}
+bool sq_knest_linear(const sq_knest *t, uint32_t s, uint32_t axis, int64_t *coef) {
+  uint32_t left = SQ_K_MOST_PLACES;
+  return linear(t, s, axis, coef, &left);
 }

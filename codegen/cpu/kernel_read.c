@@ -70,7 +70,9 @@ sq_kstride sq_knest_read_stride(sq_knest *t, const sq_scalar *read) {
 
 // ---- bounds ------------------------------------------------------------------------------------
 // The greatest value of s over the axes' ranges, {0} when not known; s is known not to be negative.
-static sq_dim greatest(const sq_knest *t, uint32_t s) {
+static sq_dim greatest(const sq_knest *t, uint32_t s, uint32_t *left) {
+  if (!*left) return (sq_dim){0};
+  --*left;
   sq_dims *ds = t->k->g->dims;
   const sq_scalar *x = &t->g->s.v[s];
   int64_t c;
@@ -81,16 +83,16 @@ static sq_dim greatest(const sq_knest *t, uint32_t s) {
   if (x->kind == SQ_SC_DIM) return x->dim;
   if (x->kind == SQ_SC_CAST) {
     sq_dtype from = t->g->s.v[x->a[0]].dtype;
-    return from == SQ_I32 || from == SQ_I64 ? greatest(t, x->a[0]) : (sq_dim){0};
+    return from == SQ_I32 || from == SQ_I64 ? greatest(t, x->a[0], left) : (sq_dim){0};
   }
   if (x->kind != SQ_SC_EWISE) return (sq_dim){0};
   if (x->ew == SQ_EW_MOD && sq_knest_const(t, x->a[1], &c) && c > 0) return sq_dim_const(ds, c - 1);
-  sq_dim a = greatest(t, x->a[0]);
+  sq_dim a = greatest(t, x->a[0], left);
   if (!a.i) return a;
   if (x->ew == SQ_EW_FLOORDIV && sq_knest_const(t, x->a[1], &c) && c > 0)
     return sq_dim_floordiv(ds, a, sq_dim_const(ds, c));
   if (x->ew != SQ_EW_ADD && x->ew != SQ_EW_MUL) return (sq_dim){0};
-  sq_dim b = greatest(t, x->a[1]);
+  sq_dim b = greatest(t, x->a[1], left);
   if (!b.i) return b;
   return x->ew == SQ_EW_ADD ? sq_dim_add(ds, a, b) : sq_dim_mul(ds, a, b);
 }
@@ -99,7 +101,8 @@ bool sq_knest_inside(const sq_knest *t, uint32_t pos, sq_dim dim) {
   sq_dims *ds = t->k->g->dims;
   const sq_scalar *x = &t->g->s.v[pos];
   if (x->kind == SQ_SC_INDEX && sq_dim_same(t->g->axis[x->axis].extent, dim)) return true;
-  sq_dim top = greatest(t, pos);
+  uint32_t left = SQ_K_MOST_PLACES;
+  sq_dim top = greatest(t, pos, &left);
   return top.i && sq_prove_le(ds, sq_dim_add(ds, top, sq_dim_const(ds, 1)), dim) > 0;
 }
 static bool checked(const sq_scalar *x) {

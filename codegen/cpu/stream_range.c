@@ -13,7 +13,9 @@ typedef struct finder {
   uint32_t key, lane; // axes of the nest
   sq_lv first, last;  // rows
   sq_lv keys;
+  uint32_t *left; // places of conditions that may still be looked at: scalars share operands
 } finder;
+enum { MOST_PLACES = 1000 };
 typedef struct span { // values over the rows, i64
   bool ok;
   sq_lv lo, hi;
@@ -31,6 +33,7 @@ static sq_lv plus(const finder *f, sq_lv a, sq_lv b) { return LLVMBuildAdd(f->t-
 static sq_lv minus(const finder *f, sq_lv a, sq_lv b) { return LLVMBuildSub(f->t->k->b, a, b, ""); }
 static sq_lv least(const finder *f, sq_lv a, sq_lv b) { return sq_k_min(f->t->k, a, b); }
 static sq_lv most(const finder *f, sq_lv a, sq_lv b) { return sq_k_max(f->t->k, a, b); }
+static bool take(const finder *f) { return *f->left && (*f->left)--; }
 static const sq_scalar *scalar(const finder *f, uint32_t s) { return &f->t->g->s.v[s]; }
 static bool has(const finder *f, uint32_t s, uint32_t axis) {
   return axis != SQ_NO_AXIS && (f->t->deps[s] >> axis & 1);
@@ -75,7 +78,7 @@ static span of_function(const finder *f, const sq_scalar *x, int depth) {
 }
 static span over_rows(const finder *f, uint32_t s, int depth) {
   const sq_scalar *x = scalar(f, s);
-  if (depth > 30 || !is_index(x->dtype)) return (span){0};
+  if (depth > 30 || !take(f) || !is_index(x->dtype)) return (span){0};
   if (!has(f, s, f->lane)) {
     sq_lv v = sq_k_cast(f->t->k, sq_knest_uniform(f->t, s), x->dtype, SQ_I64);
     return (span){true, v, v};
@@ -105,7 +108,7 @@ static side divided(const finder *f, const sq_scalar *x, int depth) {
 static side split(const finder *f, uint32_t s, int depth) {
   const sq_scalar *x = scalar(f, s);
   side none = {true, 0, 1, num(f, 0), {true, num(f, 0), num(f, 0)}};
-  if (depth > 30 || !is_index(x->dtype)) return (side){0};
+  if (depth > 30 || !take(f) || !is_index(x->dtype)) return (side){0};
   if (!has(f, s, f->key)) {
     none.rest = over_rows(f, s, depth + 1);
     none.ok = none.rest.ok;
@@ -173,7 +176,7 @@ static sq_krange fixed(const finder *f, uint32_t s) {
 static sq_krange range_of(const finder *f, uint32_t s, int depth) {
   const sq_scalar *x = scalar(f, s);
   if (!has(f, s, f->key) && !has(f, s, f->lane)) return fixed(f, s);
-  if (x->kind != SQ_SC_EWISE || depth > 20) return anything(f);
+  if (x->kind != SQ_SC_EWISE || depth > 20 || !take(f)) return anything(f);
   bool on_float = sq_is_float(scalar(f, x->a[0])->dtype);
   switch ((int)x->ew) {
   case SQ_EW_AND:
@@ -204,7 +207,8 @@ sq_krange sq_kstream_range(sq_kmembers *m, sq_lv first, sq_lv last) {
   const sq_stream *p = &m->s->p;
   const sq_stream_member *of = p->max.n ? &p->max : &p->value;
   sq_knest *t = p->max.n ? &m->max : &m->value;
-  finder f = {.t = t, .first = first, .last = last};
+  uint32_t left = MOST_PLACES;
+  finder f = {.left = &left, .t = t, .first = first, .last = last};
   f.key = sq_stream_axis(of, SQ_STREAM_KEY);
   f.lane = m->s->lane == SQ_NO_AXIS ? SQ_NO_AXIS : sq_stream_axis(of, m->s->lane);
   sq_lv zero = sq_k_int(m->k, 0);

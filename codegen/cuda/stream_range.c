@@ -17,7 +17,9 @@ typedef struct finder {
   uint32_t key;                                       // axis of the nest
   const char *first[SQ_MAX_RANK], *last[SQ_MAX_RANK]; // of each of the tile's rows
   const char *keys;
+  uint32_t *left; // places of conditions that may still be looked at: scalars share operands
 } finder;
+enum { MOST_PLACES = 1000 };
 typedef struct span { // values over the rows; NULL: not known
   const char *lo, *hi;
 } span;
@@ -61,6 +63,7 @@ static const char *most(const finder *f, const char *a, const char *b) {
 static const char *pick(const finder *f, const char *c, const char *a, const char *b) {
   return let(f, sq_arena_fmt(f->k->a, "%s ? %s : %s", c, a, b));
 }
+static bool take(const finder *f) { return *f->left && (*f->left)--; }
 static const sq_scalar *scalar(const finder *f, uint32_t s) { return &f->t->g->s.v[s]; }
 static uint32_t axes(const finder *f, uint32_t s) {
   return sq_scalar_axis_set(f->k->g, f->t->g, s);
@@ -122,7 +125,7 @@ static span of_function(const finder *f, const sq_scalar *x, int depth) {
 }
 static span over_rows(const finder *f, uint32_t s, int depth) {
   const sq_scalar *x = scalar(f, s);
-  if (depth > 30 || !is_index(x->dtype)) return (span){0};
+  if (depth > 30 || !take(f) || !is_index(x->dtype)) return (span){0};
   if (!has_row(f, s)) {
     const char *v = let(f, sq_arena_fmt(f->k->a, "(sq_i64)%s", sq_cu_nest_value(f->t, s)));
     return (span){v, v};
@@ -156,7 +159,7 @@ static side split(const finder *f, uint32_t s, int depth) {
   const sq_scalar *x = scalar(f, s);
   const char *zero = num(f, 0);
   side none = {true, 0, 1, zero, {zero, zero}};
-  if (depth > 30 || !is_index(x->dtype)) return (side){0};
+  if (depth > 30 || !take(f) || !is_index(x->dtype)) return (side){0};
   if (!has_key(f, s)) {
     none.rest = over_rows(f, s, depth + 1);
     none.ok = none.rest.lo != NULL;
@@ -216,7 +219,7 @@ static range fixed(const finder *f, uint32_t s) {
 static range range_of(const finder *f, uint32_t s, int depth) {
   const sq_scalar *x = scalar(f, s);
   if (!has_key(f, s) && !has_row(f, s)) return fixed(f, s);
-  if (x->kind != SQ_SC_EWISE || depth > 20) return anything(f);
+  if (x->kind != SQ_SC_EWISE || depth > 20 || !take(f)) return anything(f);
   bool on_float = sq_is_float(scalar(f, x->a[0])->dtype);
   switch ((int)x->ew) {
   case SQ_EW_AND: {
@@ -265,7 +268,8 @@ static void find_rows(finder *f) {
 }
 void sq_cu_stream_range(sq_cu_attend *x) {
   const sq_stream *p = &x->s->p;
-  finder f = {.x = x, .k = x->k, .m = p->max.n ? &p->max : &p->value};
+  uint32_t left = MOST_PLACES;
+  finder f = {.left = &left, .x = x, .k = x->k, .m = p->max.n ? &p->max : &p->value};
   f.t = p->max.n ? &x->max : &x->value;
   f.key = sq_stream_axis(f.m, SQ_STREAM_KEY);
   const char *zero = num(&f, 0);
