@@ -163,6 +163,18 @@ static uint32_t read_through(sq_maker *m, const sq_scalar *s) {
   return sq_maker_select(m, guard, made, zero);
 }
 
+static uint32_t read_through_once(sq_maker *m, const sq_scalar *s) {
+  uint32_t hash = hash_of(s);
+  for (uint32_t k = 0; k < m->seen.n; k++)
+    if (m->seen.v[k].hash == hash && same(&m->seen.v[k].read, s)) return m->seen.v[k].made;
+  uint32_t made = read_through(m, s);
+  if (made != SQ_NO_SCALAR) {
+    sq_maker_seen seen = {*s, hash, made};
+    sq_push(m->g->arena, &m->seen, seen);
+  }
+  return made;
+}
+
 // Positions that are proved to lie inside need no test.
 static void drop_tests(sq_maker *m, sq_scalar *s) {
   if (s->site == SQ_NO_SITE && s->other == SQ_NO_SCALAR) return;
@@ -184,7 +196,7 @@ uint32_t sq_maker_add(sq_maker *m, sq_scalar s) {
   if (known != SQ_NO_SCALAR) return known;
   if (s.kind == SQ_SC_READ) {
     drop_tests(m, &s);
-    known = read_through(m, &s);
+    known = read_through_once(m, &s);
     if (known != SQ_NO_SCALAR) return known;
   }
   return share(m, &s);

@@ -9,13 +9,21 @@
 #pragma once
 #include "passes/scalars.h"
 
+// A read that was looked through, and the scalar that it gave.
+typedef struct sq_maker_seen {
+  sq_scalar read;
+  uint32_t hash, made;
+} sq_maker_seen;
+
 typedef struct sq_maker {
   sq_graph *g;
   sq_generic *k;
   SQ_VEC(sq_value *) in; // operands, without an instance
   uint32_t n_fixed;      // first operands that stay even when they are not read: an update's target
   uint32_t *slot, cap;   // hash table of scalar id + 1
-  bool through;          // reads look through copies and constants
+  SQ_VEC(sq_maker_seen)
+  seen;         // so that what shares parts is not looked through for each way to them
+  bool through; // reads look through copies and constants
   // Asked for a read whose operand is the result of an elementwise generic: is it to be computed in
   // place? NULL: no.
   bool (*inlines)(void *user, const sq_scalar *read, sq_value *v);
