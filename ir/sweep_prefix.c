@@ -51,8 +51,14 @@ static uint32_t or_constant(reader *r, uint32_t a, double v) {
   return a == SQ_NO_SCALAR ? constant(r, v) : a;
 }
 
+static bool is_zero(const reader *r, uint32_t id) {
+  const sq_scalar *x = &r->k->s.v[id];
+  return (x->kind == SQ_SC_FLOAT && x->f == 0) || (x->kind == SQ_SC_INT && x->i == 0);
+}
+
 static form as_sum(reader *r, form f, uint32_t id) {
-  return f.kind == FREE ? (form){SUM, constant(r, 0), id} : f;
+  if (f.kind != FREE) return f;
+  return (form){SUM, constant(r, 0), is_zero(r, id) ? SQ_NO_SCALAR : id};
 }
 
 // ---- forms of scalars --------------------------------------------------------------------------

@@ -19,19 +19,27 @@ static bool is_nest(const sq_node *n) {
   return n->op == SQ_OP_GENERIC && !n->g->keyed && !n->g->pos;
 }
 
-static bool is_cheap(const sq_node *n) {
-  return is_nest(n) && !n->g->n_red && !sq_node_may_fail(n) &&
-         sq_scalar_cost(n->g, sq_scalar_root(n->g)) <= CHEAP;
+// Why a side with this operation is not done in turns that are not on it; NULL: it may be.
+static const char *costly(const sq_node *n) {
+  if (sq_node_may_fail(n)) return "it can fail there";
+  if (!is_nest(n)) return "there is more than work on elements in it";
+  if (n->g->n_red) return "there is a sum or another reduction in it";
+  bool cheap = sq_scalar_cost(n->g, sq_scalar_root(n->g)) <= CHEAP;
+  return cheap ? NULL : "it has too many operations";
 }
 
-static bool may_choose(const sq_node *n, uint32_t depth) {
-  if (n->op != SQ_OP_IF || depth > NESTED) return false;
+// Why an `if` stays one; NULL: it may become a select.
+static const char *unfit(const sq_node *n, uint32_t depth) {
+  if (depth > NESTED) return "it is one of too many in one another";
+  const char *why = NULL;
   for (uint32_t r = 0; r < n->n_region; r++) {
     const sq_block *b = n->region[r];
-    for (uint32_t k = 0; k + 1 < b->nodes.n; k++)
-      if (!is_cheap(b->nodes.v[k]) && !may_choose(b->nodes.v[k], depth + 1)) return false;
+    for (uint32_t k = 0; !why && k + 1 < b->nodes.n; k++) {
+      const sq_node *x = b->nodes.v[k];
+      why = x->op == SQ_OP_IF ? unfit(x, depth + 1) : costly(x);
+    }
   }
-  return true;
+  return why;
 }
 
 static bool reads_outside(sq_graph *g, const sq_node *n) {
@@ -103,24 +111,38 @@ static void choose(sq_graph *g, sq_func *f, sq_node *n) {
   sq_node_remove(n);
 }
 
+static bool do_scan(sq_graph *g, sq_func *f, sq_block *b) {
+  bool found = false;
+  for (uint32_t k = 0; k + 1 < b->nodes.n; k++) {
+    const sq_node *n = b->nodes.v[k];
+    if (n->op != SQ_OP_IF && !is_nest(n)) return false; // no sweep either way
+    found |= n->op == SQ_OP_IF;
+  }
+  if (!found) return false;
+  for (uint32_t k = 0; k + 1 < b->nodes.n; k++) {
+    const sq_node *n = b->nodes.v[k];
+    const char *why = n->op == SQ_OP_IF ? unfit(n, 0) : NULL;
+    if (!why) continue;
+    sq_pass_missed(g, f, "choose", n, NULL, NULL,
+                   sq_arena_fmt(g->arena, "one side or the other in every turn: %s", why));
+    return false;
+  }
+  for (uint32_t k = 0; k < b->nodes.n; k++) {
+    if (b->nodes.v[k]->op != SQ_OP_IF) continue;
+    choose(g, f, b->nodes.v[k]);
+    k = UINT32_MAX; // nodes have moved: from the first one again
+  }
+  return true;
+}
+
 static bool do_block(sq_graph *g, sq_func *f, sq_block *b) {
-  bool changed = false, nests = true, found = false;
+  bool changed = false;
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *n = b->nodes.v[k];
     for (uint32_t r = 0; r < n->n_region; r++) changed |= do_block(g, f, n->region[r]);
-    if (k + 1 == b->nodes.n) break; // the yield
-    bool may = may_choose(n, 0);
-    found |= may;
-    nests &= may || is_nest(n);
+    if (n->op == SQ_OP_SCAN) changed |= do_scan(g, f, n->region[0]);
   }
-  if (!b->owner || b->owner->op != SQ_OP_SCAN || !found || !nests) return changed;
-  for (uint32_t k = 0; k < b->nodes.n; k++) {
-    sq_node *n = b->nodes.v[k];
-    if (n->op != SQ_OP_IF) continue;
-    choose(g, f, n);
-    k = UINT32_MAX;
-  }
-  return true;
+  return changed;
 }
 
 bool sq_pass_choose(sq_graph *g, const sq_pass_options *o) {

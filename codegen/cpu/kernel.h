@@ -149,9 +149,8 @@ typedef struct sq_kgroup {
   // Or asked of each read: the element, NULL: it is in memory.
   sq_lv (*find)(struct sq_knest *t, const sq_scalar *read);
 } sq_kgroup;
-enum {
-  SQ_K_MOST_PLACES = 1000
-}; // of an expression that are looked at, since scalars share operands
+// Of an expression so many places are looked at: scalars share operands.
+enum { SQ_K_MOST_PLACES = 1000 };
 typedef struct sq_knest {
   sq_kern *k;
   sq_node *n;
