@@ -294,14 +294,15 @@ template <class H> SQ_FN void sq_wgmma_wait(sq_wgmma_list &) {
 // add 0: c = a b, which needs nothing of what c was, so that the compiler may take other registers for it.
 template <int add> struct sq_adds {};
 template <int n> struct sq_columns {};
+#define SQ_RESULTS_32                                                                              \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                         \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define SQ_WGMMA_PANEL(H, name, add, how)                                                          \
   SQ_FN void sq_wgmma_panel_core(sq_adds<add>, const H *, float *c, sq_u64 a, sq_u64 b) {          \
     asm volatile(                                                                                  \
         "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                               \
         "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"                           \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"           \
-        "}, %32, %33, p, 1, 1, 0, 0;\n}"                                                           \
+        SQ_RESULTS_32 "}, %32, %33, p, 1, 1, 0, 0;\n}"                                             \
         : SQ_SIXTEEN(how, c, 0), SQ_SIXTEEN(how, c, 16)                                            \
         : "l"(a), "l"(b), "n"(add));                                                               \
   }
@@ -310,9 +311,7 @@ template <int n> struct sq_columns {};
     asm volatile(                                                                                  \
         "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                               \
         "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"                           \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"           \
-        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"                                             \
+        SQ_RESULTS_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"                               \
         : SQ_SIXTEEN(how, c, 0), SQ_SIXTEEN(how, c, 16)                                            \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(add));                           \
   }
@@ -321,9 +320,7 @@ template <int n> struct sq_columns {};
     asm volatile(                                                                                  \
         "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                               \
         "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"                           \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                   \
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"           \
-        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"                                             \
+        SQ_RESULTS_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"                               \
         : SQ_SIXTEEN("+f", c, 0), SQ_SIXTEEN("+f", c, 16)                                          \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(1));                             \
   }
@@ -340,18 +337,15 @@ template <int n> struct sq_columns {};
         : SQ_SIXTEEN("+f", c, 0), SQ_SIXTEEN("+f", c, 16), SQ_SIXTEEN("+f", c, 32), SQ_SIXTEEN("+f", c, 48)\
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(1));                             \
   }
-SQ_WGMMA_PANEL(sq_bf16, "bf16", 0, "=f")
-SQ_WGMMA_PANEL(sq_bf16, "bf16", 1, "+f")
-SQ_WGMMA_HELD(sq_bf16, "bf16", 0, "=f")
-SQ_WGMMA_HELD(sq_bf16, "bf16", 1, "+f")
-SQ_WGMMA_TURNED_64(sq_bf16, "bf16")
-SQ_WGMMA_TURNED_128(sq_bf16, "bf16")
-SQ_WGMMA_PANEL(sq_f16, "f16", 0, "=f")
-SQ_WGMMA_PANEL(sq_f16, "f16", 1, "+f")
-SQ_WGMMA_HELD(sq_f16, "f16", 0, "=f")
-SQ_WGMMA_HELD(sq_f16, "f16", 1, "+f")
-SQ_WGMMA_TURNED_64(sq_f16, "f16")
-SQ_WGMMA_TURNED_128(sq_f16, "f16")
+#define SQ_WGMMA_ALL(H, name)                                                                      \
+  SQ_WGMMA_PANEL(H, name, 0, "=f")                                                                 \
+  SQ_WGMMA_PANEL(H, name, 1, "+f")                                                                 \
+  SQ_WGMMA_HELD(H, name, 0, "=f")                                                                  \
+  SQ_WGMMA_HELD(H, name, 1, "+f")                                                                  \
+  SQ_WGMMA_TURNED_64(H, name)                                                                      \
+  SQ_WGMMA_TURNED_128(H, name)
+SQ_WGMMA_ALL(sq_bf16, "bf16")
+SQ_WGMMA_ALL(sq_f16, "f16")
 template <class H, int add> SQ_FN void sq_wgmma_panel(sq_wgmma_list &, float *c, sq_u64 a, sq_u64 b) {
   sq_wgmma_panel_core(sq_adds<add>(), (const H *)0, c, a, b);
 }
