@@ -67,7 +67,7 @@ typedef struct sq_cu {
   SQ_VEC(const char *) dim;            // by dim id: its name in the kernel
   SQ_VEC(const char *) pointer, inner; // by value id
   uint32_t indent, threads, n_temp;
-  uint32_t blocks; // that a multiprocessor has registers for; 0: as may be
+  uint32_t blocks; // that a multiprocessor has registers for; 0: as the compiler likes
   bool syncs;
   uint32_t room[2]; // bytes of shared memory that a launch brings: elsewhere, on sm_90a
 } sq_cu;

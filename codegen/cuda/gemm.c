@@ -10,8 +10,9 @@
 #include "codegen/cpu/driver.h"
 
 enum { TILE = 64, DEPTH = 16, PITCH = TILE + 4, SIDE = 16, EACH = 4, THREADS = SIDE * SIDE };
-enum { FEW = 4 };    // rows or columns that are not worth a tile, seen when the entry runs
-enum { SMALL = 16 }; // rows or columns below which tiles are mostly empty
+enum { TOGETHER = 3 }; // blocks that a multiprocessor has registers for: 80 a thread
+enum { FEW = 4 };      // rows or columns that are not worth a tile, seen when the entry runs
+enum { SMALL = 16 };   // rows or columns below which tiles are mostly empty
 
 // ---- is it one? --------------------------------------------------------------------------------
 // The read that a factor is, behind casts; NO_SCALAR: it is something else, or is guarded or tested.
@@ -195,6 +196,7 @@ sq_cu_tiled sq_cuda_gemm(sq_cg *cg, sq_node *n, LLVMValueRef *few) {
   if (tf32) half = SQ_F32;
   bool cores = half != SQ_DTYPE_COUNT;
   sq_cu_begin(k, cg, "contract", n->out[0], cores ? SQ_CU_MMA_THREADS : THREADS);
+  if (!cores) k->blocks = TOGETHER;
   k->syncs = true;
   sq_cu_nest_begin(&t, k, n, NULL);
   sq_cu_tiles x = {.k = k, .t = &t, .p = &p, .type = sq_cu_type(n->g->s.v[n->g->body].dtype)};

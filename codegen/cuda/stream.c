@@ -325,6 +325,7 @@ static void tiles(sq_cu_attend *x, const sq_cu_engine *e, const char *n) {
 static void attend(sq_cg *cg, sq_cu_attend *x, const sq_cu_engine *e, LLVMValueRef units) {
   sq_cu kern, *k = &kern;
   begin_kernel(x, k, cg, "attend", (uint32_t)x->warps * WARP);
+  k->blocks = (uint32_t)(e->together / x->warps);
   k->syncs = true;
   LLVMValueRef all = x->split ? sq_cu_mul(k, units, x->entry_splits) : units;
   const char *n = sq_cu_number(k, all);

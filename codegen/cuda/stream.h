@@ -85,6 +85,7 @@ typedef struct sq_cu_engine {
   void (*scores)(sq_cu_attend *x);
   void (*values)(sq_cu_attend *x); // o += s times values; `holes`: but where s is 0
   void (*settle)(sq_cu_attend *x); // o may be touched from here on; NULL: always
+  int together;                    // warps that a multiprocessor has registers for; 0: as may be
 } sq_cu_engine;
 extern const sq_cu_engine sq_cu_stream_fma, sq_cu_stream_mma, sq_cu_stream_wgmma;
 bool sq_cu_stream_wgmma_fits(

@@ -199,4 +199,4 @@ static void values(sq_cu_attend *x) {
   sq_cu_close(k);
   sq_cu_close(k);
 }
-const sq_cu_engine sq_cu_stream_fma = {shape, begin, queries, scores, values, NULL};
+const sq_cu_engine sq_cu_stream_fma = {shape, begin, queries, scores, values, NULL, 12};

@@ -13,6 +13,9 @@
 #include "codegen/cpu/driver.h"
 
 enum { THREADS = 128, TURNS = 4, SMALL = 40 }; // turns at once, of what is small
+enum {
+  TOGETHER = 2
+}; // blocks that a multiprocessor has registers for: as many a thread as there are
 
 typedef sq_cu_sweep sweep;
 
@@ -257,6 +260,7 @@ static void by_turns(sq_cg *cg, sq_node *n) {
   sweep w = {.k = k, .s = s, .team = sq_sweep_team_make(s)};
   SQ_ASSERT(!w.team.why, "sweep %u does not fit a team: %s", n->id, w.team.why);
   sq_cu_begin(k, cg, "sweep", n->n_out ? n->out[0] : NULL, THREADS);
+  k->blocks = TOGETHER;
   k->syncs = w.team.threads > 1;
   w.value = SQ_ARRAY(k->a, sq_cu_place, s->n_value + 1);
   for (uint32_t i = 0; i < s->n_value; i++) w.value[i] = sq_cu_sweep_array(&w, i, "w");

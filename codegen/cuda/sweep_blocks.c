@@ -16,6 +16,8 @@
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/sweep_cores.h"
 
+enum { TOGETHER = 4 }; // blocks of threads that a multiprocessor has registers for: 128 a thread
+
 // As many turns for all threads, which the compiler knows.
 void sq_cu_blocks_each(sq_cu_blocks *b, uint32_t n, uint32_t together) {
   sq_cu_line(b->k, "#pragma unroll %u", together);
@@ -268,6 +270,7 @@ void sq_cu_blocks_nests(sq_cu_blocks *b, sq_cg *cg, const char *what) {
   sq_cu *k = b->k;
   sq_node *n = b->node;
   sq_cu_begin(k, cg, what, n->n_out ? n->out[0] : NULL, SQ_TILES_THREADS);
+  k->blocks = TOGETHER;
   k->syncs = true;
   b->w = (sq_cu_sweep){.k = k, .s = b->s, .rolled = true};
   b->w.team = (sq_sweep_team){.split = SQ_SWEEP_NONE, .threads = 1};

@@ -278,7 +278,7 @@ static uint32_t compile_file(sq_nvrtc *n, const char *path, size_t n_arch) {
   if (!s) s = sq_codegen_cuda(g, &target, NULL, true, &unit, &message);
   cr_assert_eq(s, SQ_OK, "%s: %s", path, message);
   uint32_t kernels = 0;
-  for (const char *p = unit.v; (p = strstr(p, "\nSQ_KERNEL(")); p++) kernels++;
+  for (const char *p = unit.v; (p = strstr(p, "\nSQ_KERNEL")); p++) kernels++;
   for (size_t k = 0; k < n_arch; k++) {
     sq_nvrtc_result r;
     s = sq_nvrtc_compile(n, &ctx->arena, unit.v, arch[k], &r, &message);
