@@ -70,6 +70,7 @@ static void bring_both(const sq_cu_tiles *x, const sq_cu_side *side, const char 
 
 void sq_cu_wgmma_multiply(sq_cu *k, const char *number, const char *type) {
   sq_cu_line(k, "const int stage = (int)(%s %% %d) * %d;", number, STAGES, WORDS);
+  sq_cu_line(k, "sq_hold<64>(c);");
   sq_cu_line(k, "SQ_WGMMA_BEGIN();");
   sq_cu_line(k, "#pragma unroll");
   // 16 of k are 32 bytes, 8 words.

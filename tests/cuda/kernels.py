@@ -4,9 +4,9 @@
     kernels.py --seqm build/seqm --source . [--arch sm_80,sm_90a,sm_100] [--float bf16] [--all] [MODEL.seqm ...]
 
 No graphics processor is needed. Without models all examples are compiled. One line a model and
-architecture; with --all one line a kernel. Exit status 1 when a kernel does not compile or spills, or when
-products of groups of warps wait for one another where the text does not ask for it,
-77 when there is no NVRTC (a skipped test; where CI is `true` it fails).
+architecture; with --all one line a kernel. Exit status 1 when a kernel does not compile or spills, when
+products of groups of warps wait for one another where the text does not ask for it, or when the PTX sets one of
+their registers behind the wgmma.fence; 77 when there is no NVRTC (a skipped test; where CI is `true` it fails).
 """
 import argparse
 import ctypes
@@ -42,7 +42,7 @@ class Nvrtc:
         self.version = f"{major.value}.{minor.value}"
 
     def compile(self, source, arch):
-        """The log of a compilation, and whether it succeeded."""
+        """The log of a compilation, its PTX, and whether it succeeded."""
         lib, program, size = self.lib, ctypes.c_void_p(), ctypes.c_size_t()
         lib.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
         options = [f"--gpu-architecture={arch}".encode(), b"--std=c++17", b"--ptxas-options=-v"]
@@ -50,8 +50,11 @@ class Nvrtc:
         lib.nvrtcGetProgramLogSize(program, ctypes.byref(size))
         log = ctypes.create_string_buffer(size.value + 1)
         lib.nvrtcGetProgramLog(program, log)
+        lib.nvrtcGetPTXSize(program, ctypes.byref(size))
+        ptx = ctypes.create_string_buffer(size.value + 1)
+        lib.nvrtcGetPTX(program, ptx)
         lib.nvrtcDestroyProgram(ctypes.byref(program))
-        return log.value.decode(), not failed
+        return log.value.decode(), ptx.value.decode(), not failed
 
 
 def unit(words, kernels):
@@ -80,6 +83,24 @@ def brought(kernels, arch):
     """name -> bytes of shared memory that a launch brings, which the compiler's log does not count."""
     found = re.findall(r"^SQ_ROOM\((\d+), (\d+)\)\n(?:#endif\n)?SQ_KERNEL(?:_OF)?\((\w+),", kernels, re.M)
     return {name: int(sm_90a if arch == "sm_90a" else other) for other, sm_90a, name in found}
+
+
+def late(ptx):
+    """Kernels in which a register of a wgmma is set between its fence and it: undefined (PTX ISA, "wgmma.fence")."""
+    found = set()
+    for kernel in ptx.split(".visible .entry ")[1:]:
+        after = None  # a fence: what has been set since
+        for statement in re.sub(r"//.*", "", kernel).split(";"):
+            if "wgmma.fence" in statement:
+                after = set()
+            elif "wgmma.commit_group" in statement:
+                after = None
+            elif after and "wgmma.mma_async" in statement:
+                if after & set(re.findall(r"%[a-z]+\d+", statement)):
+                    found.add(kernel.split("(")[0])
+            elif after is not None:
+                after |= set(re.findall(r"%[fr]\d+", statement)[:1])
+    return sorted(found)
 
 
 def main():
@@ -111,7 +132,7 @@ def main():
             continue
         for arch in args.arch.split(","):
             start = time.time()
-            log, ok = nvrtc.compile(unit(words, dump.stdout), arch)
+            log, ptx, ok = nvrtc.compile(unit(words, dump.stdout), arch)
             if not ok:
                 print(f"{name:28} {arch:7} {log.strip()}")
                 bad += 1
@@ -124,7 +145,10 @@ def main():
             waits = re.findall(r"\((C75\d\d)\).*in the function '(\w+)'", log)
             for code, n in waits:
                 print(f"    {n:60} wgmma one by one ({code})")
-            bad += len(waits)
+            unfenced = late(ptx)
+            for n in unfenced:
+                print(f"    {n:60} a register of a wgmma is set behind the fence")
+            bad += len(waits) + len(unfenced)
             for n in k if args.all else spills:
                 print(f"    {n:60} {k[n][0]:4} registers {k[n][1]:6} shared {k[n][2]:5} spilled")
             bad += len(spills)
