@@ -72,6 +72,7 @@ static const void *posted(sq_emu_thread *t, int lane) {
 static void copy(sq_emu_thread *t, const char *name, void *to, const void *from) {
   sq_emu_copy_begins(fiber(t), name, to, from);
 }
+static void fence(sq_emu_thread *t) { sq_emu_fence(fiber(t)); }
 static void group(sq_emu_thread *t) { fiber(t)->group++; }
 static void copied(sq_emu_thread *t, int but) { sq_emu_copies_end(fiber(t), but); }
 static void gate(sq_emu_thread *t, const void *at, int what, long long n) {
@@ -101,8 +102,8 @@ static void newton(sq_emu_thread *t, unsigned long long stretches, unsigned long
 }
 
 const sq_emu_calls sq_emu_functions = {
-    sync,   any,  touch, outside, shared, dynamic, address, behind,     touch_shared, exchange,
-    posted, copy, group, copied,  gate,   bulk,    failed,  has_failed, newton};
+    sync,   any,  touch, outside, shared, dynamic, address, behind, touch_shared, exchange,
+    posted, copy, group, copied,  fence,  gate,    bulk,    failed, has_failed,   newton};
 
 // ---- launches ----------------------------------------------------------------------------------
 static void run_in_turn(sq_emu_module *m) {

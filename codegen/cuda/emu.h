@@ -27,6 +27,8 @@ typedef struct sq_emu_cell {
   bool many_blocks, many_threads; // readers
   bool steady;                    // read as what nothing changes
   bool coming;                    // a copy is under way here
+  bool by_thread;                 // the last write: not by a box that came
+  uint64_t w_fences;              // which its thread had passed then
 } sq_emu_cell;
 typedef struct sq_emu_array { // in shared memory
   const char *name;
@@ -75,7 +77,9 @@ typedef struct sq_emu_fiber {
   char slot[2][SQ_EMU_WIDTH];
   sq_emu_copy *copy;
   uint32_t n_copy, room;
-  uint64_t group;          // of the next copies
+  uint64_t group; // of the next copies
+  // Of what is written for the other proxy: so far, before the epoch of the last one.
+  uint64_t fences, fences_before, fence_epoch;
   const sq_emu_gate *gate; // waited for, until a phase of this parity ends
   uint64_t parity;
 } sq_emu_fiber;
@@ -118,7 +122,7 @@ void *sq_emu_shared(sq_emu_fiber *f, const char *name, int64_t bytes, uint32_t a
 void *sq_emu_dynamic(sq_emu_fiber *f, const char *name, int64_t at, int64_t bytes);
 uint32_t sq_emu_address(sq_emu_fiber *f, const void *at);
 const void *sq_emu_behind(sq_emu_fiber *f, uint32_t address);
-// As `touch`; kind 4: a copy to it begins, 5: it has come.
+void sq_emu_fence(sq_emu_fiber *f);
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind);
 void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void *from);
 void sq_emu_copies_end(sq_emu_fiber *f, int but); // all but so many groups; -1: all

@@ -31,6 +31,7 @@ static void make(sq_emu_fiber *f, const void *at, int64_t count) {
   sq_emu_module *m = f->m;
   if (m->n_gate == SQ_EMU_GATES) sq_emu_stop(f, "more than %d gates", SQ_EMU_GATES);
   if (sq_emu_address(f, at) % 8) sq_emu_stop(f, "a gate is not at a multiple of 8");
+  sq_emu_touch_shared(f, "a gate", at, 8, SQ_EMU_WRITES);
   m->gate[m->n_gate++] = (sq_emu_gate){at, count, count, 0, 0};
 }
 static void end_phase(sq_emu_fiber *f, sq_emu_gate *g) {
@@ -61,7 +62,7 @@ static uint32_t element(sq_emu_fiber *f, const sq_emu_bulk *b, const int64_t *at
                 (long long)b->map[ADDRESS].bytes);
   const char *from = (const char *)(uintptr_t)b->map[ADDRESS].value + offset;
   uint16_t bits;
-  sq_emu_touch(f, from, ELEMENT, 0);
+  sq_emu_touch(f, from, ELEMENT, SQ_EMU_READS);
   memcpy(&bits, from, sizeof bits);
   return bits;
 }
@@ -75,7 +76,8 @@ static void walk(sq_emu_fiber *f, const sq_emu_bulk *b, bool arrives) {
         uint32_t at = first + word * 4;
         if (b->map[SWIZZLE].value == SWIZZLE_128) at ^= (at >> 7 & 7) << 4;
         uint32_t *to = (uint32_t *)(uintptr_t)sq_emu_behind(f, at);
-        sq_emu_touch_shared(f, b->name, to, sizeof *to, arrives ? 5 : 4);
+        sq_emu_touch_shared(f, b->name, to, sizeof *to,
+                            arrives ? SQ_EMU_BOX_COMES : SQ_EMU_BOX_BEGINS);
         if (!arrives) continue;
         int64_t place[AXES] = {b->at[0] + x, b->at[1] + y, b->at[2] + z % box_of(b, 2),
                                b->at[3] + z / box_of(b, 2)};
@@ -97,6 +99,7 @@ void sq_emu_bulk_begins(sq_emu_fiber *f, const char *name, void *to, const void 
     sq_emu_stop(f, "%s: a box does not begin at a multiple of %u", name, multiple);
   sq_emu_bulk *b = &m->bulk[m->n_bulk];
   *b = (sq_emu_bulk){name, to, find(f, gate), row, {at[0], at[1], at[2], at[3]}};
+  sq_emu_touch_shared(f, "a gate", gate, 8, SQ_EMU_READS_ASYNC);
   walk(f, b, false);
   m->n_bulk++;
 }
@@ -132,10 +135,14 @@ static void wait_for(sq_emu_fiber *f, const sq_emu_gate *g, uint64_t parity) {
 }
 void sq_emu_gate_do(sq_emu_fiber *f, const void *at, int what, int64_t n) {
   if (!f->m->now->syncs) sq_emu_stop(f, "a gate in a kernel without barriers");
-  if (what == 0)
+  if (what == 0) {
     make(f, at, n);
-  else if (what == 1)
-    expect(f, find(f, at), n);
+    return;
+  }
+  sq_emu_gate *g = find(f, at);
+  sq_emu_touch_shared(f, "a gate", at, 8, SQ_EMU_READS);
+  if (what == 1)
+    expect(f, g, n);
   else
-    wait_for(f, find(f, at), (uint64_t)n);
+    wait_for(f, g, (uint64_t)n);
 }

@@ -1,6 +1,7 @@
 // Memory under emulation: shared arrays, and who touched what. In: each access of a kernel. Out: a fault
 // where two threads touch an element, one of them writing, with no barrier between them; where blocks
-// do so at all; where shared memory is read that nobody wrote, or memory changes that is read as what does not.
+// do so at all; where shared memory is read that nobody wrote, or memory changes that is read as what does not;
+// where a product reads, or a box comes, what threads have written with no fence between the two proxies.
 //
 // Elements are told apart by their first byte, so accesses of one place in two widths are seen only
 // where they begin alike.
@@ -60,7 +61,6 @@ static void grow(sq_emu_fiber *f) {
 void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind) {
   sq_emu_module *m = f->m;
   (void)bytes;
-  if (kind == 2) return;
   if (2 * m->n_used >= m->n_table) grow(f);
   uint64_t key = (uint64_t)(uintptr_t)at;
   sq_emu_cell *c = find(m->table, m->n_table, m->launch, key);
@@ -68,8 +68,8 @@ void sq_emu_touch(sq_emu_fiber *f, const void *at, int bytes, int kind) {
     *c = (sq_emu_cell){.key = key, .launch = m->launch};
     m->n_used++;
   }
-  bool write = kind == 1;
-  c->steady |= kind == 3;
+  bool write = kind == SQ_EMU_WRITES;
+  c->steady |= kind == SQ_EMU_READS_STEADY;
   if (write)
     write_cell(f, c, "memory");
   else
@@ -143,6 +143,41 @@ const void *sq_emu_behind(sq_emu_fiber *f, uint32_t address) {
       return m->array[k].data + (address - m->array[k].address);
   sq_emu_stop(f, "nothing is at %u in shared memory", address);
 }
+// ---- the other proxy ---------------------------------------------------------------------------
+// Fences of this epoch are behind the barrier that others have passed.
+void sq_emu_fence(sq_emu_fiber *f) {
+  if (f->fence_epoch != f->m->epoch) f->fences_before = f->fences;
+  f->fence_epoch = f->m->epoch;
+  f->fences++;
+}
+static void must_be_fenced(sq_emu_fiber *f, const sq_emu_cell *c, const char *name,
+                           const char *how) {
+  const sq_emu_fiber *w = &f->m->fiber[c->w_thread];
+  const bool late = w != f && w->fence_epoch == f->m->epoch;
+  if (!c->w_epoch || !c->by_thread || (late ? w->fences_before : w->fences) > c->w_fences) return;
+  sq_emu_stop(f, "%s is %s, but thread %d wrote it with no fence.proxy.async and barrier since",
+              name, how, c->w_thread);
+}
+
+static void touch_cell(sq_emu_fiber *f, sq_emu_cell *c, const char *name, int kind) {
+  const bool reads = kind == SQ_EMU_READS || kind == SQ_EMU_READS_ASYNC;
+  const bool begins = kind == SQ_EMU_COPY_BEGINS || kind == SQ_EMU_BOX_BEGINS;
+  const bool comes = kind == SQ_EMU_COPY_COMES || kind == SQ_EMU_BOX_COMES;
+  if (c->coming && !comes) sq_emu_stop(f, "%s is touched where a copy is under way", name);
+  if (reads && !c->w_epoch) sq_emu_stop(f, "%s is read before it is written", name);
+  if (reads)
+    read_cell(f, c, name);
+  else if (begins)
+    may_write(f, *c, name);
+  else
+    write_cell(f, c, name);
+  if (kind == SQ_EMU_READS_ASYNC) must_be_fenced(f, c, name, "read by a product or a copy");
+  if (kind == SQ_EMU_BOX_BEGINS) must_be_fenced(f, c, name, "where a box comes");
+  c->coming = begins;
+  if (reads || begins) return;
+  c->by_thread = kind != SQ_EMU_BOX_COMES;
+  c->w_fences = f->fences;
+}
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind) {
   sq_emu_module *m = f->m;
   const char *p = at;
@@ -150,16 +185,7 @@ void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int 
   for (uint32_t k = 0; k < m->n_array; k++) {
     sq_emu_array *s = &m->array[k];
     if (p < s->data || p >= s->data + s->bytes) continue;
-    sq_emu_cell *c = &s->cell[p - s->data];
-    if (c->coming && kind <= 1) sq_emu_stop(f, "%s is touched where a copy is under way", name);
-    if (kind == 0 && !c->w_epoch) sq_emu_stop(f, "%s is read before it is written", name);
-    if (kind == 0)
-      read_cell(f, c, name);
-    else if (kind == 4)
-      may_write(f, *c, name);
-    else
-      write_cell(f, c, name);
-    c->coming = kind == 4;
+    touch_cell(f, &s->cell[p - s->data], name, kind);
     return;
   }
   sq_emu_stop(f, "%s is not shared memory", name);
@@ -180,6 +206,8 @@ void sq_emu_copy_begins(sq_emu_fiber *f, const char *name, void *to, const void 
   c->to = to;
   memcpy(c->word, from, sizeof c->word);
   c->group = f->group;
+  for (int k = 0; k < 4; k++)
+    sq_emu_touch_shared(f, name, c->to + k, sizeof *c->to, SQ_EMU_COPY_BEGINS);
 }
 void sq_emu_copies_end(sq_emu_fiber *f, int but) {
   uint32_t left = 0;
@@ -190,7 +218,7 @@ void sq_emu_copies_end(sq_emu_fiber *f, int but) {
     }
     for (int k = 0; k < 4; k++) {
       unsigned *to = f->copy[i].to + k;
-      sq_emu_touch_shared(f, f->copy[i].name, to, sizeof *to, 1);
+      sq_emu_touch_shared(f, f->copy[i].name, to, sizeof *to, SQ_EMU_COPY_COMES);
       *to = f->copy[i].word[k];
     }
   }

@@ -193,6 +193,53 @@ Test(cuda_emu, descriptors_are_read) {
   cr_assert_gt(wrong_products("good_a + 1", "good_b", "SQ_SHARED_TILE"), 0);             // place
   cr_assert_gt(wrong_products("good_a", "good_b", "SQ_SHARED"), 0); // alignment
 }
+// What is said of a product of words that threads have written: `before` it, and while it is `under_way`.
+static const char *product(const char *before, const char *under_way) {
+  static float x[64];
+  char body[1200];
+  snprintf(
+      body, sizeof body,
+      "SQ_SHARED_TILE(sq_u32, s, 6144);\nfloat c[64] = {0};\nsq_wgmma_list flying;\n%s\n"
+      "SQ_WGMMA_BEGIN();\nsq_wgmma<sq_bf16>(SQ_ME flying, c, SQ_TILE(s, 0), SQ_TILE(s, 2048));\n"
+      "SQ_WGMMA_END(flying);\n%s\nsq_wgmma_wait<sq_bf16>(SQ_ME flying);\n"
+      "SQ_COPIED();\n",
+      before, under_way);
+  return emulate(body, 128, 1, 1, x, sizeof x);
+}
+#define FILL "for (int e = (int)SQ_TID; e < 6144; e += 128) SQ_SST(s, e, 0u);\n"
+#define COPY                                                                                       \
+  "sq_ptr<sq_bf16> h = {(sq_bf16 *)a.x.p, a.x.bytes}; SQ_COPY(s, SQ_TID * 4, h, 0, true);\n"
+static void expect_of_product(const char *before, const char *under_way, const char *part) {
+  const char *got = product(before, under_way);
+  cr_assert(got && strstr(got, part), "expected `%s`, got `%s`", part, got ? got : "nothing");
+}
+Test(cuda_emu, fences_between_proxies) {
+  const char *unfenced = "with no fence.proxy.async and barrier since";
+  setenv("SEQM_EMU_ARCH", "sm_90a", 1);
+  const char *got = product(FILL "SQ_ASYNC_FENCE(); SQ_SYNC();", "");
+  cr_assert_null(got, "%s", got);
+  expect_of_product(FILL "SQ_SYNC();", "", unfenced);
+  expect_of_product("SQ_ASYNC_FENCE();\n" FILL "SQ_SYNC();", "", unfenced);
+  expect_of_product(FILL "SQ_SYNC(); SQ_ASYNC_FENCE();", "",
+                    unfenced); // others may not be there yet
+  expect_of_product(FILL "SQ_ASYNC_FENCE(); SQ_SYNC();\n" FILL "SQ_ASYNC_FENCE();", "",
+                    "race: writes s");
+  // A copy by cp.async is a thread's write, made when it is waited for.
+  got = product(FILL "SQ_SYNC();\n" COPY "SQ_COPIED(); SQ_ASYNC_FENCE(); SQ_SYNC();", "");
+  cr_assert_null(got, "%s", got);
+  expect_of_product(FILL "SQ_SYNC();\n" COPY "SQ_ASYNC_FENCE(); SQ_COPIED(); SQ_SYNC();", "",
+                    unfenced);
+  expect_of_product(FILL "SQ_ASYNC_FENCE(); SQ_SYNC();\n" COPY "SQ_SYNC();", "",
+                    "a tile is touched where a copy is under way");
+}
+// From its begin to its end a product's factors stay as they are.
+Test(cuda_emu, factors_stay) {
+  setenv("SEQM_EMU_ARCH", "sm_90a", 1);
+  const char *fill = FILL "SQ_ASYNC_FENCE(); SQ_SYNC();";
+  expect_of_product(fill, "if (SQ_TID == 127) SQ_SST(s, 0, 0u);", "race: writes s");
+  expect_of_product(fill, COPY, "a tile is touched where a copy is under way");
+  expect_of_product(fill, "SQ_SYNC();\n" COPY, "a tile is touched where a copy is under way");
+}
 // A box of 64 x 8 elements of x, of which 20 x 6 are there, through a gate, by two blocks of code.
 static const char *boxes(const char *before, const char *after) {
   static float x[64];
@@ -207,7 +254,7 @@ static const char *boxes(const char *before, const char *after) {
            "if (SQ_TID == 0) SQ_GATE_INIT(g, 0);\n"
            "SQ_GATES_READY(); SQ_SYNC();\n%s\nSQ_SYNC();\n%s\n",
            before, after);
-  room = 2048 + 8;
+  room = 2048 + 2 * 8;
   const char *got = emulate(body, 32, 1, 1, x, sizeof x);
   room = 0;
   return got;
@@ -234,12 +281,22 @@ Test(cuda_emu, boxes) {
   expect_of_boxes(ASK("1028"), wait, "32 at a gate");
   expect_of_boxes("", wait, "32 at a gate");
   expect_of_boxes(ASK("1024") ASK("1024"), wait, "a gate has more arrivals than were said");
-  expect_of_boxes("SQ_SST(s, SQ_TID, 1u);\n" ASK("1024"), wait,
+  expect_of_boxes(ASK("1024") "SQ_SST(s, SQ_TID, 1u);\n", wait,
                   "s is touched where a copy is under way");
+  expect_of_boxes("SQ_SST(s, SQ_TID, 1u); SQ_SYNC();\n" ASK("1024"), wait,
+                  "s is where a box comes, but thread 0 wrote it with no fence.proxy.async");
+  got = boxes("SQ_SST(s, SQ_TID, 1u); SQ_ASYNC_FENCE(); SQ_SYNC();\n" ASK("1024"), wait);
+  cr_assert_null(got, "%s", got);
   expect_of_boxes(
-      "SQ_SST(s, 31 - SQ_TID, 1u); SQ_SYNC(); SQ_SLD(s, SQ_TID); sq_shuffle_xor(SQ_ME 1, 1);" ASK(
-          "1024"),
-      wait, "race: writes s");
+      "SQ_DYNAMIC(sq_u64, h, 2056, 1); if (SQ_TID == 0) SQ_GATE_INIT(h, 0); SQ_SYNC();\n"
+      "if (SQ_TID == 0) { SQ_GATE_EXPECT(h, 0, 1024); SQ_BULK(2, s, 0, h, 0, map, 0, 0, 0, 0); }",
+      "SQ_GATE_WAIT(h, 0, 0);", "a gate is read by a product or a copy, but thread 0");
+  expect_of_boxes("SQ_DYNAMIC(sq_u64, h, 2056, 1); if (SQ_TID == 0) SQ_GATE_INIT(h, 0);\n"
+                  "SQ_GATE_WAIT(h, 0, 0);",
+                  "", "race: reads a gate");
+  expect_of_boxes("SQ_SST(s, 31 - SQ_TID, 1u); SQ_ASYNC_FENCE(); SQ_SYNC(); SQ_SLD(s, SQ_TID); "
+                  "sq_shuffle_xor(SQ_ME 1, 1);" ASK("1024"),
+                  wait, "race: writes s");
   expect_of_boxes("if (SQ_TID == 0) SQ_BULK(3, s, 0, g, 0, map, 0, 0, 0, 0);", wait,
                   "a tensor map of rank 2 is used as one of 3");
   expect_of_boxes("if (SQ_TID == 0) SQ_BULK(2, s, 128, g, 0, map, 0, 0, 0, 0);", wait,

@@ -30,9 +30,9 @@ template <class T> SQ_FN T *sq_at(SQ_CTX const sq_ptr<T> &p, const char *name, s
   sq_me->call->touch(sq_me, p.p + i, sizeof(T), kind);
   return p.p + i;
 }
-#define SQ_LD(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, 0))
-#define SQ_LD_STEADY(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, 3))
-#define SQ_ST(p, i, v) sq_to_memory(*sq_at(sq_me, p, #p, i, 1), v)
+#define SQ_LD(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, SQ_EMU_READS))
+#define SQ_LD_STEADY(p, i) sq_from_memory(*sq_at(sq_me, p, #p, i, SQ_EMU_READS_STEADY))
+#define SQ_ST(p, i, v) sq_to_memory(*sq_at(sq_me, p, #p, i, SQ_EMU_WRITES), v)
 
 template <class T> struct sq_shared_array {
   T *p;
@@ -52,14 +52,14 @@ SQ_FN T *sq_shared_at(SQ_CTX const sq_shared_array<T> &s, const char *name, sq_i
 #define SQ_DYNAMIC(T, name, at, n)                                                                 \
   sq_shared_array<T> name = {(T *)sq_me->call->dynamic(sq_me, #name, at, (n) * sizeof(T)), n}
 #define SQ_SHARED_OF(T) sq_shared_array<T>
-#define SQ_SLD(s, i) (*sq_shared_at(sq_me, s, #s, i, 0))
-#define SQ_SST(s, i, v) (*sq_shared_at(sq_me, s, #s, i, 1) = (v))
+#define SQ_SLD(s, i) (*sq_shared_at(sq_me, s, #s, i, SQ_EMU_READS))
+#define SQ_SST(s, i, v) (*sq_shared_at(sq_me, s, #s, i, SQ_EMU_WRITES) = (v))
 
 template <class T> SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<T> &p, const char *name, sq_i64 i) {
   sq_vec8 v;
   if (i % 8) sq_me->call->outside(sq_me, "a vector that is not aligned", i, 8);
   for (int k = 7; k >= 0; k--) {
-    unsigned short bits = sq_at(sq_me, p, name, i + k, 0)->bits;
+    unsigned short bits = sq_at(sq_me, p, name, i + k, SQ_EMU_READS)->bits;
     v.w[k / 2] = k % 2 ? (sq_u32)bits << 16 : v.w[k / 2] | bits;
   }
   return v;
@@ -68,10 +68,10 @@ SQ_FN sq_u32 sq_bits(float f);
 SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<float> &p, const char *name, sq_i64 i) {
   sq_vec8 v;
   if (i % 4) sq_me->call->outside(sq_me, "a vector that is not aligned", i, 4);
-  for (int k = 3; k >= 0; k--) v.w[k] = sq_bits(*sq_at(sq_me, p, name, i + k, 0));
+  for (int k = 3; k >= 0; k--) v.w[k] = sq_bits(*sq_at(sq_me, p, name, i + k, SQ_EMU_READS));
   return v;
 }
-#define SQ_LD_BITS(p, i) (sq_at(sq_me, p, #p, i, 0)->bits)
+#define SQ_LD_BITS(p, i) (sq_at(sq_me, p, #p, i, SQ_EMU_READS)->bits)
 #define SQ_LD_VEC(p, i) sq_vec_at(sq_me, p, #p, i)
 #define SQ_SST_VEC(s, i, v)                                                                        \
   for (int sq_k = 0; sq_k < 4; sq_k++) SQ_SST(s, (i) + sq_k, (v).w[sq_k])
@@ -79,8 +79,8 @@ SQ_FN sq_vec8 sq_vec_at(SQ_CTX const sq_ptr<float> &p, const char *name, sq_i64 
 template <class T>
 SQ_FN sq_u32 sq_pair_at(SQ_CTX const sq_ptr<T> &p, const char *name, sq_i64 i) {
   if (i % 2) sq_me->call->outside(sq_me, "a pair that is not aligned", i, 2);
-  const sq_u32 low = sq_at(sq_me, p, name, i, 0)->bits;
-  return low | (sq_u32)sq_at(sq_me, p, name, i + 1, 0)->bits << 16;
+  const sq_u32 low = sq_at(sq_me, p, name, i, SQ_EMU_READS)->bits;
+  return low | (sq_u32)sq_at(sq_me, p, name, i + 1, SQ_EMU_READS)->bits << 16;
 }
 template <class T>
 SQ_FN void sq_copy(SQ_CTX const sq_shared_array<sq_u32> &s, const char *name, sq_i64 to,
@@ -147,7 +147,7 @@ struct sq_map {
   } row[16];
 };
 #define SQ_GATE_INIT(g, i) sq_me->call->gate(sq_me, &(g).p[i], 0, 1)
-#define SQ_GATES_READY()
+#define SQ_GATES_READY() sq_me->call->fence(sq_me)
 #define SQ_GATE_EXPECT(g, i, bytes) sq_me->call->gate(sq_me, &(g).p[i], 1, bytes)
 #define SQ_GATE_WAIT(g, i, parity) sq_me->call->gate(sq_me, &(g).p[i], 2, parity)
 #define SQ_BULK(rank, s, i, g, j, map, c0, c1, c2, c3)                                             \
@@ -168,7 +168,7 @@ struct sq_wgmma_list {
     bool add;
   } v[32];
 };
-#define SQ_ASYNC_FENCE()
+#define SQ_ASYNC_FENCE() sq_me->call->fence(sq_me)
 #define SQ_WGMMA_BEGIN()
 #define SQ_WGMMA_END(flying) (flying).group++
 #define SQ_PANEL(s, i, lead) sq_panel(sq_me, &(s).p[i], lead)
@@ -190,7 +190,7 @@ SQ_FN sq_u32 sq_tile_word(SQ_CTX sq_u64 tile, int row, int pair) {
     at += pair / 4 * lead + row % 8 * 16 + pair % 4 * 4;
   if (kind) at ^= (at >> 7 & ((16 >> kind) - 1)) << 4;
   const sq_u32 *p = (const sq_u32 *)sq_me->call->behind(sq_me, at);
-  sq_me->call->touch_shared(sq_me, "a tile", p, 4, 0);
+  sq_me->call->touch_shared(sq_me, "a tile", p, 4, SQ_EMU_READS_ASYNC);
   return *p;
 }
 // Pair `pair` of row `row`, where columns lie along rows of 128, 64 or 32 bytes: more columns are `lead` apart,
@@ -203,13 +203,35 @@ SQ_FN sq_u32 sq_turned_word(SQ_CTX sq_u64 tile, int row, int pair) {
   sq_u32 at = start + pair / pairs * lead + row / 8 * stride + row % 8 * (256 >> kind) + pair % pairs * 4;
   at ^= (at >> 7 & ((16 >> kind) - 1)) << 4;
   const sq_u32 *p = (const sq_u32 *)sq_me->call->behind(sq_me, at);
-  sq_me->call->touch_shared(sq_me, "a turned tile", p, 4, 0);
+  sq_me->call->touch_shared(sq_me, "a turned tile", p, 4, SQ_EMU_READS_ASYNC);
   return *p;
 }
+// This lane's two rows of a, whole; two columns of b.
+SQ_FN void sq_wgmma_rows(SQ_CTX const sq_wgmma_list &l, int p, sq_u32 (*u)[8]) {
+  const int warp = (int)(SQ_TID / 32 % 4), g = (int)(SQ_TID % 32 / 4);
+  for (int k = 0; k < 16; k++)
+    u[k / 8][k % 8] = sq_tile_word(sq_me, l.v[p].a, warp * 16 + k / 8 * 8 + g, k % 8);
+}
+SQ_FN void sq_wgmma_columns(SQ_CTX const sq_wgmma_list &l, int p, int j, sq_u32 (*w)[8]) {
+  const int q = (int)(SQ_TID % 4);
+  for (int k = 0; k < 8; k++) {
+    const sq_u32 first = l.v[p].turned ? sq_turned_word(sq_me, l.v[p].b, 2 * k, j * 4 + q)
+                                       : sq_tile_word(sq_me, l.v[p].b, j * 8 + 2 * q, k);
+    const sq_u32 second = l.v[p].turned ? sq_turned_word(sq_me, l.v[p].b, 2 * k + 1, j * 4 + q)
+                                        : sq_tile_word(sq_me, l.v[p].b, j * 8 + 2 * q + 1, k);
+    w[0][k] = l.v[p].turned ? (first & 0xffff) | second << 16 : first;
+    w[1][k] = l.v[p].turned ? first >> 16 | (second & 0xffff0000u) : second;
+  }
+}
+// The factors are looked at when a product begins, too: from then on they must be there, and stay.
 SQ_FN void sq_wgmma_put(SQ_CTX sq_wgmma_list &l, float *c, const sq_u32 *u, sq_u64 a, sq_u64 b, int columns,
                         int turned, bool add) {
+  sq_u32 words[2][8];
   if (l.n == 32) sq_me->call->outside(sq_me, "products under way", l.n, 32);
-  l.v[l.n++] = {c, u, a, b, columns, turned, l.group, add};
+  l.v[l.n] = {c, u, a, b, columns, turned, l.group, add};
+  if (!u) sq_wgmma_rows(sq_me, l, l.n, words);
+  for (int j = 0; j < columns / 8; j++) sq_wgmma_columns(sq_me, l, l.n, j, words);
+  l.n++;
 }
 template <class H> SQ_FN void sq_wgmma(SQ_CTX sq_wgmma_list &l, float *c, sq_u64 a, sq_u64 b) {
   sq_wgmma_put(sq_me, l, c, 0, a, b, 128, 0, true);
@@ -227,25 +249,17 @@ SQ_FN void sq_wgmma_turned(SQ_CTX sq_wgmma_list &l, float *c, const sq_u32 *a, s
 }
 SQ_FN float sq_half_of(const sq_bf16 *, sq_u32 bits);
 SQ_FN float sq_half_of(const sq_f16 *, sq_u32 bits);
-// One product: this lane's two rows of a, whole, by two columns of b at a time.
+// One product: this lane's rows by two columns at a time.
 template <class H> SQ_FN void sq_wgmma_do(SQ_CTX const sq_wgmma_list &l, int p) {
-  const int lane = (int)(SQ_TID % 32), warp = (int)(SQ_TID / 32 % 4), g = lane / 4, q = lane % 4;
   const H *h = 0;
   sq_u32 u[2][8], w[2][8];
   if (l.v[p].u) sq_me->call->exchange(sq_me, l.v[p].u, 16, 0);
-  for (int k = 0; k < 16; k++)
-    u[k / 8][k % 8] =
-        l.v[p].u ? ((const sq_u32 *)sq_me->call->posted(sq_me, g * 4 + k % 4))[k / 8 + k % 8 / 4 * 2]
-                 : sq_tile_word(sq_me, l.v[p].a, warp * 16 + k / 8 * 8 + g, k % 8);
+  for (int k = 0; l.v[p].u && k < 16; k++)
+    u[k / 8][k % 8] = ((const sq_u32 *)sq_me->call->posted(
+        sq_me, (int)(SQ_TID % 32 / 4 * 4) + k % 4))[k / 8 + k % 8 / 4 * 2];
+  if (!l.v[p].u) sq_wgmma_rows(sq_me, l, p, u);
   for (int j = 0; j < l.v[p].columns / 8; j++) {
-    for (int k = 0; k < 8; k++) {
-      const sq_u32 first = l.v[p].turned ? sq_turned_word(sq_me, l.v[p].b, 2 * k, j * 4 + q)
-                                         : sq_tile_word(sq_me, l.v[p].b, j * 8 + 2 * q, k);
-      const sq_u32 second = l.v[p].turned ? sq_turned_word(sq_me, l.v[p].b, 2 * k + 1, j * 4 + q)
-                                          : sq_tile_word(sq_me, l.v[p].b, j * 8 + 2 * q + 1, k);
-      w[0][k] = l.v[p].turned ? (first & 0xffff) | second << 16 : first;
-      w[1][k] = l.v[p].turned ? first >> 16 | (second & 0xffff0000u) : second;
-    }
+    sq_wgmma_columns(sq_me, l, p, j, w);
     for (int e = 0; e < 4; e++) {
       float *c = l.v[p].c + j * 4 + e;
       if (!l.v[p].add) *c = 0;

@@ -4,13 +4,24 @@
 #define SQ_EMU_THREAD
 
 typedef struct sq_emu_thread sq_emu_thread;
+// What is done to an element of memory: of the device, or shared. Tensor maps' copies and products of groups of
+// warps belong to another proxy, which sees what threads have written before their fence.
+enum {
+  SQ_EMU_READS,
+  SQ_EMU_WRITES,
+  SQ_EMU_READS_STEADY, // what is never written in this launch
+  SQ_EMU_READS_ASYNC,  // a product's operand, a copy's gate
+  SQ_EMU_COPY_BEGINS,  // cp.async
+  SQ_EMU_COPY_COMES,
+  SQ_EMU_BOX_BEGINS, // by a tensor map
+  SQ_EMU_BOX_COMES
+};
 typedef struct sq_emu_calls {
   // All threads of the block arrive before any goes on.
   void (*sync)(sq_emu_thread *t);
   // The same, and whether p is not 0 in any of them.
   int (*any)(sq_emu_thread *t, int p);
-  // A look at, or a change of, memory of the device. kind: 0 read, 1 write, 2 atomic,
-  // 3 read of what is never written in this launch.
+  // Memory of the device is read or written.
   void (*touch)(sq_emu_thread *t, const void *at, int bytes, int kind);
   void (*outside)(sq_emu_thread *t, const char *name, long long index, long long count);
   // The block's shared array of this name: made when first asked for.
@@ -30,6 +41,8 @@ typedef struct sq_emu_calls {
   void (*copy)(sq_emu_thread *t, const char *name, void *to, const void *from);
   void (*group)(sq_emu_thread *t);
   void (*copied)(sq_emu_thread *t, int but);
+  // What the thread has written to shared memory is there for the other proxy: behind the next barrier for all.
+  void (*fence)(sq_emu_thread *t);
   // A gate in shared memory. what 0: it is made, for n arrivals a phase; 1: an arrival, n bytes are to come;
   // 2: waits until a phase of parity n has ended.
   void (*gate)(sq_emu_thread *t, const void *at, int what, long long n);
