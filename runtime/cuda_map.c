@@ -5,7 +5,7 @@
 //        1        type: 6 f16, 9 bf16 (CUtensorMapDataType)
 //        2        rank, 2 to 4
 //        3 to 6   elements along each axis, the first runs along memory; beyond them zeros are read
-//        7 to 9   bytes from one to the next along the second axis and on: multiples of 16
+//        7 to 9   bytes from one to the next along the second axis and on: multiples of 16, each of the one before
 //        10 to 13 the box: up to 256 each, 128 bytes along the first
 //        14       swizzle: 3 for 128 bytes (CUtensorMapSwizzle)
 //

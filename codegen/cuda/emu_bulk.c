@@ -95,6 +95,9 @@ void sq_emu_bulk_begins(sq_emu_fiber *f, const char *name, void *to, const void 
   if (row[RANK].value != rank)
     sq_emu_stop(f, "a tensor map of rank %lld is used as one of %d", (long long)row[RANK].value,
                 rank);
+  for (int k = 1; k + 1 < rank; k++)
+    if (row[STRIDE + k - 1].value < 1 || row[STRIDE + k].value % row[STRIDE + k - 1].value)
+      sq_emu_stop(f, "a stride of a tensor map is no multiple of the one before");
   if (sq_emu_address(f, to) % multiple)
     sq_emu_stop(f, "%s: a box does not begin at a multiple of %u", name, multiple);
   sq_emu_bulk *b = &m->bulk[m->n_bulk];

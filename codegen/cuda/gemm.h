@@ -69,7 +69,7 @@ enum {
 void sq_cu_wgmma_multiply(sq_cu *k, const char *number, const char *type);
 // gemm_bulk.c: its stages by tensor maps, where both factors have one.
 typedef struct sq_cu_boxes {
-  const char *map[2], *at[2][2]; // names; the index along the third axis and the fourth
+  const char *map[2], *at[2][3]; // names; the indices along the axes behind the first
   uint32_t rank[2];
 } sq_cu_boxes;
 bool sq_cu_bulk_maps(const sq_cu_tiles *x, const sq_cu_side *side, sq_cu_boxes *boxes);

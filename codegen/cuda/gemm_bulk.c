@@ -6,7 +6,9 @@
 //                      the first thread asks for stage k + 2, where k - 1 was | products end
 //
 // A factor has a map where its memory runs along one summed axis, in whole vectors, and every other position is
-// one axis itself: the rows' axes together as one, the batch's as a third and fourth. All others come by cp.async.
+// one axis itself: the rows' axes together as one, the batch's as two others at most. All others come by cp.async.
+// A map's axes are in the order of memory, also where the batch's lie inside the rows: the driver's manual has each
+// stride as a multiple of the one before, and the box is the same, since of the batch it has one.
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/gemm.h"
 
@@ -85,16 +87,18 @@ static void make_map(const sq_cu_tiles *x, const sq_cu_side *s, const layout *l,
   sq_cu_map map = {.at = sq_cg_add_bytes(cg, sq_cg_pointer(cg, v), skipped),
                    .bytes = LLVMBuildSub(cg->builder, sq_cg_bytes(cg, v), skipped, ""),
                    .type = v->type.dtype,
-                   .rank = 2,
-                   .dim = {some(k, x->extent[SQ_CU_SUM]), some(k, x->extent[s->role])},
-                   .box = {DEPTH, SQ_CU_WGMMA_ROWS, 1, 1}};
+                   .rank = 1,
+                   .dim = {some(k, x->extent[SQ_CU_SUM])},
+                   .box = {DEPTH}};
   sq_dim stride = sq_dim_mul(ds, sq_dim_const(ds, ELEMENT), sq_dim_storage(ds, v->type.dim[l->n]));
   for (uint32_t i = l->n; i-- > 0;) {
-    if (i == l->row) map.stride[0] = sq_cg_dim(cg, stride);
-    if (has_role(x, SQ_CU_BATCH, l->axis[i])) {
+    const bool rows = i == l->row;
+    if (rows || has_role(x, SQ_CU_BATCH, l->axis[i])) {
       map.stride[map.rank - 1] = sq_cg_dim(cg, stride);
-      map.dim[map.rank] = some(k, sq_cg_dim(cg, x->t->g->axis[l->axis[i]].extent));
-      boxes->at[s->number][map.rank++ - 2] = x->t->index[l->axis[i]];
+      map.dim[map.rank] =
+          some(k, rows ? x->extent[s->role] : sq_cg_dim(cg, x->t->g->axis[l->axis[i]].extent));
+      map.box[map.rank] = rows ? SQ_CU_WGMMA_ROWS : 1;
+      boxes->at[s->number][map.rank++ - 1] = rows ? s->first : x->t->index[l->axis[i]];
     }
     stride = sq_dim_mul(ds, stride, sq_dim_storage(ds, v->type.dim[i]));
   }
@@ -103,7 +107,7 @@ static void make_map(const sq_cu_tiles *x, const sq_cu_side *s, const layout *l,
 }
 bool sq_cu_bulk_maps(const sq_cu_tiles *x, const sq_cu_side *side, sq_cu_boxes *boxes) {
   layout l[2];
-  *boxes = (sq_cu_boxes){.at = {{"0", "0"}, {"0", "0"}}};
+  *boxes = (sq_cu_boxes){.at = {{"0", "0", "0"}, {"0", "0", "0"}}};
   if (!find_layout(x, &side[0], &l[0]) || !find_layout(x, &side[1], &l[1])) return false;
   make_map(x, &side[0], &l[0], boxes);
   make_map(x, &side[1], &l[1], boxes);
@@ -129,9 +133,10 @@ static void ask(const sq_cu_tiles *x, const sq_cu_side *side, const sq_cu_boxes 
              DEPTH);
   sq_cu_line(k, "SQ_GATE_EXPECT(gates, to, %d);", 2 * WORDS * 4);
   for (int i = 0; i < 2; i++)
-    sq_cu_line(k, "SQ_BULK(%u, %s, to * %d, gates, to, %s, depth, (int)%s, (int)(%s), (int)(%s));",
-               boxes->rank[i], side[i].tile, WORDS, boxes->map[i], side[i].first, boxes->at[i][0],
-               boxes->at[i][1]);
+    sq_cu_line(k,
+               "SQ_BULK(%u, %s, to * %d, gates, to, %s, depth, (int)(%s), (int)(%s), (int)(%s));",
+               boxes->rank[i], side[i].tile, WORDS, boxes->map[i], boxes->at[i][0], boxes->at[i][1],
+               boxes->at[i][2]);
   sq_cu_close(k);
 }
 void sq_cu_bulk_sum(const sq_cu_tiles *x, const sq_cu_side *side, const sq_cu_boxes *boxes,

@@ -20,6 +20,8 @@ const char *fake_map_wrong(const void *map, const fake_map *m) {
     if (m->box[k] < 1 || m->box[k] > 256) return "the size of a box";
     if (m->step[k] != 1) return "a step";
     if (k && (m->stride[k - 1] % 16 || m->stride[k - 1] >= 1ull << 40)) return "a stride";
+    if (k > 1 && (!m->stride[k - 2] || m->stride[k - 1] % m->stride[k - 2]))
+      return "a stride is no multiple of the one before";
   }
   if (m->box[0] * 2 % 16) return "the row of a box is not a multiple of 16";
   if (m->swizzle && m->box[0] * 2 > span[m->swizzle])
