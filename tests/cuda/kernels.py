@@ -95,7 +95,7 @@ def late(ptx):
                 after = set()
             elif "wgmma.commit_group" in statement:
                 after = None
-            elif after and "wgmma.mma_async" in statement:
+            elif after is not None and "wgmma.mma_async" in statement:
                 if after & set(re.findall(r"%[a-z]+\d+", statement)):
                     found.add(kernel.split("(")[0])
             elif after is not None:
