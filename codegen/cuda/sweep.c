@@ -83,7 +83,8 @@ void sq_cu_sweep_begin(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x) {
 static bool is_inner(const sweep *w, const sq_sweep_nest *x, uint32_t axis) {
   return x->cls[axis] != SQ_SWEEP_NONE && !w->s->lane[x->cls[axis]];
 }
-// Opens the loops over inner axes from `first` to before `end` that this thread has.
+// Opens the loops over inner axes from `first` to before `end` that this thread has. An axis whose extent is
+// not known is one that sums run over, and no value has.
 static uint32_t open_axes(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x, uint32_t first,
                           uint32_t end) {
   sq_cu *k = w->k;
@@ -91,7 +92,12 @@ static uint32_t open_axes(sweep *w, sq_cu_nest *t, const sq_sweep_nest *x, uint3
   for (uint32_t a = first; a < end; a++) {
     if (!is_inner(w, x, a)) continue;
     int64_t size = 0;
-    sq_dim_is_const(k->g->dims, w->s->size[x->cls[a]], &size);
+    if (!sq_dim_is_const(k->g->dims, w->s->size[x->cls[a]], &size)) {
+      sq_cu_open(k, "for (sq_i64 %s = 0; %s < %s; %s++) {", t->index[a], t->index[a],
+                 sq_cu_dim(k, w->s->size[x->cls[a]]), t->index[a]);
+      n++;
+      continue;
+    }
     bool split = x->cls[a] == w->team.split;
     const char *i = sq_cu_temp(k, "j");
     sq_cu_line(k, w->rolled ? "#pragma unroll 1" : "#pragma unroll");

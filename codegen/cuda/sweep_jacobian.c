@@ -43,7 +43,7 @@ static void put_index(element *e, uint32_t first, uint32_t end, uint32_t flat) {
     if (!is_inner(e, a)) continue;
     e->at[a] = flat % extent(e, a);
     flat /= extent(e, a);
-    e->t.index[a] = sq_arena_fmt(e->x->k->a, "%u", e->at[a]);
+    e->t.index[a] = sq_arena_fmt(e->x->k->a, "((sq_i64)%u)", e->at[a]);
   }
 }
 static element begin(sq_cu_newton *x, uint32_t i) {
