@@ -290,6 +290,14 @@ static bool read_weight(reader *r, const sq_stream_member *m) {
   return true;
 }
 
+sq_stream_large sq_stream_large_scores(const sq_stream *s) {
+  const sq_generic *k = s->score.n->g;
+  int e;
+  frexp(s->scale, &e);
+  return (sq_stream_large){.from = ldexp(1, k->s.v[k->body].dtype == SQ_F64 ? 57 : 28) / s->scale,
+                           .by = ldexp(1, e - 1)};
+}
+
 // Is the scalar the weight times, or over, what does not contain it? Sums are scaled as the max rises.
 static bool is_linear(reader *r, const sq_node *n, uint32_t id, int depth) {
   const sq_scalar *s = &n->g->s.v[id];

@@ -45,6 +45,13 @@ typedef struct sq_stream {
   double scale;      // a weight is 2^(scale * (score - max))
 } sq_stream;
 
+// Weights are 2^(c * score - c * max) by one instruction, of which c * max is rounded. Where |max| is at least `from`,
+// what that rounds off would be more than a weight holds, and any smaller score is so much smaller that its weight is
+// nothing: with a power of 2 for c (`by`, not more than scale) nothing is rounded.
+typedef struct sq_stream_large {
+  double from, by;
+} sq_stream_large;
+sq_stream_large sq_stream_large_scores(const sq_stream *s);
 // False: it is no such body, and *why says in what.
 bool sq_stream_parts(sq_graph *g, const sq_node *n, sq_stream *s, const char **why);
 // The member whose result v is, or NULL.

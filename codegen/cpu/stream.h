@@ -95,7 +95,14 @@ typedef struct sq_klines { // keys or values of a block: where they are, and the
 } sq_klines;
 
 // ---- stream_math.c: all emit calls of functions that the module shares
-// 2^x for x <= 0 (inline); 0 below the normal range, NaN stays.
+// What weights of rows with these maxima are made with: 2^(c * score - by); by is 0 where there is no score yet.
+typedef struct sq_kshift {
+  sq_lv c, by;
+} sq_kshift;
+sq_kshift sq_kstream_shift(sq_kern *k, const sq_kstream *s, sq_lv most);
+// 2^(c * (old - most)) where there are scores, 0 where there were none.
+sq_lv sq_kstream_raised(sq_kern *k, const sq_kstream *s, sq_lv old, sq_lv most);
+// 2^x for x <= 0, or little more (inline); 0 below the normal range, NaN stays.
 sq_lv sq_kstream_exp2(sq_kern *k, sq_lv x);
 // out[j] = sum over e of q[e] * k[j * step + e], j < keys; q is padded with zeros.
 void sq_kstream_dots(sq_kern *k, const sq_kstream *s, sq_lv q, sq_lv keys, sq_lv step, sq_lv width,

@@ -18,6 +18,25 @@ sq_lv sq_kstream_exp2(sq_kern *k, sq_lv x) {
   return LLVMBuildFMul(k->b, y, sq_math_float(k, n, x), "");
 }
 
+// ---- maxima ------------------------------------------------------------------------------------
+static sq_lv or_zero(sq_kern *k, sq_lv most, sq_lv v) {
+  sq_lv low = sq_math_const(most, -__builtin_inf());
+  return LLVMBuildSelect(k->b, LLVMBuildFCmp(k->b, LLVMRealOEQ, most, low, ""),
+                         LLVMConstNull(LLVMTypeOf(v)), v, "");
+}
+sq_kshift sq_kstream_shift(sq_kern *k, const sq_kstream *s, sq_lv most) {
+  sq_stream_large large = sq_stream_large_scores(&s->p);
+  sq_lv size = sq_k_ewise(k, SQ_EW_ABS, s->type, most, NULL, false, false);
+  sq_lv is = LLVMBuildFCmp(k->b, LLVMRealOGE, size, sq_math_const(most, large.from), "");
+  sq_lv c =
+      LLVMBuildSelect(k->b, is, sq_math_const(most, large.by), sq_math_const(most, s->p.scale), "");
+  return (sq_kshift){c, or_zero(k, most, LLVMBuildFMul(k->b, most, c, ""))};
+}
+sq_lv sq_kstream_raised(sq_kern *k, const sq_kstream *s, sq_lv old, sq_lv most) {
+  sq_lv less = LLVMBuildFSub(k->b, old, or_zero(k, most, most), "");
+  return sq_kstream_exp2(k, LLVMBuildFMul(k->b, less, sq_math_const(less, s->p.scale), ""));
+}
+
 // ---- parts -------------------------------------------------------------------------------------
 static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
   return LLVMBuildAdd(k->b, a, sq_k_int(k, b), "");

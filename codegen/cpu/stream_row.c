@@ -47,24 +47,18 @@ static sq_lv across(sq_kattend *r, sq_monoid monoid, sq_lv v) {
   sq_kacc_across(r->k, &a, &v);
   return v;
 }
-static sq_lv exp2_of_one(sq_kattend *r, sq_lv x) {
-  sq_lv v = sq_kstream_exp2(r->k, sq_k_splat(r->k, x, r->s->w));
-  return LLVMBuildExtractElement(r->k->b, v, LLVMConstInt(r->k->i32, 0, 0), "");
-}
-// The new maximum of the row; what was summed so far is scaled to it. Gives c * max, 0 for -inf.
+// The new maximum of the row, in all lanes; what was summed so far is scaled to it.
 static sq_lv raise_max(sq_kattend *r, sq_lv row, sq_lv lanes, sq_lv o) {
   sq_kern *k = r->k;
   const sq_kstream *s = r->s;
   sq_kif f;
-  sq_lv old = sq_kattend_one(r, r->stats, sq_kattend_stat(r, row, SQ_KSTREAM_MAX)),
-        c = sq_k_const(k, s->type, s->p.scale, 0);
+  sq_lv old = sq_kattend_one(r, r->stats, sq_kattend_stat(r, row, SQ_KSTREAM_MAX));
   sq_lv most = sq_k_ewise(k, SQ_EW_MAX, s->type, old, across(r, SQ_MAX, lanes), false, false);
-  sq_lv none = LLVMBuildFCmp(k->b, LLVMRealOEQ, most, sq_k_lowest(k, s->type), "");
-  sq_lv shift = LLVMBuildSelect(k->b, none, LLVMConstNull(LLVMTypeOf(most)),
-                                LLVMBuildFMul(k->b, most, c, ""), "");
+  sq_lv all = sq_k_splat(k, most, s->w);
   sq_kif_begin(k, &f, LLVMBuildFCmp(k->b, LLVMRealUNE, most, old, ""));
   sq_kattend_put(r, r->stats, sq_kattend_stat(r, row, SQ_KSTREAM_MAX), most);
-  sq_lv by = exp2_of_one(r, LLVMBuildFSub(k->b, LLVMBuildFMul(k->b, old, c, ""), shift, ""));
+  sq_lv by = sq_kstream_raised(k, s, sq_k_splat(k, old, s->w), all);
+  by = LLVMBuildExtractElement(k->b, by, LLVMConstInt(k->i32, 0, 0), "");
   sq_kstream_scale(k, s, o, r->columns, by);
   for (uint32_t i = 0; i < s->p.n_sum; i++) {
     sq_lv where = sq_kattend_stat(r, row, SQ_KSTREAM_SUM + i);
@@ -72,7 +66,7 @@ static sq_lv raise_max(sq_kattend *r, sq_lv row, sq_lv lanes, sq_lv o) {
                    LLVMBuildFMul(k->b, sq_kattend_one(r, r->stats, where), by, ""));
   }
   sq_kif_end(k, &f, 0, NULL, NULL, NULL);
-  return shift;
+  return all;
 }
 // Does the scalar read the weight and do nothing else?
 bool sq_kattend_is_bare(const sq_kattend *r, const sq_knest *t, uint32_t id) {
@@ -91,20 +85,21 @@ static sq_lv weighed(sq_kattend *r, sq_knest *t, uint32_t id, sq_lv mask, sq_lv 
   return LLVMBuildSelect(r->k->b, where, v, LLVMConstNull(LLVMTypeOf(v)), "");
 }
 // Weights of the block in place of the scores, and the sums.
-static void weigh(sq_kattend *r, const sq_kblock *b, sq_lv row, sq_lv shift) {
+static void weigh(sq_kattend *r, const sq_kblock *b, sq_lv row, sq_lv most) {
   sq_kern *k = r->k;
   const sq_kstream *s = r->s;
   sq_kloop l;
+  sq_kshift shift = {0};
+  if (has_max(r)) shift = sq_kstream_shift(k, s, most);
   sq_lv part[SQ_STREAM_SUMS], zero = LLVMConstNull(sq_k_vec(sq_k_type(k, s->type), s->w));
   for (uint32_t i = 0; i < s->p.n_sum; i++) part[i] = zero;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), b->n, s->w, s->p.n_sum, part);
   sq_kmark mark = sq_kmembers_enter(&r->m);
   sq_lv mask = open_keys(r, b, l.i), x = sq_kattend_load(r, r->p, l.i);
   if (has_max(r)) {
-    sq_lv c = sq_k_splat(k, sq_k_const(k, s->type, s->p.scale, 0), s->w);
-    sq_lv less = LLVMBuildFNeg(k->b, sq_k_splat(k, shift, s->w), "");
+    sq_lv less = LLVMBuildFNeg(k->b, shift.by, "");
     sq_kmembers_let(&r->m, &s->p.score, x);
-    sq_kmembers_let(&r->m, &s->p.weight, sq_kstream_exp2(k, sq_k_fma(k, x, c, less)));
+    sq_kmembers_let(&r->m, &s->p.weight, sq_kstream_exp2(k, sq_k_fma(k, x, shift.c, less)));
   } else {
     sq_kmembers_let(&r->m, &s->p.score, sq_kattend_score(r, x));
   }
@@ -134,13 +129,13 @@ static void row_of_block(sq_kattend *r, const sq_kblock *b, sq_lv row) {
   sq_kmembers_hoist(&r->m);
   sq_lv q = sq_kattend_at(r, r->q, mul(k, row, r->q_step)),
         o = sq_kattend_at(r, r->o, mul(k, row, r->o_step));
-  sq_lv shift = NULL;
+  sq_lv most = NULL;
   sq_kstream_dots(k, s, q, b->keys.base, b->keys.step, r->width, b->n, r->p);
   if (has_max(r)) {
     sq_lv lanes = finish_scores(r, b);
-    shift = raise_max(r, row, lanes, o);
+    most = raise_max(r, row, lanes, o);
   }
-  weigh(r, b, row, shift);
+  weigh(r, b, row, most);
   sq_kmembers_close(&r->m, SQ_STREAM_KEY);
   sq_kmembers_lanes(&r->m, SQ_STREAM_KEY, 1, NULL);
   sq_kstream_add(k, s, r->p, b->values.base, b->values.step, r->columns, b->n, o);

@@ -61,16 +61,12 @@ static sq_lv finish_scores(const strip *x, bool sure) {
   sq_kloop_end(k, &l, &most);
   return l.phi[0];
 }
-// The new maxima; what was summed so far is scaled to them. Gives c * max, 0 for -inf.
+// The new maxima; what was summed so far is scaled to them.
 static sq_lv raise_max(const strip *x, sq_lv lanes) {
   sq_kattend *r = x->r;
   sq_kern *k = r->k;
   sq_lv at = sq_kattend_stat(r, x->row, SQ_KSTREAM_MAX), old = sq_kattend_load(r, r->stats, at);
-  sq_lv most = larger(r, old, lanes), c = constant(r, r->s->p.scale);
-  sq_lv none = LLVMBuildFCmp(k->b, LLVMRealOEQ, most, lowest(r), "");
-  sq_lv shift = LLVMBuildSelect(k->b, none, LLVMConstNull(LLVMTypeOf(most)),
-                                LLVMBuildFMul(k->b, most, c, ""), "");
-  sq_lv by = sq_kstream_exp2(k, LLVMBuildFSub(k->b, LLVMBuildFMul(k->b, old, c, ""), shift, ""));
+  sq_lv most = larger(r, old, lanes), by = sq_kstream_raised(k, r->s, old, most);
   sq_lv same = LLVMBuildFCmp(k->b, LLVMRealOEQ, most, old, "");
   by = LLVMBuildSelect(k->b, same, constant(r, 1), by, "");
   sq_kattend_store(r, r->stats, at, most);
@@ -80,7 +76,7 @@ static sq_lv raise_max(const strip *x, sq_lv lanes) {
     sq_lv sum = sq_kattend_load(r, r->stats, at);
     sq_kattend_store(r, r->stats, at, LLVMBuildFMul(k->b, sum, by, ""));
   }
-  return shift;
+  return most;
 }
 
 // ---- weights -----------------------------------------------------------------------------------
@@ -97,23 +93,24 @@ static sq_lv weighed(const strip *x, sq_knest *t, uint32_t id, sq_lv seen, bool 
   return LLVMBuildSelect(k->b, where, v, LLVMConstNull(LLVMTypeOf(v)), "");
 }
 // Lets the members know score and weight of sum x; gives where the weight is not 0 by a condition.
-static sq_lv let_weight(const strip *x, sq_lv score, sq_lv shift) {
+static sq_lv let_weight(const strip *x, sq_lv score, sq_kshift shift) {
   sq_kattend *r = x->r;
   sq_kern *k = r->k;
   if (!has_max(r)) {
     sq_kmembers_let(&r->m, &r->s->p.score, sq_kattend_score(r, score));
     return NULL;
   }
-  sq_lv less = LLVMBuildFNeg(k->b, shift, "");
+  sq_lv less = LLVMBuildFNeg(k->b, shift.by, "");
   sq_kmembers_let(&r->m, &r->s->p.score, score);
-  sq_kmembers_let(&r->m, &r->s->p.weight,
-                  sq_kstream_exp2(k, sq_k_fma(k, score, constant(r, r->s->p.scale), less)));
+  sq_kmembers_let(&r->m, &r->s->p.weight, sq_kstream_exp2(k, sq_k_fma(k, score, shift.c, less)));
   return LLVMBuildFCmp(k->b, LLVMRealUNE, score, lowest(r), "");
 }
 // Weights of the block in place of the scores, and the sums.
-static void weigh(const strip *x, sq_lv shift, bool sure) {
+static void weigh(const strip *x, sq_lv most, bool sure) {
   sq_kattend *r = x->r;
   sq_kern *k = r->k;
+  sq_kshift shift = {0};
+  if (has_max(r)) shift = sq_kstream_shift(k, r->s, most);
   uint32_t n = r->s->p.n_sum;
   sq_lv part[SQ_STREAM_SUMS];
   sq_kloop l;
@@ -146,9 +143,9 @@ static void strip_of_block(const strip *x, bool sure) {
   sq_kmembers_lanes(&r->m, r->s->lane, r->s->w, sq_kattend_lanes_below(r, left));
   sq_kmembers_open(&r->m, r->s->lane, add(k, r->first, x->row));
   sq_kmembers_hoist(&r->m);
-  sq_lv shift = NULL;
-  if (has_max(r)) shift = raise_max(x, finish_scores(x, sure));
-  weigh(x, shift, sure);
+  sq_lv most = NULL;
+  if (has_max(r)) most = raise_max(x, finish_scores(x, sure));
+  weigh(x, most, sure);
   sq_kmembers_leave(&r->m, mark);
   sq_kmembers_close(&r->m, r->s->lane);
   sq_kmembers_lanes(&r->m, r->s->lane, 1, NULL);

@@ -138,9 +138,15 @@ static void end_scores(sq_cu_attend *x, bool tests) {
   sq_cu_close(k);
   sq_cu_close(k);
 }
+static void scale_of_row(sq_cu_attend *x) {
+  sq_stream_large large = sq_stream_large_scores(&x->s->p);
+  const char *t = x->s->type;
+  sq_cu_line(x->k, "const %s c = sq_abs(most[r]) >= (%s)%.17g ? (%s)%.17g : %s;", t, t, large.from,
+             t, large.by, scale(x));
+}
 static void raise_max(sq_cu_attend *x) {
   sq_cu *k = x->k;
-  const char *t = x->s->type, *c = scale(x);
+  const char *t = x->s->type;
   sq_cu_line(k, "#pragma unroll");
   sq_cu_open(k, "for (int r = 0; r < %d; r++) {", x->rt);
   sq_cu_line(k, "#pragma unroll");
@@ -148,10 +154,12 @@ static void raise_max(sq_cu_attend *x) {
              "for (int m = 1; m < %d; m *= 2) top[r] = sq_top(top[r], sq_shuffle_xor(SQ_ME top[r], "
              "m));",
              x->team);
-  sq_cu_line(k, "const %s before = most[r] * %s;", t, c);
+  sq_cu_line(k, "const %s before = most[r];", t);
   sq_cu_line(k, "most[r] = sq_top(most[r], top[r]);");
-  sq_cu_line(k, "shift[r] = most[r] == %s ? 0 : most[r] * %s;", lowest(x), c);
-  sq_cu_line(k, "by[r] = sq_power(before - shift[r]);");
+  sq_cu_line(k, "const %s now = most[r] == %s ? 0 : most[r];", t, lowest(x));
+  scale_of_row(x);
+  sq_cu_line(k, "shift[r] = now * c;");
+  sq_cu_line(k, "by[r] = sq_power((before - now) * c);");
   for (uint32_t i = 0; i < x->s->p.n_sum; i++)
     if (reduces(x, i)) sq_cu_line(k, "sum%u[r] *= by[r];", i);
   sq_cu_close(k);
@@ -166,11 +174,11 @@ static void rescale(sq_cu_attend *x) {
 static void weigh_scores(sq_cu_attend *x) {
   sq_cu *k = x->k;
   sq_cu_rows_open(x);
+  scale_of_row(x);
   open_keys(x, false);
   sq_cu_mark mark = sq_cu_members_enter(x);
   sq_cu_line(k, "const %s score = %s;", x->s->type, x->at_s);
-  sq_cu_line(k, "const %s weight = sq_power(sq_c_fma(score, %s, -shift[r]));", x->s->type,
-             scale(x));
+  sq_cu_line(k, "const %s weight = sq_power(sq_c_fma(score, c, -shift[r]));", x->s->type);
   sq_cu_members_let(x, &x->s->p.score, "score");
   sq_cu_members_let(x, &x->s->p.weight, "weight");
   use_score(x);
@@ -324,7 +332,7 @@ void sq_cu_rows_combine(sq_cu_attend *x) {
   if (has_max) {
     sq_cu_line(k, "%s most = %s;", t, lowest(x));
     sq_cu_line(k, "%s most = sq_top(most, SQ_LD(%s, %s));", loop, x->part, at);
-    sq_cu_line(k, "const %s shift = most == %s ? 0 : most * %s;", t, lowest(x), scale(x));
+    sq_cu_line(k, "const %s from = most == %s ? 0 : most;", t, lowest(x));
     by = "by";
   }
   for (uint32_t i = 0; i < n; i++)
@@ -333,7 +341,7 @@ void sq_cu_rows_combine(sq_cu_attend *x) {
   sq_cu_open(k, "%s {", loop);
   sq_cu_line(k, "const sq_i64 at = %s;", at);
   if (has_max)
-    sq_cu_line(k, "const %s by = sq_power(SQ_LD(%s, at) * %s - shift);", t, x->part, scale(x));
+    sq_cu_line(k, "const %s by = sq_power((SQ_LD(%s, at) - from) * %s);", t, x->part, scale(x));
   for (uint32_t i = 0; i < n; i++)
     if (reduces(x, i)) sq_cu_line(k, "sum%u += SQ_LD(%s, at + %u) * %s;", i, x->part, i + 1, by);
   sq_cu_line(k, "acc += SQ_LD(%s, at + %u + c - column0) * %s;", x->part, n + 1, by);
