@@ -69,9 +69,11 @@ double sq_sweep_cost(const sq_sweep *s);
 double sq_sweep_nest_cost(const sq_sweep *s, const sq_sweep_nest *x);
 // Does the value have every lane?
 bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value);
-// Puts an elementwise member of one inner axis in the places where member `into` reads it; false, and
-// nothing is changed, where that cannot be.
+// Puts an elementwise member in the places where member `into` reads it; false, and nothing is changed, where
+// that cannot be.
 bool sq_sweep_inline(sq_sweep *s, uint32_t into, uint32_t member);
+// The same of what the members that make the next states read their own states through.
+void sq_sweep_inline_states(sq_sweep *s);
 
 // ---- sweep_unroll.c: elements of a lane as values of their own ----------------------------------
 enum { SQ_SWEEP_UNROLLED = 192 }; // of members in a turn, most

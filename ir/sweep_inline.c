@@ -1,5 +1,5 @@
 // A member of a sweep in the place where another one reads it. In: a member that reads an elementwise
-// member of rows. Out: the same with that one's scalars in its own.
+// member. Out: the same with that one's scalars in its own.
 //
 //   %f = generic (%a, %t) [i < 64] { sigmoid(%a[t, i]) }
 //   %b = generic (%s, %f, %v) [i < 64, j < 64] { %f[i] * %s[i, j] + (1.0 - %f[i]) * %v[t, j] }
@@ -44,11 +44,13 @@ static uint32_t operand(inliner *w, uint32_t of_v) {
   return w->n_in++;
 }
 
-// Which scalar of x stands for the axis of v, where x reads it at `row`.
-static bool axis_of(inliner *w, uint32_t axis, uint32_t row, uint32_t *id) {
+// Which scalar of x stands for the axis of v, where x reads it at the positions `pos`: of inner axes alone.
+static bool axis_of(inliner *w, uint32_t axis, const uint32_t *pos, uint32_t *id) {
   uint32_t cls = w->v->cls[axis];
   if (cls != SQ_SWEEP_NONE && !w->s->lane[cls]) {
-    *id = row;
+    for (uint32_t a = 0; a < axis; a++)
+      pos += w->v->cls[a] != SQ_SWEEP_NONE && !w->s->lane[w->v->cls[a]];
+    *id = w->map[*pos];
     return true;
   }
   for (uint32_t a = 0; a < w->k->n_par; a++)
@@ -59,13 +61,13 @@ static bool axis_of(inliner *w, uint32_t axis, uint32_t row, uint32_t *id) {
   return false;
 }
 
-static bool put(inliner *w, uint32_t row, uint32_t *id) {
+static bool put(inliner *w, const uint32_t *pos, uint32_t *id) {
   const sq_generic *from = w->v->n->g;
   uint32_t *map = SQ_ARRAY(w->g->arena, uint32_t, from->s.n + 1);
   for (uint32_t j = 0; j <= from->body; j++) {
     const sq_scalar *s = &from->s.v[j];
     if (s->kind == SQ_SC_INDEX) {
-      if (!axis_of(w, s->axis, row, &map[j])) return false;
+      if (!axis_of(w, s->axis, pos, &map[j])) return false;
       continue;
     }
     sq_scalar n = moved(w, *s, map);
@@ -88,8 +90,8 @@ static bool rebuild(inliner *w) {
       w->map[j] = sq_scalar_add(w->g, w->k, moved(w, *s, w->map));
       continue;
     }
-    if (s->n_pos != 1 || s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR ||
-        s->site != SQ_NO_SITE || !put(w, w->map[s->pos[0]], &w->map[j]))
+    if (s->guard != SQ_NO_SCALAR || s->other != SQ_NO_SCALAR || s->site != SQ_NO_SITE ||
+        !put(w, s->pos, &w->map[j]))
       return false;
   }
   return true;
@@ -100,7 +102,7 @@ bool sq_sweep_inline(sq_sweep *s, uint32_t into, uint32_t member) {
   inliner w = {.s = s, .g = s->g, .x = x, .v = &s->member[member]};
   sq_arena *a = s->g->arena;
   const sq_generic *from = x->n->g, *v = w.v->n->g;
-  if (v->n_red || v->post != SQ_NO_SCALAR || s->value[w.v->value].part.rank != 1) return false;
+  if (v->n_red || v->post != SQ_NO_SCALAR) return false;
   w.cap = x->n->n_in + w.v->n->n_in;
   w.in = SQ_ARRAY(a, sq_value *, w.cap + 1);
   w.inner = SQ_ARRAY(a, uint32_t, w.cap + 1);
@@ -122,4 +124,35 @@ bool sq_sweep_inline(sq_sweep *s, uint32_t into, uint32_t member) {
   x->n->n_in = w.n_in;
   x->inner = w.inner;
   return true;
+}
+
+// Per member: is it made of the carried value k, in this turn?
+static bool *made_of(const sq_sweep *s, uint32_t k) {
+  uint32_t n = s->scan->n_carried;
+  bool *of = SQ_ARRAY(s->g->arena, bool, s->n_member + 1);
+  for (uint32_t i = 0; i < s->n_member; i++)
+    for (uint32_t j = 0; j < s->member[i].n->n_in; j++) {
+      uint32_t v = s->member[i].inner[j];
+      of[i] |= v != SQ_SWEEP_NONE && (v < n ? v == k : of[v - n]);
+    }
+  return of;
+}
+
+static bool inline_one(sq_sweep *s, uint32_t into, const bool *of) {
+  const sq_sweep_nest *x = &s->member[into];
+  uint32_t n = s->scan->n_carried;
+  for (uint32_t j = 0; j < x->n->n_in; j++) {
+    uint32_t v = x->inner[j];
+    if (v != SQ_SWEEP_NONE && v >= n && of[v - n]) return sq_sweep_inline(s, into, v - n);
+  }
+  return false;
+}
+
+void sq_sweep_inline_states(sq_sweep *s) {
+  for (uint32_t k = 0; k < s->scan->n_carried; k++) {
+    if (s->next[k] < s->scan->n_carried) continue;
+    const bool *of = made_of(s, k);
+    while (inline_one(s, s->next[k] - s->scan->n_carried, of)) {
+    }
+  }
 }

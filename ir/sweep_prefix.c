@@ -327,6 +327,7 @@ sq_prefix sq_prefix_make(sq_sweep *s) {
   w.member = SQ_ARRAY(a, uint8_t, s->n_member + 1);
   for (uint32_t i = 0; i < s->n_member; i++) w.f.solves[i] = SQ_SWEEP_NONE;
   if (!small(&w)) return w.f;
+  sq_sweep_inline_states(s);
   for (uint32_t v = 0; v < s->n_value; v++)
     if (!visit(&w, v)) return w.f;
   return w.f;

@@ -60,6 +60,29 @@ Test(prefix, not_finite) {
          PLAIN);
   prefix("overflow of all", "f64", "reversed", "1e200_f64 * (%c - 1.0_f64) + 1.0_f64", PLAIN);
 }
+// What is emitted, and what stands between a state and its next one, is made of the state of the turn.
+Test(prefix, through_other_members) {
+  check_many(
+      "begun anew behind the use",
+      "graph t f32\nsym N size\n"
+      "entry @f(%a: f32[N], %x: f32[N], %h: f32[2, 3]) -> (y: f32[N, 2], z: f32[N], l: f32[2, "
+      "3]) {\n"
+      "  %y, %z, %l = sweep prefix {\n"
+      "    %p, %e, %g = scan extent N carried 1 (%h) { (%t: i32, %s: f32[2, 3])\n"
+      "      %b = generic (%s, %a, %t) [i < 2, j < 3] { 0.2 * %a[i64(%t)] * %s[i, j] } : f32[2, "
+      "3]\n"
+      "      %c = generic (%b, %x, %t) [i < 2, j < 3] { %b[i, j] + %x[i64(%t)] * (1.0 + "
+      "f32(j)) } : f32[2, 3]\n"
+      "      %d = generic (%c, %b, %x, %t) [i < 2, j < 3] { select(0.5 < %x[i64(%t)], 1.0, "
+      "%c[i, j]) - 0.1 * %b[i, 2] } : f32[2, 3]\n"
+      "      %n = generic (%c, %b, %x, %t) [i < 2, j < 3] { select(0.5 < %x[i64(%t)], 1.0, "
+      "%c[i, j]) - 0.1 * %b[i, j] } : f32[2, 3]\n"
+      "      %o = generic (%c) [i < 2] { tanh(%c[i, 1]) } : f32[2]\n"
+      "      %q = generic (%d) [] { %d[1, 2] } : f32\n"
+      "      yield %n, %o, %q\n    } : f32[2, 3], f32[N, 2], f32[N]\n"
+      "    yield %e, %g, %p\n  } : f32[N, 2], f32[N], f32[2, 3]\n  yield %y, %z, %l\n}\n",
+      turns, sizeof turns / sizeof *turns, PLAIN);
+}
 Test(prefix, of_several) {
   check_many("online softmax",
              "graph t f32\nsym N size\n"
