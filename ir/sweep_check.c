@@ -126,25 +126,25 @@ static const char *wrong(const sq_sweep *s, uint32_t i, const char *what) {
 // ---- maps --------------------------------------------------------------------------------------
 typedef struct map {
   sq_prefix_how how;
-  double by, other;
+  double by, other, high;
 } map;
 
 static map map_at(const sq_sweep *s, const sq_prefix *f, uint32_t i, uint64_t seed, double h) {
   const sq_prefix_map *m = &f->map[i];
   bool sum = m->how == SQ_PREFIX_SUM;
-  double least = m->how == SQ_PREFIX_MAX ? -INFINITY : INFINITY;
+  double least = m->how == SQ_PREFIX_MIN ? INFINITY : -INFINITY;
   return (map){m->how, at(s, i, m->by, sum ? 1 : 0, seed, f->solves[i], h),
-               at(s, i, m->other, sum ? 0 : least, seed, f->solves[i], h)};
+               at(s, i, m->other, sum ? 0 : least, seed, f->solves[i], h),
+               at(s, i, m->high, INFINITY, seed, f->solves[i], h)};
 }
 static double applied(map m, double h) {
   if (m.how == SQ_PREFIX_SUM) return m.by * h + m.other;
-  return m.how == SQ_PREFIX_MAX ? fmax(h + m.by, m.other) : fmin(h + m.by, m.other);
+  if (m.how == SQ_PREFIX_LOG) return log(exp(h + m.by) + exp(m.other));
+  return m.how == SQ_PREFIX_MAX ? fmin(m.high, fmax(h + m.by, m.other)) : fmin(h + m.by, m.other);
 }
 static map together(map a, map b) { // first a
-  if (a.how == SQ_PREFIX_SUM) return (map){a.how, a.by * b.by, b.by * a.other + b.other};
-  double other =
-      a.how == SQ_PREFIX_MAX ? fmax(a.other + b.by, b.other) : fmin(a.other + b.by, b.other);
-  return (map){a.how, a.by + b.by, other};
+  double by = a.how == SQ_PREFIX_SUM ? a.by * b.by : a.by + b.by;
+  return (map){a.how, by, applied(b, a.other), applied(b, a.high)};
 }
 
 static const char *check_map(const sq_sweep *s, const sq_prefix *f, uint32_t i, uint64_t seed) {

@@ -95,9 +95,12 @@ static bool find_state(finder *w, uint32_t state) {
   look_for_layers(w, x);
   sq_prefix_map m = sq_prefix_map_of(s, t->member, state, &why);
   if (why) return sq_chunk_refuse(w, why, x->n->span);
-  if (m.how == SQ_PREFIX_MAX || m.how == SQ_PREFIX_MIN)
+  if (m.how != SQ_PREFIX_SUM && m.how != SQ_PREFIX_NONE)
     return sq_chunk_refuse(
-        w, sq_arena_fmt(w->g->arena, "a maximum or minimum of %s", sq_chunk_name(w, state)),
+        w,
+        sq_arena_fmt(w->g->arena, "a maximum%s of %s",
+                     m.how == SQ_PREFIX_LOG ? " or sum of exponentials" : " or minimum",
+                     sq_chunk_name(w, state)),
         x->n->span);
   if (m.how == SQ_PREFIX_NONE) {
     if (w->on[next] & OF_STATE) {

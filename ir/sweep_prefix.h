@@ -5,9 +5,14 @@
 //   SUM   by * h + other               by1 by2,        by2 other1 + other2
 //   MAX   max(h + by, other)           by1 + by2,      max(other1 + by2, other2)
 //   MIN   the same with min
+//   LOG   log(exp(h + by) + exp(other)), where others have a maximum; or, m the maxima,
+//         h = m + log(s), a sum: by exp(m before + by - m), other exp(other - m)
 //   NONE  free of h                    (the state of a turn is what the turn before made)
 //
-// `by` and `other` are free of h; they may depend on other carried values, of this turn or the next,
+// A maximum may have a bound above, too: min(high, max(h + by, other)). Both ends, `other1` and `high1`, go
+// through the second map then.
+//
+// `by`, `other` and `high` are free of h; they may depend on other carried values, of this turn or the next,
 // whose own maps do not depend on h. This says whether a sweep is of that kind, by the scalars of the
 // members that make the next values, and gives `by` and `other` as scalars added to these members.
 #pragma once
@@ -19,11 +24,13 @@ typedef enum sq_prefix_how {
   SQ_PREFIX_SUM,
   SQ_PREFIX_MAX,
   SQ_PREFIX_MIN,
+  SQ_PREFIX_LOG,
 } sq_prefix_how;
 
 typedef struct sq_prefix_map { // scalars of the member; NO_SCALAR: one that changes nothing
   sq_prefix_how how;
   uint32_t by, other;
+  uint32_t high; // MAX
 } sq_prefix_map;
 
 typedef struct sq_prefix {
@@ -36,9 +43,11 @@ typedef struct sq_prefix {
   sq_prefix_map *map; // per member: how
   double work;        // cycles of a turn of a lane, as written
   uint32_t solved;    // elements of carried values that have a map, in a lane
+  double wait;        // cycles that a state waits for the one before
+  double together;    // cycles of putting a vector of maps of all of them together
 } sq_prefix;
 
-// The map by which member i makes the next value of a carried one of that one, or why it has none (NULL: it
+// sweep_map.c: the map by which member i makes the next value of a carried one of that one, or why it has none (NULL: it
 // has; NONE: it is free of it). Adds scalars to the member.
 sq_prefix_map sq_prefix_map_of(sq_sweep *s, uint32_t i, uint32_t state, const char **why);
 // Adds scalars to members of s: what is asked of their costs is asked before.

@@ -28,41 +28,46 @@ typedef struct emitter {
 typedef struct map { // NULL: changes nothing
   sq_prefix_how how;
   sq_dtype type;
-  sq_lv by, other;
+  sq_lv by, other, high;
 } map;
+
+static sq_lv ewise(const emitter *x, const map *m, sq_ewise e, sq_lv a, sq_lv b) {
+  return sq_k_ewise(x->k, e, m->type, a, b, false, false);
+}
 
 static sq_lv extreme(const emitter *x, const map *m, sq_lv a, sq_lv b) {
   if (!a || !b) return a ? a : b;
-  return sq_k_ewise(x->k, m->how == SQ_PREFIX_MAX ? SQ_EW_MAX : SQ_EW_MIN, m->type, a, b, false,
-                    false);
+  a = ewise(x, m, m->how == SQ_PREFIX_MAX ? SQ_EW_MAX : SQ_EW_MIN, a, b);
+  return m->high ? ewise(x, m, SQ_EW_MIN, a, m->high) : a;
 }
 
-// m of what `first` gives: other part.
+// m of what `first` gives: other part, and what bounds it above.
 static sq_lv apply(const emitter *x, const map *m, sq_lv first) {
   sq_kern *k = x->k;
-  if (m->how != SQ_PREFIX_SUM)
-    return extreme(x, m, first && m->by ? sq_k_fadd(k, first, m->by) : first, m->other);
+  if (m->how != SQ_PREFIX_SUM && first && m->by) first = sq_k_fadd(k, first, m->by);
+  if (m->how != SQ_PREFIX_SUM) return extreme(x, m, first, m->other);
   if (!first || !m->other) return !first ? m->other : m->by ? sq_k_fmul(k, first, m->by) : first;
   return m->by ? sq_k_fma(k, m->by, first, m->other) : sq_k_fadd(k, first, m->other);
 }
 
-static sq_lv neutral(const emitter *x, const map *m, bool other) {
+// The first half of the turns of each, with what changes nothing before them.
+static sq_lv first_half(const emitter *x, const map *m, sq_lv v, double none, uint32_t half) {
   LLVMTypeRef t = sq_k_vec(sq_k_type(x->k, m->type), x->w);
-  if (m->how == SQ_PREFIX_SUM) return sq_k_flike(t, other ? 0 : 1);
-  double lowest = m->how == SQ_PREFIX_MAX ? -__builtin_inf() : __builtin_inf();
-  return sq_k_flike(t, other ? lowest : 0);
+  return v ? sq_sturn_first_half(x->e, v, sq_k_flike(t, none), half) : NULL;
 }
 
 // The maps of all turns up to each.
 static map together(const emitter *x, map m) {
+  bool sum = m.how == SQ_PREFIX_SUM;
+  double inf = __builtin_inf(), least = m.how == SQ_PREFIX_MIN ? inf : -inf;
   for (uint32_t half = 1; half < x->w; half *= 2) {
     map first = m, next = m;
-    if (m.by) first.by = sq_sturn_first_half(x->e, m.by, neutral(x, &m, false), half);
-    if (m.other) first.other = sq_sturn_first_half(x->e, m.other, neutral(x, &m, true), half);
+    first.by = first_half(x, &m, m.by, sum ? 1 : 0, half);
+    first.other = first_half(x, &m, m.other, sum ? 0 : least, half);
+    first.high = first_half(x, &m, m.high, inf, half);
     next.other = apply(x, &m, first.other);
-    if (m.by)
-      next.by = m.how == SQ_PREFIX_SUM ? sq_k_fmul(x->k, m.by, first.by)
-                                       : sq_k_fadd(x->k, m.by, first.by);
+    if (m.high) next.high = apply(x, &m, first.high);
+    if (m.by) next.by = sum ? sq_k_fmul(x->k, m.by, first.by) : sq_k_fadd(x->k, m.by, first.by);
     m = next;
   }
   return m;
@@ -72,11 +77,40 @@ static map together(const emitter *x, map m) {
 static uint32_t state_of(const emitter *x, uint32_t i) { return x->f->solves[i]; }
 
 static void watch(emitter *x, const map *m, sq_lv h) {
-  if (m->how != SQ_PREFIX_SUM && !m->by) return; // comparisons alone
+  bool compared = m->how == SQ_PREFIX_MAX || m->how == SQ_PREFIX_MIN;
+  if (compared && !m->by) return; // and nothing is added
   sq_lv zero = LLVMConstNull(LLVMTypeOf(h)), v = sq_k_fmul(x->k, h, zero);
   if (m->type == SQ_F64 && LLVMTypeOf(x->bad) != LLVMTypeOf(v))
     v = LLVMBuildFPTrunc(x->k->b, v, LLVMTypeOf(x->bad), "");
   x->bad = LLVMBuildFAdd(x->k->b, x->bad, v, "");
+}
+
+// The next states, and what is carried after the last one.
+static sq_lv solve_map(emitter *x, map m, sq_lv *carry) {
+  m = together(x, m);
+  sq_lv next = apply(x, &m, *carry);
+  map end = m; // not of `next`: the chain from vector to vector is this alone
+  if (m.by) end.by = sq_sturn_last(x->e, m.by);
+  if (m.other) end.other = sq_sturn_last(x->e, m.other);
+  if (m.high) end.high = sq_sturn_last(x->e, m.high);
+  *carry = apply(x, &end, *carry);
+  return next;
+}
+
+// Logarithms of sums of exponentials: the maxima first, then the sums beside these, which begin with 1.
+static sq_lv solve_log(emitter *x, map m, sq_lv *carry) {
+  sq_kern *k = x->k;
+  map most = m, sum = {.how = SQ_PREFIX_SUM, .type = m.type};
+  most.how = SQ_PREFIX_MAX;
+  sq_lv one = sq_k_flike(LLVMTypeOf(*carry), 1), from = *carry, max = solve_map(x, most, &from);
+  sq_lv before = sq_sturn_before(x->e, max, *carry);
+  if (m.by) before = sq_k_fadd(k, before, m.by);
+  sum.by = ewise(x, &m, SQ_EW_EXP, sq_k_fsub(k, before, max), NULL);
+  sum.other = ewise(x, &m, SQ_EW_EXP, sq_k_fsub(k, m.other, max), NULL);
+  sum = together(x, sum);
+  sq_lv next = sq_k_fadd(k, max, ewise(x, &m, SQ_EW_LOG, apply(x, &sum, one), NULL));
+  *carry = sq_sturn_last(x->e, next);
+  return next;
 }
 
 static void solve(emitter *x, uint32_t i) {
@@ -90,13 +124,10 @@ static void solve(emitter *x, uint32_t i) {
     map m = {.how = p->how, .type = x->s->value[k].v->type.dtype};
     if (p->by != SQ_NO_SCALAR) m.by = sq_k_splat(x->k, sq_knest_value(t, p->by), x->w);
     if (p->other != SQ_NO_SCALAR) m.other = sq_k_splat(x->k, sq_knest_value(t, p->other), x->w);
-    m = together(x, m);
-    next[j] = apply(x, &m, x->carry[k][j]);
+    if (p->high != SQ_NO_SCALAR) m.high = sq_k_splat(x->k, sq_knest_value(t, p->high), x->w);
+    bool log = p->how == SQ_PREFIX_LOG;
+    next[j] = log ? solve_log(x, m, &x->carry[k][j]) : solve_map(x, m, &x->carry[k][j]);
     watch(x, &m, next[j]);
-    map end = m; // not of `next`: the chain from vector to vector is this alone
-    if (m.by) end.by = sq_sturn_last(x->e, m.by);
-    if (m.other) end.other = sq_sturn_last(x->e, m.other);
-    x->carry[k][j] = apply(x, &end, x->carry[k][j]);
   }
   e->value[u->x->value] = next;
 }

@@ -52,6 +52,11 @@ static void open_elements(maps *x, uint32_t value) {
   sq_cu_open(x->k, "for (int j = 0; j < %u; j++) {", count(x, value));
 }
 
+// Has the map that member i makes a bound above, too?
+static bool is_range(const maps *x, uint32_t i) {
+  return x->f.solves[i] != SQ_SWEEP_NONE && x->f.map[i].high != SQ_NO_SCALAR;
+}
+
 // ---- states between memory and shared memory ---------------------------------------------------
 static void share(maps *x) {
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
@@ -65,6 +70,9 @@ static void share(maps *x) {
     if (!any) continue;
     sq_cu_line(x->k, "SQ_SHARED(%s, by_%s, %d);", t, t, THREADS / 32);
     sq_cu_line(x->k, "SQ_SHARED(%s, other_%s, %d);", t, t, THREADS / 32);
+    bool ranges = false;
+    for (uint32_t i = 0; i < x->s->n_member; i++) ranges |= is_range(x, i);
+    if (ranges) sq_cu_line(x->k, "SQ_SHARED(%s, range_%s, %d);", t, t, 3 * THREADS / 32);
   }
 }
 static void from_carry(maps *x, uint32_t c) {
@@ -88,17 +96,14 @@ static const char *state_place(maps *x, uint32_t c) {
 }
 static bool is_compared(const maps *x, uint32_t c) { // nothing is added: whatever comes is right
   const sq_prefix_map *p = &x->f.map[x->s->next[c] - x->s->scan->n_carried];
-  return p->how != SQ_PREFIX_SUM && p->by == SQ_NO_SCALAR;
+  return (p->how == SQ_PREFIX_MAX || p->how == SQ_PREFIX_MIN) && p->by == SQ_NO_SCALAR;
 }
 static const char *map_type(maps *x, uint32_t c) {
-  sq_prefix_how how = SQ_PREFIX_SUM;
+  static const char *const name[] = {"sum", "sum", "max", "min", "log"};
+  const char *how = name[SQ_PREFIX_SUM];
   for (uint32_t i = 0; i < x->s->n_member; i++)
-    if (x->f.solves[i] == c) how = x->f.map[i].how;
-  return sq_arena_fmt(x->k->a, "sq_map_%s<%s>",
-                      how == SQ_PREFIX_SUM   ? "sum"
-                      : how == SQ_PREFIX_MAX ? "max"
-                                             : "min",
-                      type_of(x, c));
+    if (x->f.solves[i] == c) how = is_range(x, i) ? "range" : name[x->f.map[i].how];
+  return sq_arena_fmt(x->k->a, "sq_map_%s<%s>", how, type_of(x, c));
 }
 static void begin_states(maps *x) {
   sq_cu_open(x->k, "if (SQ_TID == 0) {");
@@ -236,19 +241,24 @@ static void parts(maps *x, uint32_t i) {
   part(x, i, p->by, "by", sum ? "1" : "0");
   part(x, i, p->other, "other",
        sum ? "0" : sq_arena_fmt(x->k->a, "%s::none()", map_type(x, x->f.solves[i])));
+  if (is_range(x, i)) part(x, i, p->high, "high", "");
 }
 static void solve(maps *x, uint32_t i) {
   sq_cu *k = x->k;
-  const sq_prefix_map *p = &x->f.map[i];
   uint32_t v = x->s->member[i].value, c = x->f.solves[i];
   const char *t = type_of(x, v);
   parts(x, i);
   declare(x, v);
   open_elements(x, v);
-  sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", map_type(x, c), v, v);
-  sq_cu_line(k, "m = sq_block_maps(SQ_ME m, by_%s, other_%s);", t, t);
+  if (is_range(x, i)) {
+    sq_cu_line(k, "%s m = {by%u[j], other%u[j], high%u[j]};", map_type(x, c), v, v, v);
+    sq_cu_line(k, "m = sq_block_ranges(SQ_ME m, range_%s);", t);
+  } else {
+    sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", map_type(x, c), v, v);
+    sq_cu_line(k, "m = sq_block_maps(SQ_ME m, by_%s, other_%s);", t, t);
+  }
   sq_cu_line(k, "%s[j] = m.apply(SQ_SLD(carry%u, j));", array(x, v), c);
-  if (p->how == SQ_PREFIX_SUM || p->by != SQ_NO_SCALAR) // else comparisons alone
+  if (!is_compared(x, c)) // else comparisons alone
     sq_cu_line(k, "if (live) bad += (float)(%s[j] * 0);", array(x, v));
   sq_cu_close(k);
 }
@@ -355,7 +365,7 @@ static bool needs(maps *x, const sq_sweep_nest *n, uint32_t scalar, bool *member
   }
   return true;
 }
-// Is each state solved for, by maps that no state is in?
+// Is each state solved for, by maps of two parts that no state is in?
 static bool find_chunks(maps *x, bool *member) {
   uint32_t n = x->s->scan->n_carried;
   x->n = 0;
@@ -363,7 +373,7 @@ static bool find_chunks(maps *x, bool *member) {
     uint32_t next = x->s->next[c];
     x->at[c] = x->n;
     x->n += count(x, c);
-    if (next < n || x->f.solves[next - n] != c) return false;
+    if (next < n || x->f.solves[next - n] != c || is_range(x, next - n)) return false;
     const sq_prefix_map *p = &x->f.map[next - n];
     const sq_sweep_nest *m = &x->s->member[next - n];
     if (!needs(x, m, p->by, member) || !needs(x, m, p->other, member)) return false;

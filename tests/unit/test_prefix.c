@@ -37,6 +37,24 @@ Test(prefix, forms) {
   prefix("min-plus", "f32", "", "minimum(t1, minimum(%c, 3.0) - t0)", PLAIN);
   prefix("products", "f32", "", "neg(%c) / (1.0 + t0 * t0)", PLAIN);
   prefix("chosen", "f32", "reversed", "select(0.0 < t0, t1, 0.5 * %c)", PLAIN);
+  prefix("negative of a maximum", "f32", "", "neg(maximum(t0 - %c, neg(t1)))", PLAIN);
+  prefix("bounded", "f32", "", "minimum(maximum(%c + t0, -1.0), 1.0)", PLAIN);
+  prefix("bounds that move", "f32", "reversed", "maximum(minimum(t0 - (t1 - %c), t0), neg(t0))",
+         PLAIN);
+  prefix("bounds that cross", "f32", "", "0.5 - minimum(maximum(t0 - %c, t1), 1.0)", PLAIN);
+  prefix("bounded or begun anew", "f32", "",
+         "select(0.9 < t0, t1, minimum(maximum(%c + t0, 0.0), 2.0))", PLAIN);
+  prefix("maximum or begun anew", "f32", "", "select(0.9 < t0, t1, maximum(%c - 0.1, t0))", PLAIN);
+  prefix("logarithm of a sum", "f32", "", "log(exp(%c - t0 * t0) + exp(t1))", PLAIN);
+  prefix("logarithm, shifted", "f32", "reversed",
+         "t2 = maximum(%c, t1); t2 + log(exp(%c - t2) + exp(t1 - t2))", PLAIN);
+  prefix("logarithm, decaying", "f32", "",
+         "t2 = %c - abs(t0); maximum(t2, t1) + log1p(exp(neg(abs(t2 - t1))))", PLAIN);
+  prefix("logarithm of three", "f32", "",
+         "t2 = maximum(maximum(%c, t1), t0); t2 + log(exp(%c - t2) + exp(t1 - t2) + exp(neg(t2 - "
+         "t0)))",
+         PLAIN);
+  prefix("soft maximum", "f32", "", "%c + log1p(exp(t1 - %c))", PLAIN);
   prefix("of no use", "f32", "", "%c", PLAIN);
 }
 #ifdef LONG
@@ -49,10 +67,17 @@ Test(prefix, of_many_turns) {
 Test(prefix, of_f64) {
   prefix("sum", "f64", "reversed", "%c * (0.2_f64 * t0) + t1", PLAIN);
   prefix("max-plus", "f64", "", "maximum(%c + t0, t1)", PLAIN);
+  prefix("bounded", "f64", "", "minimum(maximum(%c + t0, -1.0_f64), 1.0_f64)", PLAIN);
+  prefix("logarithm of a sum", "f64", "reversed", "log(exp(%c - t0 * t0) + exp(t1))", PLAIN);
 }
 Test(prefix, not_finite) {
   prefix("sum", "f32", "", "select(t0 < 0.0, t1, 0.5 * %c + t1)", SPECIAL);
   prefix("max-plus", "f32", "reversed", "maximum(%c + select(t0 < 0.0, -1.0, 0.5), t1)", SPECIAL);
+  prefix("bounded", "f32", "", "minimum(maximum(%c + t0, t1), 3.0)", SPECIAL);
+  prefix("logarithm", "f32", "", "t2 = maximum(%c, t0); t2 + log(exp(%c - t2) + exp(t0 - t2))",
+         SPECIAL);
+  prefix("never", "f32", "",
+         "log(exp(%c - select(t0 < 0.0, inf, 1.0)) + exp(select(t1 < 0.0, -inf, t1)))", PLAIN);
   // Factors of 1e20 in a row, where the state is 0.
   prefix("overflow", "f32", "",
          "t2 = (i64(%t) + 32) % 64; select(t2 < 32, 1e20, select(t2 == 63, 0.0, 0.5)) * %c + "

@@ -336,6 +336,26 @@ template <class T> struct sq_map_min {
   SQ_METHOD T apply(T h) const { return sq_minimum(h + by, other); }
   SQ_METHOD sq_map_min then(T by1, T other1) const { return {by + by1, apply(other1)}; }
 };
+// log(exp(a) + exp(b))
+template <class T> SQ_FN T sq_log_add(T a, T b) {
+  const T most = sq_maximum(a, b), less = sq_minimum(a, b);
+  return most + sq_c_log1p(sq_c_exp(a == b ? (T)0 : less - most));
+}
+template <class T> struct sq_map_log {
+  T by, other;
+  static SQ_METHOD T none() { return (T)-SQ_INF; }
+  SQ_METHOD T apply(T h) const { return sq_log_add(h + by, other); }
+  SQ_METHOD sq_map_log then(T by1, T other1) const { return {by + by1, apply(other1)}; }
+};
+// A maximum with a bound above, `high`: both ends go through the second map.
+template <class T> struct sq_map_range {
+  T by, other, high;
+  static SQ_METHOD T none() { return (T)-SQ_INF; }
+  SQ_METHOD T apply(T h) const { return sq_minimum(high, sq_maximum(h + by, other)); }
+  SQ_METHOD sq_map_range then(const sq_map_range &first) const {
+    return {by + first.by, apply(first.other), apply(first.high)};
+  }
+};
 // Those of the threads up to each, put together: in a warp the second half of each 2 * half threads comes after
 // the first, then the warps before it, in their order. `by`, `other`: a place for each warp. Begins where all
 // have read what was there before, ends with a barrier.
@@ -360,6 +380,32 @@ SQ_FN M sq_block_maps(SQ_CTX M m, SQ_SHARED_OF(T) by, SQ_SHARED_OF(T) other) {
       before = next.then(before.by, before.other);
     }
     m = m.then(before.by, before.other);
+  }
+  SQ_SYNC();
+  return m;
+}
+
+// The same of maps with three parts, turn after turn: the place for each warp has three times as many.
+template <class T>
+SQ_FN sq_map_range<T> sq_block_ranges(SQ_CTX sq_map_range<T> m, SQ_SHARED_OF(T) room) {
+  const int lane = (int)SQ_TID % 32, warp = (int)SQ_TID / 32;
+#pragma unroll
+  for (int half = 1; half < 32; half *= 2) {
+    const int end = (lane & -2 * half) + half - 1;
+    const sq_map_range<T> first = {sq_shuffle_at(SQ_ME m.by, end), sq_shuffle_at(SQ_ME m.other, end),
+                                   sq_shuffle_at(SQ_ME m.high, end)};
+    if (lane & half) m = m.then(first);
+  }
+  if (lane == 31) {
+    SQ_SST(room, warp * 3, m.by);
+    SQ_SST(room, warp * 3 + 1, m.other);
+    SQ_SST(room, warp * 3 + 2, m.high);
+  }
+  SQ_SYNC();
+  for (int p = warp - 1; p >= 0; p--) {
+    const sq_map_range<T> first = {SQ_SLD(room, p * 3), SQ_SLD(room, p * 3 + 1),
+                                   SQ_SLD(room, p * 3 + 2)};
+    m = m.then(first);
   }
   SQ_SYNC();
   return m;
