@@ -140,6 +140,8 @@ sq_expr *sq_ast_reduce(sq_syntax *ps, sq_span span, const char *name, sq_exprs i
   sq_expr *e = sq_ast_many(ps, span, SQ_E_REDUCE, NULL, items);
   e->name = name;
   e->where = where;
+  ps->reduction = e;
+  sq_syntax_check_head(ps, e);
   return sealed(ps, e);
 }
 

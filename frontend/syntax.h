@@ -63,7 +63,8 @@ struct sq_syntax {
   sq_span token_span, prev_span;
   // A syntax error behind another mistake of its statement (which begins here) is not reported.
   uint32_t begin, bad_at;
-  uint32_t tokens, fault; // tokens given to the parser so far, and at its last error
+  const sq_expr *reduction; // the last one whose head was read
+  uint32_t tokens, fault;   // tokens given to the parser so far, and at its last error
   // filter
   int last; // kind of the token queued last, and where it ends
   uint32_t last_end;
@@ -90,6 +91,8 @@ void sq_syntax_give_up(sq_syntax *ps, sq_span span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 // The text of a span, shortened for messages.
 const char *sq_span_text(const sq_syntax *ps, sq_span span);
+// The head of a reduction names indices; else an error, with what was meant.
+void sq_syntax_check_head(sq_syntax *ps, const sq_expr *reduction);
 // An unexpected token where one of the `n` kinds `expected` could stand; starts recovery.
 void sq_syntax_unexpected(sq_syntax *ps, int token, sq_span span, const int *expected, int n);
 

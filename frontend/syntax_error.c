@@ -238,6 +238,42 @@ static bool hint_reserved(const mistake *m) {
   return true;
 }
 
+static void hint_head(sq_diag *d, const sq_expr *r) {
+  bool max = !strcmp(r->name, "max");
+  if (r->n > 1 && (max || !strcmp(r->name, "min")))
+    sq_hint(d, "of two values the %s is `%s(a, b)`; `%s(i) x[i]` is that of all elements",
+            max ? "larger" : "smaller", max ? "maximum" : "minimum", r->name);
+  else
+    sq_hint(d, "a reduction names its indices, then the element: `%s(i) x[i]`", r->name);
+}
+
+// Is what is read here the element of a reduction that was to have none?
+static bool hint_reduction(const mistake *m) {
+  const sq_syntax *ps = m->ps;
+  const sq_expr *r = ps->reduction;
+  if (!r || r->span.begin < ps->begin || r->span.end > m->span.begin) return false;
+  bool at_once = ps->prev == ')' && ps->prev_span.end == r->span.end;
+  bool next_line = m->token == '=' && ps->prev == NAME && wants(m, SEP) &&
+                   memchr(ps->text + r->span.end, '\n', ps->prev_span.begin - r->span.end);
+  if (!at_once && !next_line) return false;
+  sq_label(m->d, r->span, "this reduces; what follows is its element");
+  hint_head(m->d, r);
+  return true;
+}
+
+void sq_syntax_check_head(sq_syntax *ps, const sq_expr *r) {
+  bool counts = !strcmp(r->name, "top"); // top(i, count)
+  for (uint32_t k = 0; k < r->n; k++) {
+    const sq_expr *e = r->arg[k];
+    if ((counts && k) || e->kind == SQ_E_NAME || e->kind == SQ_E_IN || e->kind == SQ_E_COMPARE ||
+        e->kind == SQ_E_DOTS || e->kind == SQ_E_LIMIT)
+      continue; // or nearly so: said when it is bound
+    if (ps->bad_at && ps->bad_at > ps->begin) return;
+    hint_head(sq_syntax_error(ps, e->span, "the name of an index is expected here"), r);
+    return;
+  }
+}
+
 static bool hint_equals(const mistake *m) {
   if ((m->token == ':' && m->ps->text[m->span.end] == '=') ||
       (m->token == '=' && m->ps->prev == ':' && touches(m))) {
@@ -403,9 +439,9 @@ void sq_syntax_unexpected(sq_syntax *ps, int token, sq_span span, const int *exp
     break;
   }
   mistake m = {ps, d, token, span, expected, n};
-  static bool (*const hints[])(const mistake *) = {hint_fused,    hint_equals,  hint_write,
-                                                   hint_bracket,  hint_place,   hint_foreign,
-                                                   hint_reserved, hint_operator};
+  static bool (*const hints[])(const mistake *) = {hint_fused,   hint_reduction, hint_equals,
+                                                   hint_write,   hint_bracket,   hint_place,
+                                                   hint_foreign, hint_reserved,  hint_operator};
   for (size_t k = 0; k < sizeof hints / sizeof *hints; k++)
     if (hints[k](&m)) break;
 }
