@@ -100,6 +100,7 @@ const char *sq_cu_pointer(sq_cu *k, const sq_value *v);
 const char *sq_cu_map_add(sq_cu *k, const sq_cu_map *map);                // its name in the kernel
 LLVMValueRef sq_cu_units(sq_cu *k, const sq_generic *g, uint32_t n_axes); // product, none below 0
 LLVMValueRef sq_cu_mul(sq_cu *k, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef sq_cu_some(sq_cu *k, LLVMValueRef n); // at least 1, which an axis of a map has
 
 const char *sq_cu_type(sq_dtype t);     // in registers
 const char *sq_cu_mem_type(sq_dtype t); // in memory

@@ -27,8 +27,10 @@ typedef struct sq_emu_cell {
   bool many_blocks, many_threads; // readers
   bool steady;                    // read as what nothing changes
   bool coming;                    // a copy is under way here
-  bool by_thread;                 // the last write: not by a box that came
+  bool by_thread;                 // the last write; else by a box, of which a gate has told
   uint64_t w_fences;              // which its thread had passed then
+  uint32_t gate;
+  uint64_t phase;
 } sq_emu_cell;
 typedef struct sq_emu_array { // in shared memory
   const char *name;
@@ -39,6 +41,7 @@ typedef struct sq_emu_array { // in shared memory
 } sq_emu_array;
 
 enum { SQ_EMU_THREADS = 1024, SQ_EMU_ARRAYS = 512, SQ_EMU_WIDTH = 64, SQ_EMU_STACK = 128 << 10 };
+enum { SQ_EMU_GATES = 32, SQ_EMU_BULKS = 64 };
 typedef enum sq_emu_state {
   SQ_EMU_READY,
   SQ_EMU_BARRIER,
@@ -67,7 +70,6 @@ typedef struct sq_emu_vote { // at the barrier that ends an epoch
   uint64_t epoch;
   bool any;
 } sq_emu_vote;
-enum { SQ_EMU_GATES = 32, SQ_EMU_BULKS = 64 };
 typedef struct sq_emu_fiber {
   sq_emu_thread t; // first
   struct sq_emu_module *m;
@@ -82,6 +84,7 @@ typedef struct sq_emu_fiber {
   uint64_t fences, fences_before, fence_epoch;
   const sq_emu_gate *gate; // waited for, until a phase of this parity ends
   uint64_t parity;
+  uint64_t seen[SQ_EMU_GATES]; // phases whose end the thread knows of
 } sq_emu_fiber;
 struct sq_emu_module {
   void *library;
@@ -102,6 +105,7 @@ struct sq_emu_module {
   sq_emu_gate gate[SQ_EMU_GATES];
   sq_emu_bulk bulk[SQ_EMU_BULKS];
   uint32_t n_gate, n_bulk;
+  const sq_emu_gate *comes; // told by the box that comes now
   sq_emu_cell *table;
   uint64_t n_table, n_used;
   // The error word, and what it says.

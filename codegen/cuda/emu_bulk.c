@@ -118,6 +118,7 @@ static void arrive(sq_emu_fiber *f, const sq_emu_bulk *which) {
   const sq_emu_bulk b = *which;
   size_t at = (size_t)(which - m->bulk);
   memmove(&m->bulk[at], &m->bulk[at + 1], (--m->n_bulk - at) * sizeof b);
+  m->comes = b.gate;
   walk(f, &b, true);
   b.gate->bytes -= box_of(&b, 0) * box_of(&b, 1) * box_of(&b, 2) * box_of(&b, 3) * ELEMENT;
   end_phase(f, b.gate);
@@ -135,6 +136,7 @@ static void wait_for(sq_emu_fiber *f, const sq_emu_gate *g, uint64_t parity) {
     else
       sq_emu_wait(f, SQ_EMU_GATE);
   }
+  f->seen[g - f->m->gate] = g->phase;
 }
 void sq_emu_gate_do(sq_emu_fiber *f, const void *at, int what, int64_t n) {
   if (!f->m->now->syncs) sq_emu_stop(f, "a gate in a kernel without barriers");

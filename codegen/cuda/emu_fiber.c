@@ -74,6 +74,7 @@ static bool make_stacks(sq_emu_module *m) {
     m->fiber[t].state = SQ_EMU_READY;
     m->fiber[t].turn = 0;
     m->fiber[t].n_copy = 0;
+    memset(m->fiber[t].seen, 0, sizeof m->fiber[t].seen);
   }
   return true;
 }

@@ -165,6 +165,8 @@ static void touch_cell(sq_emu_fiber *f, sq_emu_cell *c, const char *name, int ki
   const bool comes = kind == SQ_EMU_COPY_COMES || kind == SQ_EMU_BOX_COMES;
   if (c->coming && !comes) sq_emu_stop(f, "%s is touched where a copy is under way", name);
   if (reads && !c->w_epoch) sq_emu_stop(f, "%s is read before it is written", name);
+  // Who has waited for the box's gate needs no barrier.
+  if (reads && !c->by_thread && f->seen[c->gate] > c->phase) c->w_thread = f->t.thread;
   if (reads)
     read_cell(f, c, name);
   else if (begins)
@@ -177,6 +179,9 @@ static void touch_cell(sq_emu_fiber *f, sq_emu_cell *c, const char *name, int ki
   if (reads || begins) return;
   c->by_thread = kind != SQ_EMU_BOX_COMES;
   c->w_fences = f->fences;
+  if (c->by_thread) return;
+  c->gate = (uint32_t)(f->m->comes - f->m->gate);
+  c->phase = f->m->comes->phase;
 }
 void sq_emu_touch_shared(sq_emu_fiber *f, const char *name, const void *at, int bytes, int kind) {
   sq_emu_module *m = f->m;

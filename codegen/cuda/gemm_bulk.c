@@ -68,12 +68,6 @@ static bool find_layout(const sq_cu_tiles *x, const sq_cu_side *s, layout *l) {
   }
   return l->n - x->p->n[s->role] + 2 <= SQ_CU_MAP_AXES && rows_are_one(x, type, s->role, l);
 }
-// At least 1, which an axis of a map has: where there are no elements nothing is copied.
-static LLVMValueRef some(sq_cu *k, LLVMValueRef n) {
-  LLVMValueRef one = sq_cg_i64(k->cg, 1);
-  LLVMBuilderRef b = k->cg->builder;
-  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, n, one, ""), one, n, "");
-}
 static void make_map(const sq_cu_tiles *x, const sq_cu_side *s, const layout *l,
                      sq_cu_boxes *boxes) {
   sq_cu *k = x->k;
@@ -88,15 +82,15 @@ static void make_map(const sq_cu_tiles *x, const sq_cu_side *s, const layout *l,
                    .bytes = LLVMBuildSub(cg->builder, sq_cg_bytes(cg, v), skipped, ""),
                    .type = v->type.dtype,
                    .rank = 1,
-                   .dim = {some(k, x->extent[SQ_CU_SUM])},
+                   .dim = {sq_cu_some(k, x->extent[SQ_CU_SUM])},
                    .box = {DEPTH}};
   sq_dim stride = sq_dim_mul(ds, sq_dim_const(ds, ELEMENT), sq_dim_storage(ds, v->type.dim[l->n]));
   for (uint32_t i = l->n; i-- > 0;) {
     const bool rows = i == l->row;
     if (rows || has_role(x, SQ_CU_BATCH, l->axis[i])) {
       map.stride[map.rank - 1] = sq_cg_dim(cg, stride);
-      map.dim[map.rank] =
-          some(k, rows ? x->extent[s->role] : sq_cg_dim(cg, x->t->g->axis[l->axis[i]].extent));
+      map.dim[map.rank] = sq_cu_some(k, rows ? x->extent[s->role]
+                                             : sq_cg_dim(cg, x->t->g->axis[l->axis[i]].extent));
       map.box[map.rank] = rows ? SQ_CU_WGMMA_ROWS : 1;
       boxes->at[s->number][map.rank++ - 1] = rows ? s->first : x->t->index[l->axis[i]];
     }

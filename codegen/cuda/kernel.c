@@ -143,6 +143,12 @@ static LLVMValueRef at_least_0(sq_cu *k, LLVMValueRef v) {
   LLVMBuilderRef b = k->cg->builder;
   return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, v, zero, ""), zero, v, "");
 }
+// Where there are no elements nothing is copied.
+LLVMValueRef sq_cu_some(sq_cu *k, LLVMValueRef n) {
+  LLVMValueRef one = sq_cg_i64(k->cg, 1);
+  LLVMBuilderRef b = k->cg->builder;
+  return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSLT, n, one, ""), one, n, "");
+}
 LLVMValueRef sq_cu_units(sq_cu *k, const sq_generic *g, uint32_t n_axes) {
   LLVMValueRef n = sq_cg_i64(k->cg, 1);
   for (uint32_t i = 0; i < n_axes; i++)

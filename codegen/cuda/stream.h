@@ -6,6 +6,7 @@
 //   stream_fma.c     products in multiply-adds
 //   stream_mma.c     products on tensor cores
 //   stream_wgmma.c   the same by groups of four warps, on sm_90a
+//   stream_bulk.c    its keys and values by tensor maps
 //
 // A block of threads has a tile of rows, which share keys; each warp 16 of them, or twice 16. Scores of a
 // tile and a block of keys, and results, are in registers; both engines say which row, key and column
@@ -28,6 +29,10 @@ typedef struct sq_cu_stream {
   bool chunks;            // several blocks of columns
 } sq_cu_stream;
 
+typedef struct sq_cu_stream_map {
+  const char *name;
+  uint32_t rank;
+} sq_cu_stream_map;
 typedef struct sq_cu_attend { // a kernel under construction
   const sq_cu_stream *s;
   sq_cu *k;
@@ -38,6 +43,8 @@ typedef struct sq_cu_attend { // a kernel under construction
   int team;                                           // lanes, neighbours, that have the same rows
   void (*settle)(struct sq_cu_attend *x);             // of the engine
   bool split;                                         // keys may be split among blocks
+  bool bulk;                                          // keys and values come by tensor maps
+  sq_cu_stream_map map[2];                            // of keys, of values
   const char *row, *key, *column;                     // in the tile: of r, of j, of j
   const char *at_s, *at_o;                            // element (r, j) of scores and results
   const char *n_rows, *n_tiles;                       // of one set of rows that share keys
@@ -90,6 +97,12 @@ typedef struct sq_cu_engine {
 extern const sq_cu_engine sq_cu_stream_fma, sq_cu_stream_mma, sq_cu_stream_wgmma;
 bool sq_cu_stream_wgmma_fits(
     const sq_cu_stream *s); // sm_90a has a better body than sq_cu_stream_mma
+
+// ---- stream_bulk.c
+bool sq_cu_stream_maps(sq_cu_attend *x); // false: keys or values are no boxes of their memory
+void sq_cu_stream_gates(sq_cu_attend *x);
+void sq_cu_stream_ask(sq_cu_attend *x, bool values, const char *number, const char *first);
+void sq_cu_stream_await(sq_cu_attend *x, bool values, const char *number);
 
 // ---- what those of 16 bits share (stream_mma.c)
 typedef struct sq_cu_lines { // keys or values of a block

@@ -10,8 +10,12 @@
 //     next scores begin | results += weights times values begins | next values are asked for
 //     next scores end | barrier | keys after next are asked for
 //
-// There is one place for keys and two for values: 48 KiB at 128, which is what a kernel may declare. A place is
-// one or two panels of 64 keys by 64 elements. A row of a panel is 128 bytes: eight pieces of 16, of which
+// There is one place for keys and two for values: 48 KiB at 128, which is what a kernel may declare. Where keys and
+// values come by tensor maps (stream_bulk.c) there are two for both, in what the launch brings, and of the barriers
+// one: behind it all are done with the scores of this block and the results of the one before, where the first
+// thread asks for keys after next and the next values; what a thread waits for are gates.
+//
+// A place is one or two panels of 64 keys by 64 elements. A row of a panel is 128 bytes: eight pieces of 16, of which
 // piece v lies where v ^ (row % 8) is, as a descriptor of swizzle 128 has it (SQ_PANEL). Scores take keys as
 // columns of their factor, along what is summed over; results take values as rows of theirs, which the instruction
 // turns.
@@ -33,11 +37,19 @@ static void shape(sq_cu_attend *x, bool few) {
 }
 // A group that has 128 rows has no registers left for queries.
 static bool stored(const sq_cu_attend *x) { return x->tall == 2; }
+static void array(sq_cu_attend *x, const char *name, int words) {
+  if (x->bulk)
+    sq_cu_dynamic(x->k, true, "sq_u32", name, (uint32_t)words, (uint32_t)words * 4, 1024);
+  else
+    sq_cu_line(x->k, "SQ_SHARED_TILE(sq_u32, %s, %d);", name, words);
+}
 static void begin(sq_cu_attend *x) {
   sq_cu *k = x->k;
-  if (stored(x)) sq_cu_line(k, "SQ_SHARED_TILE(sq_u32, tile_q, %d);", x->tall * PANEL);
-  sq_cu_line(k, "SQ_SHARED_TILE(sq_u32, tile_k, %d);", panels(x->s->width) * PANEL);
-  sq_cu_line(k, "SQ_SHARED_TILE(sq_u32, tile_v, %d);", 2 * panels(x->s->columns) * PANEL);
+  x->bulk = sq_cu_stream_maps(x);
+  if (stored(x)) array(x, "tile_q", x->tall * PANEL);
+  array(x, "tile_k", (x->bulk ? 2 : 1) * panels(x->s->width) * PANEL);
+  array(x, "tile_v", 2 * panels(x->s->columns) * PANEL);
+  if (x->bulk) sq_cu_stream_gates(x);
   sq_cu_line(k, "const int g = (int)(SQ_TID %% 32) / 4, q = (int)(SQ_TID %% 4);");
   sq_cu_line(k, "const int wr = (int)(SQ_TID / 32) * 16;");
   sq_cu_line(k, "sq_wgmma_list flying;");
@@ -65,8 +77,8 @@ static void bring_values(sq_cu_attend *x, const char *first, const char *stage) 
 // 16 of the width, from 16 d on, are 32 bytes, 8 words, of a row of a panel.
 static void scores_step(sq_cu_attend *x, int add) {
   sq_cu *k = x->k;
-  const char *keys =
-      sq_arena_fmt(k->a, "SQ_PANEL(tile_k, d / 4 * %d + d %% 4 * 8, %d)", PANEL, PANEL * 4);
+  const char *keys = sq_arena_fmt(k->a, "SQ_PANEL(tile_k, %sd / 4 * %d + d %% 4 * 8, %d)",
+                                  x->bulk ? "keys + " : "", PANEL, PANEL * 4);
   const char *type = sq_cu_stream_half(x);
   for (int i = 0; i < x->tall; i++)
     if (stored(x))
@@ -130,29 +142,80 @@ static void keep_queries(sq_cu_attend *x) {
   }
   sq_cu_close(k);
 }
+// ---- by tensor maps: `turn` is the number of the block, stage and keys where its values and the next keys lie
+static void ask_first(sq_cu_attend *x) {
+  sq_cu *k = x->k;
+  sq_cu_open(k, "if (SQ_TID == 0 && lo < hi) {");
+  sq_cu_stream_ask(x, false, "turn", "lo");
+  sq_cu_stream_ask(x, true, "turn", "lo");
+  const char *next = sq_arena_fmt(k->a, "lo + %d", KEYS);
+  sq_cu_open(k, "if (%s < hi) {", next);
+  sq_cu_stream_ask(x, false, "turn + 1", next);
+  sq_cu_close(k);
+  sq_cu_close(k);
+}
+static int place_of_keys(const sq_cu_attend *x) { return panels(x->s->width) * PANEL; }
+static void await_first(sq_cu_attend *x) {
+  sq_cu_stream_await(x, false, "turn");
+  sq_cu_line(x->k, "SQ_WARP_SYNC();");
+  sq_cu_line(x->k, "const int keys = (int)(turn %% 2) * %d;", place_of_keys(x));
+}
+static void ask_next(sq_cu_attend *x) {
+  sq_cu *k = x->k;
+  const char *next = sq_arena_fmt(k->a, "k0 + %d", KEYS);
+  const char *after = sq_arena_fmt(k->a, "k0 + %d", 2 * KEYS);
+  sq_cu_stream_await(x, true, "turn");
+  sq_cu_line(k, "SQ_SYNC();");
+  sq_cu_line(k, "const bool more = %s < hi;", next);
+  sq_cu_open(k, "if (SQ_TID == 0 && more) {");
+  sq_cu_stream_ask(x, true, "turn + 1", next);
+  sq_cu_open(k, "if (%s < hi) {", after);
+  sq_cu_stream_ask(x, false, "turn + 2", after);
+  sq_cu_close(k);
+  sq_cu_close(k);
+  sq_cu_line(k, "const int stage = (int)(turn %% 2) * %d;", panels(x->s->columns) * PANEL);
+}
+// Behind the last block there are none: scores of its own keys are multiplied.
+static void await_next(sq_cu_attend *x) {
+  sq_cu *k = x->k;
+  sq_cu_open(k, "if (more) {");
+  sq_cu_stream_await(x, false, "turn + 1");
+  sq_cu_close(k);
+  sq_cu_line(k, "SQ_WARP_SYNC();");
+  sq_cu_line(k, "const int keys = (int)((turn + more) %% 2) * %d;", place_of_keys(x));
+  sq_cu_line(k, "turn++;");
+}
+
 // The barrier: before it the last tile's values may still be read.
 static void queries(sq_cu_attend *x) {
   sq_cu *k = x->k;
   sq_cu_line(k, "sq_u32 weights[%d][%d];", KEYS / 16, 4 * x->tall);
   sq_cu_line(k, "float s[%d];", x->rt * x->kt);
-  sq_cu_line(k, "int stage = 0;");
+  if (!x->bulk) sq_cu_line(k, "int stage = 0;");
   sq_cu_line(k, "SQ_SYNC();");
-  bring_keys(x, "lo");
-  sq_cu_line(k, "SQ_COPY_GROUP();");
-  bring_values(x, "lo", "0");
-  sq_cu_line(k, "SQ_COPY_GROUP();");
+  if (x->bulk) {
+    ask_first(x);
+  } else {
+    bring_keys(x, "lo");
+    sq_cu_line(k, "SQ_COPY_GROUP();");
+    bring_values(x, "lo", "0");
+    sq_cu_line(k, "SQ_COPY_GROUP();");
+  }
   keep_queries(x);
-  sq_cu_line(k, "SQ_COPIED_BUT(1);");
-  sq_cu_line(k, "SQ_ASYNC_FENCE();");
-  sq_cu_line(k, "SQ_SYNC();");
+  if (!x->bulk) sq_cu_line(k, "SQ_COPIED_BUT(1);");
+  if (!x->bulk || stored(x)) {
+    sq_cu_line(k, "SQ_ASYNC_FENCE();");
+    sq_cu_line(k, "SQ_SYNC();");
+  }
   sq_cu_open(k, "if (lo < hi) {");
+  if (x->bulk) await_first(x);
   sq_cu_line(k, "SQ_WGMMA_BEGIN();");
   begin_scores(x);
   sq_cu_line(k, "SQ_WGMMA_END(flying);");
   scores_end(x, 0);
-  sq_cu_line(k, "SQ_SYNC();");
+  if (!x->bulk) sq_cu_line(k, "SQ_SYNC();");
   sq_cu_close(k);
-  bring_keys(x, sq_arena_fmt(k->a, "lo + %d", KEYS));
+  if (!x->bulk) bring_keys(x, sq_arena_fmt(k->a, "lo + %d", KEYS));
 }
 
 // ---- weights -----------------------------------------------------------------------------------
@@ -196,23 +259,31 @@ static void values(sq_cu_attend *x) {
   sq_cu *k = x->k;
   const char *next = sq_arena_fmt(k->a, "k0 + %d", KEYS);
   const char *other = sq_arena_fmt(k->a, "(%d - stage)", panels(x->s->columns) * PANEL);
-  sq_cu_line(k, "SQ_COPIED();");
-  sq_cu_line(k, "SQ_ASYNC_FENCE();");
-  sq_cu_line(k, "SQ_SYNC();");
+  if (x->bulk) {
+    ask_next(x);
+  } else {
+    sq_cu_line(k, "SQ_COPIED();");
+    sq_cu_line(k, "SQ_ASYNC_FENCE();");
+    sq_cu_line(k, "SQ_SYNC();");
+  }
   look_for_odd(x);
   sq_cu_open(k, "if (odd) {");
   sq_cu_stream_one_by_one(x, "stage", 0);
   make_nothing(x);
   sq_cu_close(k);
   pack(x);
+  if (x->bulk) await_next(x);
   sq_cu_line(k, "SQ_WGMMA_BEGIN();");
   begin_scores(x); // no branch: behind the last block once more, of its own keys
   sq_cu_line(k, "SQ_WGMMA_END(flying);");
   begin_results(x);
   sq_cu_line(k, "SQ_WGMMA_END(flying);");
-  bring_values(x, next, other);
-  sq_cu_line(k, "stage = %s;", other);
+  if (!x->bulk) {
+    bring_values(x, next, other);
+    sq_cu_line(k, "stage = %s;", other);
+  }
   scores_end(x, 1);
+  if (x->bulk) return;
   sq_cu_line(k, "SQ_SYNC();");
   bring_keys(x, sq_arena_fmt(k->a, "k0 + %d", 2 * KEYS));
 }

@@ -276,6 +276,10 @@ Test(cuda_emu, boxes) {
             "if (SQ_SLD(s, 6 * 32 + 6 * 4)) SQ_ST(a.x, 97, 0.0f);\n");
   cr_assert_null(got, "%s", got);
   expect_of_boxes(ASK("1024"), "SQ_SLD(s, 0);", "s is touched where a copy is under way");
+  got = boxes(ASK("1024") "SQ_GATE_WAIT(g, 0, 0); SQ_SLD(s, SQ_TID);", "");
+  cr_assert_null(got, "%s", got);
+  expect_of_boxes(ASK("1024") "if (SQ_TID < 31) SQ_GATE_WAIT(g, 0, 0); SQ_SLD(s, SQ_TID);", "",
+                  "race: reads s");
   expect_of_boxes(ASK("1024"), "", "ends with copies under way");
   expect_of_boxes(ASK("1020"), wait, "more bytes come to a gate than it expects");
   expect_of_boxes(ASK("1028"), wait, "32 at a gate");

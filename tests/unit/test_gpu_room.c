@@ -1,5 +1,5 @@
-// Launches that bring shared memory, beyond the 48 KiB that kernels may declare: products of factors of 16
-// bits on sm_90a. Ahead of time and just in time, one by one and as graphs, and on devices that have less.
+// Launches that bring shared memory, beyond the 48 KiB that kernels may declare, and tensor maps: products of
+// factors of 16 bits and attention on sm_90a. Ahead of time and just in time, one by one and as graphs, and on devices that have less.
 #include "tests/unit/gpu_check.h"
 
 TestSuite(gpu_room, .init = start, .fini = stop);
@@ -75,6 +75,46 @@ Test(gpu_room, is_not_there) {
   compile_text("cuda", source);
   both("capability=90 shared=60000",
        " wants 98328 bytes of shared memory for a block, the device has 60000", 0);
+}
+
+// ---- attention: with queries of 0 all keys up to a row weigh the same
+static const char attends[] = "model m() {\n"
+                              "  entry forward(q: bf16[4, N, 64], k: bf16[M, 2, 64], v: bf16[M, 2, "
+                              "64]) -> y: f32[4, N, 64] {\n"
+                              "    a[h < 4, i < N, j] = softmax(j where j <= i) sum(e) f32(q[h, i, "
+                              "e]) * f32(k[j, h // 2, e])\n"
+                              "    return [h, i, c: sum(j) a[h, i, j] * v[j, h // 2, c]]\n"
+                              "  }\n"
+                              "}\n";
+enum { ROWS = 70, KEYS = 150, WIDE = 64 };
+Test(gpu_room, attention) {
+  static uint16_t q[4 * ROWS * WIDE], k[KEYS * 2 * WIDE], v[KEYS * 2 * WIDE];
+  static float y[4 * ROWS * WIDE];
+  for (int i = 0; i < KEYS * 2 * WIDE; i++) {
+    k[i] = bits((float)value(i / WIDE, i % WIDE));
+    v[i] = bits((float)value(i / WIDE, i % WIDE));
+  }
+  seqm_tensor in[3] = {{.dtype = SEQM_BF16, .rank = 3, .dim = {4, ROWS, WIDE}, .data = q},
+                       {.dtype = SEQM_BF16, .rank = 3, .dim = {KEYS, 2, WIDE}, .data = k},
+                       {.dtype = SEQM_BF16, .rank = 3, .dim = {KEYS, 2, WIDE}, .data = v}};
+  seqm_tensor out = {.dtype = SEQM_F32, .rank = 3, .dim = {4, ROWS, WIDE}, .data = y};
+  compile_text("cuda", attends);
+  session s = {0};
+  begin(&s, "capability=90", true);
+  cr_assert_eq(seqm_call(s.m, seqm_model_entry(s.m, "forward"), in, 3, &out, 1), 0, "%s",
+               seqm_message(s.ctx));
+  for (int h = 0; h < 4; h++)
+    for (int c = 0; c < WIDE; c++) {
+      float sum = 0;
+      for (int i = 0; i < ROWS; i++) {
+        sum += (float)value(i * 2 + h / 2, c);
+        cr_assert_float_eq(y[(h * ROWS + i) * WIDE + c], sum / (float)(i + 1), 0.01);
+      }
+    }
+  cr_assert_eq(gpu->calls("cuTensorMapEncodeTiled"), 2);
+  cr_assert_eq(gpu->calls("cuFuncSetAttribute"), 1);
+  close_model(&s);
+  nothing_left();
 }
 static void refused(session *s, const char *function, const char *part) {
   gpu->fail(function, 1, 1);
