@@ -263,4 +263,4 @@ static void values(sq_cu_attend *x) {
   sq_cu_stream_one_by_one(x, "0", pitch(x->s->columns));
   sq_cu_close(k);
 }
-const sq_cu_engine sq_cu_stream_mma = {shape, begin, queries, scores, values, NULL, 0};
+const sq_cu_engine sq_cu_stream_mma = {shape, begin, queries, scores, values, NULL, 8};

@@ -287,4 +287,4 @@ static void values(sq_cu_attend *x) {
   sq_cu_line(k, "SQ_SYNC();");
   bring_keys(x, sq_arena_fmt(k->a, "k0 + %d", 2 * KEYS));
 }
-const sq_cu_engine sq_cu_stream_wgmma = {shape, begin, queries, NULL, values, settle, 0};
+const sq_cu_engine sq_cu_stream_wgmma = {shape, begin, queries, NULL, values, settle, 8};
