@@ -1,6 +1,6 @@
 // Sweeps as kernels: units of lanes, stretches of turns, blocks.
 // In: a `sweep` operation. Out: one outlined function and its launch.
-#include "codegen/cpu/sweep.h"
+#include "codegen/cpu/sweep_sections.h"
 
 // ---- for both ways of running ------------------------------------------------------------------
 sq_dtype sq_semit_kept(sq_dtype t) { return t == SQ_F16 || t == SQ_BF16 ? SQ_F32 : t; }
@@ -140,9 +140,9 @@ static void run_vectors_of_turns(sq_semit *e, sq_sweep *s) {
     sq_semit_blocks(e, none, none, 1, sq_snewton_turns, &f);
     return;
   }
-  sq_prefix f = sq_prefix_make(s);
-  SQ_ASSERT(!f.why, "no maps: %s", f.why);
-  sq_semit_blocks(e, none, none, 1, sq_sprefix_turns, &f);
+  sq_sturns all = {none, sq_kern_dim(e->k, s->extent)};
+  SQ_ASSERT(!e->p->sections->f.why, "no maps: %s", e->p->sections->f.why);
+  sq_semit_blocks(e, none, none, 1, sq_sprefix_turns, &all);
 }
 
 static sq_lv entry_positive(sq_kern *k, sq_dim d) {
@@ -178,6 +178,10 @@ void sq_kernel_sweep(sq_cg *cg, sq_node *n) {
   sq_splan p = sq_splan_make(s, cg->target, k->a);
   sq_semit em = {.k = k, .s = s, .p = &p, .group = {.n = n, .k = k}}, *e = &em;
   e->value = SQ_ARRAY(k->a, sq_lv *, s->n_value + 1);
+  if (p.sections && !p.sections->why) {
+    sq_ssections_kernel(e);
+    return;
+  }
   sq_kouter o = {0};
   uint32_t cls[SQ_K_AXES];
   for (uint32_t c = 0; c < s->n_class; c++)
@@ -221,5 +225,7 @@ sq_kernel_scratch sq_kernel_sweep_need(sq_graph *g, const sq_target *t, const sq
   sq_sweep *s = sq_sweep_make(g, (sq_node *)(uintptr_t)n);
   if (s->why) return (sq_kernel_scratch){0};
   sq_splan p = sq_splan_make(s, t, g->arena);
-  return (sq_kernel_scratch){.per_worker = p.scratch};
+  sq_kernel_scratch need = {.per_worker = p.scratch};
+  if (p.sections && !p.sections->why) need.shared = sq_ssections_bytes(s, p.sections);
+  return need;
 }

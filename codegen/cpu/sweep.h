@@ -11,6 +11,7 @@
 //   for each stretch of turns
 //     for each vector of them: every member, the maps of states put together and applied; every store
 //     its last turns, or all where something was not finite: one after another (registers)
+// Where lanes are few, a unit is a section of a lane's turns (ir/sweep_sections.h, sweep_sections.c).
 //
 // Newton: a lane is a unit, and the states of a stretch of turns are unknowns:
 //   for each stretch of turns
@@ -26,7 +27,7 @@
 #pragma once
 #include "codegen/cpu/kernel.h"
 #include "ir/sweep_newton.h"
-#include "ir/sweep_prefix.h"
+#include "ir/sweep_sections.h"
 
 // Most blocks done together; turns that they take before the next ones do.
 enum { SQ_SWEEP_SETS = 4, SQ_SWEEP_STRETCH = 64 };
@@ -42,14 +43,15 @@ typedef struct sq_sfixed {
 } sq_sfixed;
 
 typedef struct sq_splan {
-  uint32_t va;          // class whose lanes fill a vector, or NONE
-  uint32_t w;           // lanes, 1 without
-  uint32_t sets;        // blocks of w lanes done together
-  uint32_t chunk;       // blocks in a unit
-  bool registers, rows; // neither: in memory
-  uint32_t turns;       // prefix, newton: how many fill a vector; else 0
-  uint32_t guess;       // newton: byte offset of the stretch's unknowns in the scratch
-  double cost;          // cycles of one turn of one block
+  uint32_t va;           // class whose lanes fill a vector, or NONE
+  uint32_t w;            // lanes, 1 without
+  uint32_t sets;         // blocks of w lanes done together
+  uint32_t chunk;        // blocks in a unit
+  bool registers, rows;  // neither: in memory
+  uint32_t turns;        // prefix, newton: how many fill a vector; else 0
+  uint32_t guess;        // newton: byte offset of the stretch's unknowns in the scratch
+  double cost;           // cycles of one turn of one block
+  sq_sections *sections; // prefix: its maps, and whether time is cut; else NULL
   // Turns in blocks: how (sweep_chunk.h), or NULL. The unit keeps its states by rows then.
   const struct sq_schunk *blocks;
   sq_dim scratch; // bytes of states that a unit keeps, per worker
@@ -132,7 +134,7 @@ sq_lv sq_sturn_first_half(const sq_semit *e, sq_lv v, sq_lv neutral, uint32_t ha
 // ---- sweep_newton.c: all turns of a lane, from and to its scratch (user: sq_newton) ------------
 enum { SQ_SNEWTON_STRETCH = 128 };
 void sq_snewton_turns(sq_semit *e, sq_lv block, void *user);
-// ---- sweep_prefix.c: all turns of a lane, from and to its scratch (user: sq_prefix) ------------
+// ---- sweep_prefix.c: turns of a lane by maps, from and to its scratch (user: sq_sturns) --------
 void sq_sprefix_turns(sq_semit *e, sq_lv block, void *user);
 // ---- sweep_rows.c: all turns of a block --------------------------------------------------------
 bool sq_srows_fit(const sq_sweep *s, sq_arena *a);

@@ -334,5 +334,9 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
     choose_sets(s, t, &p, a);
   else
     place_values(s, &p, a);
+  if (p.turns && s->prefix) { // behind all that asks for costs
+    p.sections = SQ_NEW(a, sq_sections);
+    *p.sections = sq_sections_make(s, &t->machine);
+  }
   return p;
 }

@@ -9,7 +9,7 @@
 //   overflow where the states themselves do not
 //
 // Nothing of this depends on the number of threads.
-#include "codegen/cpu/sweep.h"
+#include "codegen/cpu/sweep_sections.h"
 
 enum { STRETCH = 1024 };
 
@@ -24,61 +24,10 @@ typedef struct emitter {
   sq_lv bad;                  // not 0 in lanes where a state was not finite
 } emitter;
 
-// ---- maps --------------------------------------------------------------------------------------
-typedef struct map { // NULL: changes nothing
-  sq_prefix_how how;
-  sq_dtype type;
-  sq_lv by, other, high;
-} map;
-
-static sq_lv ewise(const emitter *x, const map *m, sq_ewise e, sq_lv a, sq_lv b) {
-  return sq_k_ewise(x->k, e, m->type, a, b, false, false);
-}
-
-static sq_lv extreme(const emitter *x, const map *m, sq_lv a, sq_lv b) {
-  if (!a || !b) return a ? a : b;
-  a = ewise(x, m, m->how == SQ_PREFIX_MAX ? SQ_EW_MAX : SQ_EW_MIN, a, b);
-  return m->high ? ewise(x, m, SQ_EW_MIN, a, m->high) : a;
-}
-
-// m of what `first` gives: other part, and what bounds it above.
-static sq_lv apply(const emitter *x, const map *m, sq_lv first) {
-  sq_kern *k = x->k;
-  if (m->how != SQ_PREFIX_SUM && first && m->by) first = sq_k_fadd(k, first, m->by);
-  if (m->how != SQ_PREFIX_SUM) return extreme(x, m, first, m->other);
-  if (!first || !m->other) return !first ? m->other : m->by ? sq_k_fmul(k, first, m->by) : first;
-  return m->by ? sq_k_fma(k, m->by, first, m->other) : sq_k_fadd(k, first, m->other);
-}
-
-// The first half of the turns of each, with what changes nothing before them.
-static sq_lv first_half(const emitter *x, const map *m, sq_lv v, double none, uint32_t half) {
-  LLVMTypeRef t = sq_k_vec(sq_k_type(x->k, m->type), x->w);
-  return v ? sq_sturn_first_half(x->e, v, sq_k_flike(t, none), half) : NULL;
-}
-
-// The maps of all turns up to each.
-static map together(const emitter *x, map m) {
-  bool sum = m.how == SQ_PREFIX_SUM;
-  double inf = __builtin_inf(), least = m.how == SQ_PREFIX_MIN ? inf : -inf;
-  for (uint32_t half = 1; half < x->w; half *= 2) {
-    map first = m, next = m;
-    first.by = first_half(x, &m, m.by, sum ? 1 : 0, half);
-    first.other = first_half(x, &m, m.other, sum ? 0 : least, half);
-    first.high = first_half(x, &m, m.high, inf, half);
-    next.other = apply(x, &m, first.other);
-    if (m.high) next.high = apply(x, &m, first.high);
-    if (m.by) next.by = sum ? sq_k_fmul(x->k, m.by, first.by) : sq_k_fadd(x->k, m.by, first.by);
-    m = next;
-  }
-  return m;
-}
-
 // ---- one vector of turns -----------------------------------------------------------------------
 static uint32_t state_of(const emitter *x, uint32_t i) { return x->f->solves[i]; }
 
-static void watch(emitter *x, const map *m, sq_lv h) {
-  bool compared = m->how == SQ_PREFIX_MAX || m->how == SQ_PREFIX_MIN;
-  if (compared && !m->by) return; // and nothing is added
+static void watch(emitter *x, const sq_sline *m, sq_lv h) {
   sq_lv zero = LLVMConstNull(LLVMTypeOf(h)), v = sq_k_fmul(x->k, h, zero);
   if (m->type == SQ_F64 && LLVMTypeOf(x->bad) != LLVMTypeOf(v))
     v = LLVMBuildFPTrunc(x->k->b, v, LLVMTypeOf(x->bad), "");
@@ -86,29 +35,34 @@ static void watch(emitter *x, const map *m, sq_lv h) {
 }
 
 // The next states, and what is carried after the last one.
-static sq_lv solve_map(emitter *x, map m, sq_lv *carry) {
-  m = together(x, m);
-  sq_lv next = apply(x, &m, *carry);
-  map end = m; // not of `next`: the chain from vector to vector is this alone
+static sq_lv solve_map(emitter *x, sq_sline m, sq_lv *carry) {
+  m = sq_sline_up_to(x->e, m);
+  sq_lv next = sq_sline_apply(x->e, &m, *carry);
+  sq_sline end = m; // not of `next`: the chain from vector to vector is this alone
   if (m.by) end.by = sq_sturn_last(x->e, m.by);
   if (m.other) end.other = sq_sturn_last(x->e, m.other);
   if (m.high) end.high = sq_sturn_last(x->e, m.high);
-  *carry = apply(x, &end, *carry);
+  *carry = sq_sline_apply(x->e, &end, *carry);
   return next;
 }
 
+static sq_lv function(const emitter *x, const sq_sline *m, sq_ewise f, sq_lv v) {
+  return sq_k_ewise(x->k, f, m->type, v, NULL, false, false);
+}
+
 // Logarithms of sums of exponentials: the maxima first, then the sums beside these, which begin with 1.
-static sq_lv solve_log(emitter *x, map m, sq_lv *carry) {
+static sq_lv solve_log(emitter *x, sq_sline m, sq_lv *carry) {
   sq_kern *k = x->k;
-  map most = m, sum = {.how = SQ_PREFIX_SUM, .type = m.type};
+  sq_sline most = m, sum = {.how = SQ_PREFIX_SUM, .type = m.type};
   most.how = SQ_PREFIX_MAX;
   sq_lv one = sq_k_flike(LLVMTypeOf(*carry), 1), from = *carry, max = solve_map(x, most, &from);
   sq_lv before = sq_sturn_before(x->e, max, *carry);
   if (m.by) before = sq_k_fadd(k, before, m.by);
-  sum.by = ewise(x, &m, SQ_EW_EXP, sq_k_fsub(k, before, max), NULL);
-  sum.other = ewise(x, &m, SQ_EW_EXP, sq_k_fsub(k, m.other, max), NULL);
-  sum = together(x, sum);
-  sq_lv next = sq_k_fadd(k, max, ewise(x, &m, SQ_EW_LOG, apply(x, &sum, one), NULL));
+  sum.by = function(x, &m, SQ_EW_EXP, sq_k_fsub(k, before, max));
+  sum.other = function(x, &m, SQ_EW_EXP, sq_k_fsub(k, m.other, max));
+  sum = sq_sline_up_to(x->e, sum);
+  one = sq_sline_apply(x->e, &sum, one);
+  sq_lv next = sq_k_fadd(k, max, function(x, &m, SQ_EW_LOG, one));
   *carry = sq_sturn_last(x->e, next);
   return next;
 }
@@ -121,13 +75,13 @@ static void solve(emitter *x, uint32_t i) {
   sq_lv *next = SQ_ARRAY(x->k->a, sq_lv, u->par + 1);
   for (uint32_t j = 0; j < u->par; j++) {
     sq_knest *t = &u->at[j]->t;
-    map m = {.how = p->how, .type = x->s->value[k].v->type.dtype};
+    sq_sline m = {.how = p->how, .type = x->s->value[k].v->type.dtype};
     if (p->by != SQ_NO_SCALAR) m.by = sq_k_splat(x->k, sq_knest_value(t, p->by), x->w);
     if (p->other != SQ_NO_SCALAR) m.other = sq_k_splat(x->k, sq_knest_value(t, p->other), x->w);
     if (p->high != SQ_NO_SCALAR) m.high = sq_k_splat(x->k, sq_knest_value(t, p->high), x->w);
     bool log = p->how == SQ_PREFIX_LOG;
     next[j] = log ? solve_log(x, m, &x->carry[k][j]) : solve_map(x, m, &x->carry[k][j]);
-    watch(x, &m, next[j]);
+    if (!sq_sline_compares(p)) watch(x, &m, next[j]);
   }
   e->value[u->x->value] = next;
 }
@@ -278,18 +232,18 @@ static sq_lv vectors(emitter *x, sq_lv block, sq_lv lo, sq_lv hi) {
 }
 
 void sq_sprefix_turns(sq_semit *e, sq_lv block, void *user) {
+  const sq_sturns *r = user;
   sq_kern *k = e->k;
-  emitter em = {.e = e, .k = k, .s = e->s, .f = user, .w = e->p->turns}, *x = &em;
+  emitter em = {.e = e, .k = k, .s = e->s, .f = &e->p->sections->f, .w = e->p->turns}, *x = &em;
   x->member = SQ_ARRAY(k->a, sq_sunrolled, x->s->n_member + 1);
   x->store = SQ_ARRAY(k->a, sq_sunrolled, x->s->n_store + 1);
-  sq_lv all = sq_kern_dim(k, x->s->extent);
   sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), all, STRETCH, 0, NULL);
-  sq_lv end = sq_k_min(k, all, LLVMBuildAdd(k->b, l.i, sq_k_int(k, STRETCH), ""));
+  sq_kloop_begin(k, &l, r->lo, r->hi, STRETCH, 0, NULL);
+  sq_lv end = sq_k_min(k, r->hi, LLVMBuildAdd(k->b, l.i, sq_k_int(k, STRETCH), ""));
   sq_lv count = LLVMBuildSub(k->b, end, l.i, "");
   count = LLVMBuildAnd(k->b, count, sq_k_int(k, -(int64_t)x->w), "");
   sq_lv whole = LLVMBuildAdd(k->b, l.i, count, "");
-  sq_sturns r = {vectors(x, block, l.i, whole), end};
-  sq_sregisters_turns(e, block, &r);
+  sq_sturns rest = {vectors(x, block, l.i, whole), end};
+  sq_sregisters_turns(e, block, &rest);
   sq_kloop_end(k, &l, NULL);
 }

@@ -19,6 +19,7 @@
 // How many chunks there are, and what is put together with what, depends on sizes alone.
 #include "codegen/cpu/driver.h"
 #include "codegen/cuda/sweep.h"
+#include "ir/sweep_sections.h"
 #include "ir/sweep_tiles.h"
 
 enum { THREADS = SQ_PREFIX_THREADS };
@@ -341,44 +342,16 @@ static void stretches(maps *x) {
 }
 
 // ---- maps of chunks ----------------------------------------------------------------------------
-static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
-// Marks members that the scalar is made of; false: a state is among what it is made of.
-static bool needs(maps *x, const sq_sweep_nest *n, uint32_t scalar, bool *member) {
-  const sq_generic *g = n->n->g;
-  bool *used = SQ_ARRAY(x->k->a, bool, g->s.n + 1);
-  if (scalar == SQ_NO_SCALAR) return true;
-  used[scalar] = true;
-  for (uint32_t j = scalar + 1; j-- > 0;) {
-    const sq_scalar *r = &g->s.v[j];
-    if (!used[j]) continue;
-    sq_scalar_refs(r, mark, used);
-    if (r->kind != SQ_SC_READ || n->inner[r->operand] == SQ_SWEEP_NONE) continue;
-    if (n->inner[r->operand] < x->s->scan->n_carried) return false;
-    uint32_t i = n->inner[r->operand] - x->s->scan->n_carried;
-    const sq_sweep_nest *m = &x->s->member[i];
-    if (member[i]) continue;
-    member[i] = true;
-    const sq_generic *of = m->n->g;
-    if (!needs(x, m, of->body, member) || !needs(x, m, of->post, member)) return false;
-    for (uint32_t d = 0; d < of->domain.n; d++)
-      if (!needs(x, m, of->domain.v[d], member)) return false;
-  }
-  return true;
-}
-// Is each state solved for, by maps of two parts that no state is in?
+// Are there maps of chunks, of two parts? Marks the members that they are made of.
 static bool find_chunks(maps *x, bool *member) {
-  uint32_t n = x->s->scan->n_carried;
+  bool ranges = false;
   x->n = 0;
-  for (uint32_t c = 0; c < n; c++) {
-    uint32_t next = x->s->next[c];
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
     x->at[c] = x->n;
     x->n += count(x, c);
-    if (next < n || x->f.solves[next - n] != c || is_range(x, next - n)) return false;
-    const sq_prefix_map *p = &x->f.map[next - n];
-    const sq_sweep_nest *m = &x->s->member[next - n];
-    if (!needs(x, m, p->by, member) || !needs(x, m, p->other, member)) return false;
   }
-  return x->n > 0 && x->n <= SQ_PREFIX_SOLVED;
+  for (uint32_t i = 0; i < x->s->n_member; i++) ranges |= is_range(x, i);
+  return !ranges && x->n <= SQ_PREFIX_SOLVED && !sq_prefix_tied(x->s, &x->f, member);
 }
 static void chunk_maps(maps *x, const bool *member) {
   sq_cu *k = x->k;

@@ -1,0 +1,117 @@
+// Sections of turns. In: a sweep by maps and the machine. Out: whether time is cut, and by what measures.
+#include "ir/sweep_sections.h"
+
+enum {
+  UP_TO =
+      4, // times the cycles of the map of all turns of a vector, those of the maps up to each of them
+  LEAST = 2 * SQ_TASK_CYCLES, // cycles that a section's turns are worth
+};
+
+// ---- maps without states -----------------------------------------------------------------------
+static void mark(uint32_t id, void *user) { ((bool *)user)[id] = true; }
+
+// Marks members that the scalar is made of; false: a state is among what it is made of.
+static bool needs(const sq_sweep *s, const sq_sweep_nest *n, uint32_t scalar, bool *member) {
+  const sq_generic *g = n->n->g;
+  bool *used = SQ_ARRAY(s->g->arena, bool, g->s.n + 1);
+  if (scalar == SQ_NO_SCALAR) return true;
+  used[scalar] = true;
+  for (uint32_t j = scalar + 1; j-- > 0;) {
+    const sq_scalar *r = &g->s.v[j];
+    if (!used[j]) continue;
+    sq_scalar_refs(r, mark, used);
+    if (r->kind != SQ_SC_READ || n->inner[r->operand] == SQ_SWEEP_NONE) continue;
+    if (n->inner[r->operand] < s->scan->n_carried) return false;
+    uint32_t i = n->inner[r->operand] - s->scan->n_carried;
+    const sq_sweep_nest *m = &s->member[i];
+    if (member[i]) continue;
+    member[i] = true;
+    const sq_generic *of = m->n->g;
+    if (!needs(s, m, of->body, member) || !needs(s, m, of->post, member)) return false;
+    for (uint32_t d = 0; d < of->domain.n; d++)
+      if (!needs(s, m, of->domain.v[d], member)) return false;
+  }
+  return true;
+}
+
+const char *sq_prefix_tied(const sq_sweep *s, const sq_prefix *f, bool *member) {
+  uint32_t n = s->scan->n_carried;
+  for (uint32_t c = 0; c < n; c++) {
+    uint32_t next = s->next[c];
+    if (next < n || f->solves[next - n] != c) return "a state is what another value of a turn was";
+    const sq_prefix_map *p = &f->map[next - n];
+    const sq_sweep_nest *m = &s->member[next - n];
+    if (!needs(s, m, p->by, member) || !needs(s, m, p->other, member) ||
+        !needs(s, m, p->high, member))
+      return "what a turn does to a state depends on another state";
+  }
+  return n > 0 ? NULL : "there is no state";
+}
+
+// ---- whether and how ---------------------------------------------------------------------------
+static int64_t lanes(const sq_sweep *s) { // 0: not known
+  int64_t lanes = 1, v;
+  for (uint32_t c = 0; c < s->n_class; c++) {
+    if (!s->lane[c]) continue;
+    if (!sq_dim_is_const(s->g->dims, s->size[c], &v) || v < 1 || v > INT32_MAX / lanes) return 0;
+    lanes *= v;
+  }
+  return lanes;
+}
+
+static const char *no_sections(const sq_sweep *s, const sq_machine *m, sq_sections *c) {
+  int64_t all = lanes(s);
+  c->lanes = (uint32_t)all;
+  c->most = all ? (uint32_t)(m->cores / all) : 0;
+  if (c->f.why) return c->f.why;
+  if (m->cores < 2) return "there is no other";
+  if (!all) return "how many lanes there are is not known";
+  if (c->most < 2) return "the others are for other lanes";
+  for (uint32_t i = 0; i < s->n_member; i++)
+    if (c->f.solves[i] != SQ_SWEEP_NONE && c->f.map[i].how == SQ_PREFIX_LOG)
+      return "maps of logarithms take as long as the turns";
+  return sq_prefix_tied(s, &c->f, c->member);
+}
+
+// Cycles of what each member reads, of all that makes next states: as the sweep was before steps of these
+// were put into one.
+typedef struct before {
+  double cost;
+  const uint32_t *inner;
+  uint32_t n_in;
+} before;
+
+static double cost_of_maps(const sq_sweep *s, const sq_sections *c, const before *was) {
+  bool *wanted = SQ_ARRAY(s->g->arena, bool, s->n_member + 1);
+  uint32_t n = s->scan->n_carried;
+  double cost = 0;
+  for (uint32_t i = s->n_member; i-- > 0;) {
+    if (!wanted[i] && c->f.solves[i] == SQ_SWEEP_NONE) continue;
+    cost += was[i].cost;
+    for (uint32_t j = 0; j < was[i].n_in; j++)
+      if (was[i].inner[j] != SQ_SWEEP_NONE && was[i].inner[j] >= n)
+        wanted[was[i].inner[j] - n] = true;
+  }
+  return cost;
+}
+
+sq_sections sq_sections_make(sq_sweep *s, const sq_machine *m) {
+  sq_arena *a = s->g->arena;
+  before *was = SQ_ARRAY(a, before, s->n_member + 1);
+  uint32_t w = sq_prefix_turns(s, m);
+  for (uint32_t i = 0; i < s->n_member; i++) {
+    const sq_sweep_nest *x = &s->member[i];
+    was[i] = (before){0.5 * sq_sweep_nest_cost(s, x), x->inner, x->n->n_in};
+  }
+  sq_sections c = {.member = SQ_ARRAY(a, bool, s->n_member + 1), .f = sq_prefix_make(s)};
+  c.why = no_sections(s, m, &c);
+  if (c.why) return c;
+  double turns = c.f.work + c.f.together, cores = c.most;
+  double first = (cost_of_maps(s, &c, was) + c.f.together / UP_TO) / turns;
+  if (first > 1) first = 1;
+  c.first = (uint32_t)(first * SQ_SECTION_SHARE);
+  c.alone = cores * (1 + first) / (cores + first);
+  c.together = (1 + first) / (cores + first);
+  c.least = (int64_t)((double)LEAST * w / turns) + SQ_SECTION_ALIGN;
+  return c;
+}
