@@ -23,7 +23,7 @@
 #include "ir/sweep_chunk.h"
 #include "ir/sweep_cores.h"
 #include "ir/sweep_newton.h"
-#include "ir/sweep_prefix.h"
+#include "ir/sweep_sections.h"
 #include "ir/sweep_team.h"
 #include "passes/sweep_inner.h"
 
@@ -323,6 +323,18 @@ static bool parallel_asked(const sweeper *w, const sq_node *scan) {
   return (scan->flag & 2 || w->o->parallel_rnn) && !w->o->sequential_scans;
 }
 
+// On how many cores.
+static const char *say_sections(sweeper *w, const sq_machine *m) {
+  sq_arena *a = w->g->arena;
+  const sq_sections c = sq_sections_make(sq_sweep_make(w->g, w->sweep), m);
+  if (m->cores < 2) return "";
+  if (c.why) return sq_arena_fmt(a, "; on one core: %s", c.why);
+  return sq_arena_fmt(a,
+                      "; from %lld turns on in up to %u sections on %u cores, %.2f of the time, on "
+                      "one %.2f",
+                      2 * (long long)c.least, c.most + 1, c.most * c.lanes, c.together, c.alone);
+}
+
 // Marks the sweep where that is better; says so in what is returned, and why not in a remark. `linear`:
 // maps of turns can be put together.
 static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
@@ -346,8 +358,8 @@ static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
     return "";
   }
   w->sweep->flag |= 1;
-  return sq_arena_fmt(g->arena, ", vectors of turns by their maps (%.1f cycles a turn, not %.1f)",
-                      cost.maps, cost.turns);
+  return sq_arena_fmt(g->arena, ", vectors of turns by their maps (%.1f cycles a turn, not %.1f%s)",
+                      cost.maps, cost.turns, say_sections(w, &m));
 }
 
 // ---- turns in blocks ---------------------------------------------------------------------------

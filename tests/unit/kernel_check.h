@@ -4,6 +4,7 @@
 #pragma once
 #include "codegen/codegen.h"
 #include "ir/eval.h"
+#include "runtime/pool.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -64,8 +65,12 @@ static void plan(sq_graph *g) {
 
 // ---- calling -----------------------------------------------------------------------------------
 static bool backwards;
+static int threads; // of a pool; 0: one task after another
 static void parallel(void *pool, int64_t n, sq_task fn, void *closure) {
-  (void)pool;
+  if (pool) {
+    sq_pool_run(pool, n, fn, closure);
+    return;
+  }
   for (int64_t i = 0; i < n; i++) fn(closure, backwards ? n - 1 - i : i, backwards ? i % 3 : 0);
 }
 static int64_t value_of(const sq_abi_expr *e, const int64_t *sym) {
@@ -214,7 +219,7 @@ static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_co
   sq_func *f = g->func.v[0];
   int64_t sym[32];
   memcpy(sym, sym_in, sizeof sym);
-  sym[0] = back ? 3 : 1;
+  sym[0] = threads ? threads : back ? 3 : 1;
   sq_node *yield = sq_block_end(f->body);
   for (uint32_t k = 0; k < yield->n_in; k++) {
     int64_t n = sq_dtype_table[yield->in[k]->type.dtype].bytes, d;
@@ -232,7 +237,9 @@ static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_co
   if (back) memset(call.arena, 0xFF, (size_t)arena);
   call.device = device;
   call.kernels = kernels;
+  if (threads) call.pool = sq_pool_new(sq_alloc_libc(), threads);
   code(&call);
+  if (threads) sq_pool_free(call.pool);
   cr_assert_null(call.trouble, "%s", call.trouble);
   last_call = call;
   cr_assert(intact(call.arena, arena), "written beyond the arena");
@@ -243,6 +250,8 @@ static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_co
   return r;
 }
 static double slack = 1; // times the usual tolerance
+static int most_threads; // pools of 1 .. so many threads give the same bits, too
+static uint32_t cores;   // that code is made for; 0: what the target says
 static void compare(const char *name, const char *target, const sq_graph *g, const result *r,
                     sq_tensor64 *want, uint32_t n) {
   for (uint32_t k = 0; k < n; k++) {
@@ -302,6 +311,14 @@ static void check_sizes(const char *name, const char *target_name, sq_graph *g, 
   cr_assert_eq(a.error != 0, s != SQ_OK, "%s on %s: error %lu, interpreter: %s", name, target_name,
                (unsigned long)a.error, sq_eval_message(e));
   cr_assert_eq(a.error, b.error);
+  for (threads = 1; s == SQ_OK && threads <= most_threads; threads++) {
+    result c = run_compiled(g, m, code, sym, in, false);
+    for (uint32_t k = 0; k < n_want; k++)
+      cr_assert_arr_eq(a.out[k], c.out[k], (size_t)a.bytes[k], "%s on %s, %s: %d threads", name,
+                       target_name, sizes, threads);
+    for (int k = 0; k < 8; k++) free(c.out[k]);
+  }
+  threads = 0;
   if (s == SQ_OK) {
     compare(name, target_name, g, &a, want, n_want);
     for (uint32_t k = 0; k < n_want; k++)
@@ -316,7 +333,8 @@ static void check_sizes(const char *name, const char *target_name, sq_graph *g, 
 static sq_target target_of(const char *name) {
   sq_target t;
   bool wide = strcmp(name, "wide") == 0, many = strcmp(name, "many") == 0;
-  bool emulated = strncmp(name, "cuda-emu", 8) == 0; // "cuda-emu tf32": products as of `--float tf32`
+  bool emulated =
+      strncmp(name, "cuda-emu", 8) == 0; // "cuda-emu tf32": products as of `--float tf32`
   const char *base = wide || many || emulated ? "native" : name;
   cr_assert_eq(sq_target_find(ctx, base, &t, &message), SQ_OK, "%s", message);
   if (wide) t.machine.vector_bytes = 64;
@@ -326,6 +344,7 @@ static sq_target target_of(const char *name) {
   if (wide || many) t.machine.bf16 = true; // products of pairs, written out
   if (emulated) t.device = SQ_DEVICE_CUDA_EMU;
   t.tf32 = emulated && strstr(name, "tf32");
+  if (cores) t.machine.cores = cores;
   return t;
 }
 // Which of the ways to cut its kernels; 0: the model's choice.
