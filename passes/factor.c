@@ -149,6 +149,12 @@ static void do_node(sq_node *n, void *user) {
                 "%u factor%s applied once, after the sum", fixed, fixed == 1 ? "" : "s");
 }
 
+bool sq_factor_sum(sq_graph *g, sq_func *f, sq_node *n) {
+  factorer w = {.g = g, .f = f};
+  do_node(n, &w);
+  return w.changed;
+}
+
 // A domain that both factors of a product know (j < len) becomes zeros in both; the sum is a
 // contraction then:
 //   sum [j < N] { where j < %len; %a[i, j] * %b[j, e] }

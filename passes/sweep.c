@@ -467,6 +467,13 @@ static const char *find_powers(sweeper *w, const sq_node *scan) {
 }
 
 // ---- the pass ----------------------------------------------------------------------------------
+static const char *join_reads(sweeper *w, sq_node *scan) {
+  uint32_t n = sq_sweeper_join_reads(w, scan);
+  if (!n) return "";
+  return n == 1 ? ", a matrix of a turn made where it is read"
+                : sq_arena_fmt(w->g->arena, ", %u matrices of a turn made where they are read", n);
+}
+
 // Blocks of turns as products of a block of threads, where states are large enough.
 static const char *choose_tiles(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
@@ -524,6 +531,7 @@ static void end_on_device(sweeper *w, sq_node *scan, uint32_t taken) {
   const char *how = choose_tiles(w, scan);
   if (!*how) how = choose_maps(w, scan, newton);
   if (!*how && newton) how = choose_newton(w, scan);
+  const char *made = *how ? "" : join_reads(w, scan);
   const sq_sweep *s = sq_sweep_make(g, w->sweep);
   sq_sweep_team t = sq_sweep_team_make(s);
   if (t.why && !*how) return;
@@ -531,8 +539,8 @@ static void end_on_device(sweeper *w, sq_node *scan, uint32_t taken) {
     how =
         t.threads == 1 ? ", a thread each" : sq_arena_fmt(g->arena, ", %u threads each", t.threads);
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
-                "all turns in one kernel%s%s%s", taken ? ", with the work on what it emits" : "",
-                say_lanes(g, s), how);
+                "all turns in one kernel%s%s%s%s", taken ? ", with the work on what it emits" : "",
+                say_lanes(g, s), how, made);
 }
 
 static void do_scan(sweeper *w, sq_node *scan) {
@@ -565,11 +573,12 @@ static void do_scan(sweeper *w, sq_node *scan) {
   }
   const char *maps = choose_prefix(w, scan, &linear), *blocks = choose_chunk(w, scan);
   if (!linear && !w->sweep->extent.i && parallel_asked(w, scan)) maps = choose_newton(w, scan);
+  const char *made = w->sweep->flag || w->sweep->extent.i ? "" : join_reads(w, scan);
   const char *powers = w->sweep->flag || w->sweep->extent.i ? "" : find_powers(w, scan);
   const char *lanes = say_lanes(g, sq_sweep_make(g, w->sweep));
   sq_remark_add(g->ctx, "sweep", true, scan->span, sq_pass_entry(w->f),
-                "all turns in one kernel%s%s%s%s%s",
-                taken ? ", with the work on what it emits" : "", lanes, maps, blocks, powers);
+                "all turns in one kernel%s%s%s%s%s%s",
+                taken ? ", with the work on what it emits" : "", lanes, maps, blocks, made, powers);
 }
 
 static void do_block(sweeper *w, sq_block *b) {

@@ -17,6 +17,10 @@ bool sq_sweeper_take_follower(sq_sweeper *w);
 void sq_sweeper_drop_unused(sq_sweeper *w); // results of w->sweep that nothing uses
 uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w);
 
+// ---- sweep_reads.c: what turns make of a matrix element by element -----------------------------
+// Has it made where it is read, where turns go one by one; how many there were.
+uint32_t sq_sweeper_join_reads(sq_sweeper *w, sq_node *scan);
+
 // ---- sweep_beside.c: two that do not depend on each other --------------------------------------
 // Joins sweeps of the block, where that gains; says why others stay apart.
 void sq_sweeper_join(sq_sweeper *w, sq_block *b);
