@@ -22,7 +22,7 @@
 #include "passes/questions.h"
 #include <string.h>
 
-enum { FEW_ROWS = 4, LEAST = 16384, COST = 12, PANEL_VECTORS = 2, MOST_PARAMS = 4 };
+enum { FEW_ROWS = 4, LEAST = 4096, COST = 12, PANEL_VECTORS = 2, MOST_PARAMS = 4 };
 #define NO_STATE UINT32_MAX
 
 // What is packed: the generic that lays it out, reading the parameters of its first use.
@@ -133,11 +133,18 @@ static bool sized_for_panels(packer *w, use *u, const sq_contraction *c) {
          u->columns * u->depth >= LEAST;
 }
 
+// Is it a part of a kernel, perhaps in the turns of its scan?
+static bool is_inside(const sq_node *n) {
+  for (const sq_node *o = n->block->owner; o; o = o->block->owner)
+    if (sq_node_is_kernel(o)) return true;
+  return false;
+}
+
 // A contraction whose factor along the last axis is made of weights.
 static bool candidate(packer *w, sq_node *n, use *u, uint32_t *rows) {
   sq_contraction c;
   if (n->op != SQ_OP_GENERIC || !n->g->n_par || !sq_is_contraction(w->g, n, &c)) return false;
-  if (n->block->owner && sq_node_is_kernel(n->block->owner)) return false;
+  if (is_inside(n)) return false;
   bool turned = c.m >> (n->g->n_par - 1) & 1;
   if (!turned && !(c.n >> (n->g->n_par - 1) & 1)) return false;
   *u = (use){.n = n, .f = w->f, .a = turned ? c.b : c.a, .b = turned ? c.a : c.b};
