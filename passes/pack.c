@@ -12,8 +12,8 @@
 //
 // The factor may be any cheap expression of parameters that no entry writes. Contractions of all
 // entries that want the same share one state. Weights of 16 bits stay so in the panels. A contraction
-// of few rows gains nothing by itself, but reads what another one packed, so that the memory is read
-// once.
+// of few rows gains nothing by itself, unless the turns of a scan do it again and again, but reads what
+// another one packed, so that the memory is read once.
 //
 // With --quantize int8 the panels hold 8 bits, and each column has a scale, its largest value / 127:
 //
@@ -140,6 +140,14 @@ static bool is_inside(const sq_node *n) {
   return false;
 }
 
+// Are the weights read again in every turn of a scan?
+static bool in_turns(const sq_graph *g, const sq_node *n) {
+  const sq_node *o = n->block->owner;
+  int64_t turns;
+  return o && o->op == SQ_OP_SCAN &&
+         !(sq_dim_is_const(g->dims, o->extent, &turns) && turns <= FEW_ROWS);
+}
+
 // A contraction whose factor along the last axis is made of weights.
 static bool candidate(packer *w, sq_node *n, use *u, uint32_t *rows) {
   sq_contraction c;
@@ -240,7 +248,7 @@ static void find(sq_node *n, void *user) {
             ((layout){.make = make, .count = u.count, .state = NO_STATE, .scale = NO_STATE}));
   int64_t m;
   bool few = product_of(g, n->g, rows, &m) && m <= FEW_ROWS;
-  w->layout.v[u.layout].wanted |= !few;
+  w->layout.v[u.layout].wanted |= !few || in_turns(g, n);
   sq_push(g->arena, &w->use, u);
 }
 
@@ -435,9 +443,11 @@ bool sq_pass_pack(sq_graph *g, const sq_pass_options *o) {
       rewrite(&w, u);
       changed = true;
     } else {
-      sq_remark_add(g->ctx, "pack", false, u->n->span, sq_pass_entry(u->f),
-                    "the weights stay as they are: no product with more than %d rows reads them",
-                    FEW_ROWS);
+      sq_remark_add(
+          g->ctx, "pack", false, u->n->span, sq_pass_entry(u->f),
+          "the weights stay as they are: no product with more than %d rows reads them, and no "
+          "scan in its turns",
+          FEW_ROWS);
     }
   }
   if (changed) sq_pass_dce(g, o);
