@@ -80,6 +80,7 @@ static void ranged(sq_low *L, sq_axes *x, uint32_t k, const sq_expr *name, const
     if (a && c)
       c = sq_sx_binary(L, SQ_B_AND, sq_sx_binary(L, SQ_B_LE, a, i, lo->span), c, hi->span);
     x->cond[k] = c;
+    iv->limit = sq_low_text(L, hi->span);
   } else {
     const sq_expr *bad = lo && !dlo.i ? lo : hi;
     sq_val_size(L, bad == lo ? &vlo : &vhi, bad->span, "the range of an index");

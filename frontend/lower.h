@@ -29,6 +29,7 @@ typedef struct sq_ivar {
   bool fixed;         // the range was written: plain reads are checked against it, not compared
   bool bad;           // a fault was reported
   bool guarded;       // a read with `else` has it
+  const char *limit;  // what was written behind its name and is no size; NULL: nothing
   sq_span from;       // where the extent comes from
   struct sq_ivar *is; // the variable that it was made equal to
   uint32_t id;        // order of creation: the order of axes

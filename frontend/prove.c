@@ -333,7 +333,12 @@ bool sq_ivar_known(sq_low *L, sq_ivar *v) {
   if (!v->bad) {
     sq_diag *d = sq_low_error(L, v->span, "index `%s` has no range", v->name ? v->name : "..");
     const char *name = v->name ? v->name : "n";
-    if (v->guarded)
+    if (v->limit)
+      sq_hint(d,
+              "`%s` is no size and only leaves elements out; say how far `%s` goes at most: `%s < "
+              "... where %s < %s`",
+              v->limit, name, name, name, v->limit);
+    else if (v->guarded)
       sq_hint(d, "a read with `else` gives none; write it: `%s < ...`", name);
     else
       sq_hint(d, "no axis is read by `%s` alone; write it: `%s < ...`", name, name);
