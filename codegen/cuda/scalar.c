@@ -215,7 +215,9 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
   bool checked = x->site != SQ_NO_SITE || x->other != SQ_NO_SCALAR || t->safe;
   const char *guard = x->guard == SQ_NO_SCALAR ? NULL : sq_cu_nest_value(t, x->guard);
   const char *other = x->other == SQ_NO_SCALAR ? NULL : sq_cu_nest_value(t, x->other);
-  const char *inside = positions(t, x->n_pos, x->pos, &p->type, name);
+  // what a team shares out is as long as it is, not as a thread's part of it
+  const sq_type *whole = p->shared ? &t->n->in[x->operand]->type : &p->type;
+  const char *inside = positions(t, x->n_pos, x->pos, whole, name);
   if (!checked) inside = NULL;
   for (uint32_t i = 0; p->local && i < x->n_pos; i++)
     if (p->shared[i] && local_index(t, x->pos[i])) name[i] = local_index(t, x->pos[i]);
@@ -235,7 +237,7 @@ static const char *read(sq_cu_nest *t, uint32_t s) {
       sq_cu_line(k, "else %s = %s;", v, other);
     } else if (x->site != SQ_NO_SITE) {
       sq_cu_open(k, "else {");
-      fail(t, x->n_pos, x->pos, &p->type, name, x->site);
+      fail(t, x->n_pos, x->pos, whole, name, x->site);
       sq_cu_close(k);
     }
   } else {
