@@ -12,6 +12,7 @@ const char *fake_map_wrong(const void *map, const fake_map *m) {
   if ((uintptr_t)map % 64) return "the map is not at a multiple of 64";
   if (m->type != F16 && m->type != BF16) return "the type is none of 16 bits";
   if (m->rank < 2 || m->rank > AXES) return "the rank";
+  if (!m->at) return "there is no address"; // the manual says nothing of it
   if ((uintptr_t)m->at % 16) return "the address is not a multiple of 16";
   if (m->interleave || m->promotion < 0 || m->promotion > 3 || m->fill) return "an option";
   if (m->swizzle < 0 || m->swizzle > 3) return "the swizzle";

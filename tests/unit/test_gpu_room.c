@@ -113,6 +113,11 @@ Test(gpu_room, attention) {
     }
   cr_assert_eq(gpu->calls("cuTensorMapEncodeTiled"), 2);
   cr_assert_eq(gpu->calls("cuFuncSetAttribute"), 1);
+  // No keys: their maps are of nothing.
+  in[1].dim[0] = in[2].dim[0] = 0;
+  in[1].data = in[2].data = NULL;
+  cr_assert_eq(seqm_call(s.m, seqm_model_entry(s.m, "forward"), in, 3, &out, 1), 0, "%s",
+               seqm_message(s.ctx));
   close_model(&s);
   nothing_left();
 }
