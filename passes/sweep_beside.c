@@ -31,8 +31,9 @@ typedef struct pair {
   uint32_t shared;           // reads of a turn that both have
 } pair;
 
-static sq_node *scan_of(const sq_node *sweep) {
-  const sq_block *b = sweep->region[0];
+static sq_node *scan_of(const sq_node *n) { // of a sweep, or of a scan that is none
+  const sq_block *b = n->region[0];
+  if (n->op == SQ_OP_SCAN) return (sq_node *)(uintptr_t)n;
   uint32_t k = 0;
   while (b->nodes.v[k]->op != SQ_OP_SCAN) k++;
   return b->nodes.v[k];
@@ -399,6 +400,22 @@ static void replace(pair *p) {
     ;
 }
 
+static bool has_product(sq_graph *g, const sq_node *scan) {
+  const sq_block *b = scan->region[0];
+  for (uint32_t k = 0; k < b->nodes.n; k++)
+    if (sq_is_product(g, b->nodes.v[k])) return true;
+  return false;
+}
+
+// Of scans that are no sweeps: says why they stay apart, where each has a product in its turns.
+static void tell(sq_sweeper *w, sq_node *a, sq_node *b) {
+  pair p = {.w = w, .a = a, .b = b};
+  if (sq_dim_same(a->extent, b->extent) && has_product(w->g, a) && has_product(w->g, b) &&
+      !depends(&p))
+    refuse(&p, "in the turns of each is a matrix product with a kernel of its own, which all "
+               "threads share");
+}
+
 static sq_node *try_pair(sq_sweeper *w, sq_node *a, sq_node *b) {
   pair p = {.w = w, .a = a, .b = b};
   const sq_node *first = scan_of(a), *second = scan_of(b);
@@ -428,6 +445,8 @@ static sq_node *try_pair(sq_sweeper *w, sq_node *a, sq_node *b) {
 void sq_sweeper_join(sq_sweeper *w, sq_block *b) {
   for (uint32_t k = 0; k < b->nodes.n; k++) {
     sq_node *second = b->nodes.v[k];
+    for (uint32_t j = 0; second->op == SQ_OP_SCAN && j < k; j++)
+      if (b->nodes.v[j]->op == SQ_OP_SCAN) tell(w, b->nodes.v[j], second);
     if (second->op != SQ_OP_SWEEP) continue;
     for (uint32_t j = 0; j < place_of(second); j++) {
       sq_node *first = b->nodes.v[j];
