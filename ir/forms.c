@@ -33,7 +33,7 @@ const sq_op_form sq_op_forms[SQ_OP_COUNT] = {
     [SQ_OP_GROUP] = {.attrs = SQ_FORM_OUTER},
     [SQ_OP_SWEEP] = {.attrs = EXTENT | SQ_FORM_OPTIONAL_EXTENT,
                      .extent = "chunk",
-                     .flag = {"prefix", "newton"}},
+                     .flag = {"prefix", "newton", "dense"}},
 };
 
 const char *const sq_store_names[SQ_STORE_INNER + 1] = {

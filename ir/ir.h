@@ -227,6 +227,7 @@ typedef struct sq_generic {
 //                                          on what it emits; runs as one kernel: see ir/sweep.h;
 //                                          flag 1: by maps of turns, see ir/sweep_prefix.h;
 //                                          flag 2: by Newton's method, see ir/sweep_newton.h;
+//                                          flag 4: by maps of all states together, see ir/sweep_dense.h;
 //                                          extent ({0} none): in blocks of so many, see ir/sweep_chunk.h
 // stream       -                           region () -> results. Means its body, attention in a form that
 //                                          ir/stream.h describes: scores, what is taken of them over

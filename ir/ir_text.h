@@ -26,10 +26,11 @@ enum {
   SQ_FORM_SITE = 2048,   // site 3
   SQ_FORM_OPTIONAL_EXTENT = 4096,
 };
+enum { SQ_FORM_FLAGS = 3 };
 typedef struct sq_op_form {
   uint32_t attrs;
-  const char *extent;    // the word before the size
-  const char *flag[2];   // words for the bits of `flag`
+  const char *extent;              // the word before the size
+  const char *flag[SQ_FORM_FLAGS]; // words for the bits of `flag`
   const char *flag_none; // word for flag == 0, when the first bit's word must have an opposite
 } sq_op_form;
 extern const sq_op_form sq_op_forms[SQ_OP_COUNT];

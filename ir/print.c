@@ -459,7 +459,7 @@ static void attributes(printer *p, const sq_node *n) {
     dim(p, n->extent);
   }
   if (form->flag_none && !n->flag) ADD(" %s", form->flag_none);
-  for (int k = 0; k < 2; k++)
+  for (int k = 0; k < SQ_FORM_FLAGS; k++)
     if (form->flag[k] && (n->flag >> k & 1)) ADD(" %s", form->flag[k]);
   if (form->attrs & SQ_FORM_CARRIED) ADD(" carried %u", (unsigned)n->n_carried);
   if (form->attrs & SQ_FORM_OUTER) ADD(" outer %u", (unsigned)n->n_outer);

@@ -247,7 +247,7 @@ static bool read_attributes(reader *r, sq_node *n, sq_value **instance) {
   }
   if (form->flag_none && !sq_read_take(r, form->flag_none) && !sq_read_is(r, form->flag[0]))
     return sq_read_fail(r, "expected `%s` or `%s`", form->flag_none, form->flag[0]);
-  for (int k = 0; k < 2; k++)
+  for (int k = 0; k < SQ_FORM_FLAGS; k++)
     if (form->flag[k] && sq_read_take(r, form->flag[k])) n->flag |= 1u << k;
   if ((form->attrs & SQ_FORM_CARRIED) &&
       (!sq_read_want(r, "carried") || !sq_read_u32(r, "the number carried", &n->n_carried)))

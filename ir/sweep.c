@@ -556,6 +556,7 @@ sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n) {
   if (m.sweep && n->extent.i) sq_dim_is_const(g->dims, n->extent, &chunk);
   s->chunk = (uint32_t)chunk;
   s->newton = m.sweep && n->flag & 2;
+  s->dense = m.sweep && n->flag & 4;
   start(&m);
   if (!add_scan(&m) || (m.sweep && !add_followers(&m))) return s;
   join_all(&m);

@@ -43,6 +43,7 @@ typedef struct sq_sweep {
   bool prefix;    // turns by maps: see ir/sweep_prefix.h
   uint32_t chunk; // turns of a block, 0: no blocks: see ir/sweep_chunk.h
   bool newton;    // turns of a stretch as unknowns: see ir/sweep_newton.h
+  bool dense;     // turns by maps of all states together: see ir/sweep_dense.h
   uint32_t n_value;
   sq_sweep_value *value; // first what is carried, by number
   uint32_t n_class;

@@ -178,6 +178,56 @@ const char *sq_prefix_check(const sq_sweep *s, const sq_prefix *f, uint64_t seed
   return why;
 }
 
+// ---- maps of all states --------------------------------------------------------------------------
+// Scalar `id` of member i, where what it sums comes to `acc`; 0 where there is none.
+static double with_sum(const sq_sweep *s, uint32_t i, uint32_t id, uint64_t seed, double acc) {
+  const sq_generic *g = s->member[i].n->g;
+  if (id == SQ_NO_SCALAR) return 0;
+  point p = {.s = s, .x = &s->member[i], .seed = seed, .state = SQ_SWEEP_NONE};
+  p.v = SQ_ARRAY(s->g->arena, sq_cell, g->s.n + 1);
+  p.there = SQ_ARRAY(s->g->arena, bool, g->s.n + 1);
+  for (uint32_t j = 0; j < g->s.n; j++)
+    if (g->s.v[j].kind == SQ_SC_ACC) p.v[j].f = acc, p.there[j] = true;
+  return scalar(&p, id).f;
+}
+
+// Is what the read gives left out of the value at 0?
+static bool is_left_out(const sq_sweep *s, const sq_newton *f, uint32_t i, const sq_scalar *r) {
+  uint32_t n = s->scan->n_carried;
+  if (r->kind == SQ_SC_ACC) return f->member[i].zero == SQ_NO_SCALAR;
+  uint32_t v = s->member[i].inner[r->operand];
+  return v < n || f->member[v - n].nothing;
+}
+
+static const char *check_slopes(const sq_sweep *s, const sq_newton *f, uint32_t i, uint32_t root,
+                                uint32_t zero, const sq_newton_terms *terms, uint64_t seed) {
+  const sq_generic *g = s->member[i].n->g;
+  double acc = number(seed + 5), sum = with_sum(s, i, zero, seed, acc), size = fabs(sum);
+  for (uint32_t j = 0; j < terms->v.n; j++) {
+    uint32_t read = terms->v.v[j].read;
+    if (!is_left_out(s, f, i, &g->s.v[read])) continue;
+    double one = with_sum(s, i, terms->v.v[j].by, seed, acc) * with_sum(s, i, read, seed, acc);
+    sum += one;
+    size += fabs(one);
+  }
+  if (near(with_sum(s, i, root, seed, acc), sum, size)) return NULL;
+  return wrong(s, i, "slopes times states are not the next value: those");
+}
+
+const char *sq_dense_check(const sq_sweep *s, const sq_dense *d, uint64_t seed) {
+  const char *why = NULL;
+  for (uint32_t i = 0; i < s->n_member; i++) {
+    const sq_newton_member *m = &d->f.member[i];
+    const sq_generic *g = s->member[i].n->g;
+    for (uint32_t p = 0; m->now && m->moves && !why && p < POINTS; p++) {
+      why = check_slopes(s, &d->f, i, g->body, m->zero, &m->body, mix(seed + p));
+      if (!why && g->post != SQ_NO_SCALAR)
+        why = check_slopes(s, &d->f, i, g->post, m->zero_post, &m->post, mix(seed + p));
+    }
+  }
+  return why;
+}
+
 // ---- blocks ------------------------------------------------------------------------------------
 static const char *check_state(const sq_sweep *s, const sq_chunk *c, uint32_t k, uint64_t seed) {
   const sq_chunk_state *t = &c->state[k];

@@ -10,7 +10,6 @@ enum {
   MAX_CARRIED = 32,
   MAX_WORK = 192, // elements of members of a turn, unrolled
 };
-#define ITERATIONS 4.5 // of most stretches, with what is done once
 
 typedef struct finder {
   sq_sweep *s;
@@ -256,6 +255,17 @@ static void find_kept(finder *w, uint32_t i) {
   }
 }
 
+bool sq_newton_steady(const sq_sweep *s, const sq_newton *f, uint32_t i) {
+  const finder w = {.s = (sq_sweep *)(uintptr_t)s,
+                    .moves = SQ_ARRAY(s->g->arena, bool, s->n_value)};
+  const bool *turns = kinds_of(&w, &s->member[i]).turns;
+  const sq_newton_terms *of[2] = {&f->member[i].body, &f->member[i].post};
+  for (uint32_t t = 0; t < 2; t++)
+    for (uint32_t j = 0; j < of[t]->v.n; j++)
+      if (turns[of[t]->v.v[j].by]) return false;
+  return true;
+}
+
 // ---- what is needed when -----------------------------------------------------------------------
 static void need(finder *w, uint32_t value, bool later) {
   sq_newton_member *m = maker_of(w, value);
@@ -349,7 +359,7 @@ static double member_work(const sq_sweep *s, const sq_sweep_nest *x, const sq_ne
   return all * elements(s, x->value);
 }
 
-static double work_of(const sq_sweep *s, const sq_newton *f) {
+double sq_newton_work(const sq_sweep *s, const sq_newton *f) {
   double all = 0;
   for (uint32_t i = 0; i < s->n_member; i++)
     if (!f || f->member[i].now) all += member_work(s, &s->member[i], f ? &f->member[i] : NULL);
@@ -399,16 +409,16 @@ static double lanes_of(const sq_sweep *s) { // 0: not known
 }
 
 sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes) {
-  double lanes = lanes_of(s), plain = work_of(s, NULL), chain = chain_of(s);
+  double lanes = lanes_of(s), plain = sq_newton_work(s, NULL), chain = chain_of(s);
   if (lanes == 0) return (sq_newton_cost){0};
   sq_newton f = sq_newton_make(s);
   if (f.why) return (sq_newton_cost){0};
   double w = vector_bytes / (s->value[0].v->type.dtype == SQ_F64 ? 8 : 4), n = f.n;
   double vectors = (double)(int64_t)((lanes + w - 1) / w), steps = 0;
   for (double turns = 1; turns < w; turns *= 2) steps++;
-  double maps = steps * (n * n + n) * (1 + 0.5 * n), each = work_of(s, &f) + maps + 3 * n;
+  double maps = steps * (n * n + n) * (1 + 0.5 * n), each = sq_newton_work(s, &f) + maps + 3 * n;
   return (sq_newton_cost){.turns = vectors * plain > chain ? vectors * plain : chain,
-                          .newton = lanes * ITERATIONS * each / w};
+                          .newton = lanes * SQ_NEWTON_ITERATIONS * each / w};
 }
 
 // ---- cost on a device --------------------------------------------------------------------------
@@ -433,19 +443,20 @@ const char *sq_newton_too_large(const sq_sweep *s, const sq_newton *f) {
       s->g->arena, "a Jacobian of %u x %u is more than the registers of a thread hold", f->n, f->n);
 }
 
-sq_newton_cost sq_newton_device_costs(sq_sweep *s) {
-  double lanes = lanes_of(s), plain = 2 * work_of(s, NULL), chain = chain_of(s);
+sq_newton_cost sq_newton_device_costs(sq_sweep *s, double iterations) {
+  double lanes = lanes_of(s), plain = 2 * sq_newton_work(s, NULL), chain = chain_of(s);
   if (lanes == 0) return (sq_newton_cost){0};
   sq_newton f = sq_newton_make(s);
   if (f.why) return (sq_newton_cost){0};
   // Instructions of a turn in an iteration: members, five steps of maps, five of the three measures.
   double n = f.n, warps = SQ_NEWTON_THREADS / 32;
-  double each = 2 * work_of(s, &f) + 5 * (n * n + n) * (1 + n) + 5 * (3 * n + 1) * 2 + 12 * n;
-  double wait = LOAD / ITERATIONS + chain + 5 * (EXCHANGE + 4 * n) + MEETING + 4 * n * warps +
+  double each =
+      2 * sq_newton_work(s, &f) + 5 * (n * n + n) * (1 + n) + 5 * (3 * n + 1) * 2 + 12 * n;
+  double wait = LOAD / iterations + chain + 5 * (EXCHANGE + 4 * n) + MEETING + 4 * n * warps +
                 each * warps / 4;
   double most = plain * lanes / 32 / UNITS, busy = each * lanes / 32 / UNITS;
   wait /= SQ_NEWTON_THREADS;
   chain += LOAD / AT_ONCE;
   return (sq_newton_cost){.turns = chain > most ? chain : most,
-                          .newton = ITERATIONS * (wait > busy ? wait : busy)};
+                          .newton = iterations * (wait > busy ? wait : busy)};
 }

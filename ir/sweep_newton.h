@@ -16,6 +16,7 @@ enum {
   SQ_NEWTON_PAUSE = 31,    // stretches at most that are left alone after one that fails
   SQ_NEWTON_THREADS = 256, // on a device: turns of a stretch
 };
+#define SQ_NEWTON_ITERATIONS 4.5      // of most stretches, with what is done once
 #define SQ_NEWTON_TOLERANCE_F32 1e-6  // of |r|, relative to the largest |f| of the
 #define SQ_NEWTON_TOLERANCE_F64 1e-14 // stretch, for each unknown
 #define SQ_NEWTON_STEP_F32 1e-4       // of |d|: what is left after it is of the order of
@@ -40,6 +41,10 @@ typedef struct sq_newton_member {
   // Scalars that are the same in every iteration, though not in every turn: kept from the first one.
   SQ_VEC(uint32_t) kept;      // for each term of a sum
   SQ_VEC(uint32_t) kept_post; // of what becomes of the sum
+  // Affine: the element, or what is summed, and the post, where the states are 0; NO_SCALAR: 0. `nothing`:
+  // the element is 0 there.
+  uint32_t zero, zero_post;
+  bool nothing;
 } sq_newton_member;
 
 typedef struct sq_newton {
@@ -49,12 +54,17 @@ typedef struct sq_newton {
   uint32_t *first;  // per carried value: its first unknown; NONE: it is never changed
   uint32_t *solves; // per member: the first carried value whose next one it makes, or NONE
   sq_newton_member *member;
+  bool affine;     // see ir/sweep_dense.h: members are taken where the states are 0
   bool keeps;      // they are not too many
   uint32_t n_kept; // of a turn of a lane
 } sq_newton;
 
 // Adds scalars to members of s, which is a sweep (s->why is NULL).
 sq_newton sq_newton_make(sq_sweep *s);
+// Are the derivatives of member i the same in all turns?
+bool sq_newton_steady(const sq_sweep *s, const sq_newton *f, uint32_t i);
+// Cycles of members, of one vector; f: those of an iteration, NULL: all.
+double sq_newton_work(const sq_sweep *s, const sq_newton *f);
 // Cycles of a turn of all lanes with vectors of so many bytes, turn by turn and so; 0 when the number of
 // lanes is not known. Asked before anything is added to s.
 typedef struct sq_newton_cost {
@@ -62,6 +72,6 @@ typedef struct sq_newton_cost {
 } sq_newton_cost;
 sq_newton_cost sq_newton_costs(sq_sweep *s, uint32_t vector_bytes);
 // The same of a device: a thread for each lane, and a block of threads for each.
-sq_newton_cost sq_newton_device_costs(sq_sweep *s);
+sq_newton_cost sq_newton_device_costs(sq_sweep *s, double iterations);
 // NULL, or why a thread of a device cannot have a turn's map in its registers.
 const char *sq_newton_too_large(const sq_sweep *s, const sq_newton *f);

@@ -7,7 +7,6 @@ enum {
   CHAIN_LOG = 100,   // the same where it goes through an exponential and a logarithm
   MAP = 8,           // cycles of putting a vector of maps together
 };
-#define WAIT "the next states wait for each other"
 
 // ---- members -----------------------------------------------------------------------------------
 typedef struct finder {
@@ -22,6 +21,11 @@ static bool refuse(finder *w, const char *why, sq_span where) {
   return false;
 }
 
+static bool waits(finder *w, sq_span where) {
+  w->f.coupled = !w->f.why;
+  return refuse(w, "the next states wait for each other", where);
+}
+
 static bool reads(const sq_sweep_nest *x, uint32_t value) {
   const sq_generic *k = x->n->g;
   for (uint32_t j = 0; j < k->s.n; j++)
@@ -33,6 +37,7 @@ static bool reads(const sq_sweep_nest *x, uint32_t value) {
 static bool find_map(finder *w, uint32_t i, uint32_t state) {
   const char *why;
   w->f.map[i] = sq_prefix_map_of(w->s, i, state, &why);
+  if (why) w->f.coupled = !w->f.why && w->s->member[i].n->g->n_red;
   if (why) return refuse(w, why, w->s->member[i].n->span);
   if (w->f.map[i].how != SQ_PREFIX_NONE) w->f.solves[i] = state;
   return true;
@@ -61,7 +66,7 @@ static bool visit_member(finder *w, uint32_t i) {
   const sq_sweep *s = w->s;
   const sq_sweep_nest *x = &s->member[i];
   if (w->member[i] == 2) return true;
-  if (w->member[i] == 1) return refuse(w, WAIT, x->n->span);
+  if (w->member[i] == 1) return waits(w, x->n->span);
   w->member[i] = 1;
   for (uint32_t k = 0; k < s->scan->n_carried; k++) {
     if (s->next[k] != x->value || !reads(x, k)) continue;
@@ -88,7 +93,7 @@ static bool visit(finder *w, uint32_t value) {
   const sq_sweep *s = w->s;
   if (value >= s->scan->n_carried) return visit_member(w, value - s->scan->n_carried);
   if (w->state[value] == 2 || s->next[value] == value) return true;
-  if (w->state[value] == 1) return refuse(w, WAIT, s->scan->span);
+  if (w->state[value] == 1) return waits(w, s->scan->span);
   w->state[value] = 1;
   if (!visit(w, s->next[value])) return false;
   w->state[value] = 2;
@@ -200,8 +205,23 @@ uint32_t sq_prefix_turns(const sq_sweep *s, const sq_machine *m) {
   return many ? sq_machine_lanes(m, element_bytes(s)) : sq_machine_step_lanes(m, element_bytes(s));
 }
 
+double sq_prefix_crossings(const sq_sweep *s, bool each) {
+  double cross = 0;
+  for (uint32_t i = 0; i < s->n_member; i++) {
+    const sq_sweep_nest *x = &s->member[i];
+    double n = each ? sq_sweep_nest_elements(s, x, false) * sq_sweep_nest_elements(s, x, true) : 1;
+    cross += n * crossings(s, i);
+  }
+  for (uint32_t i = 0; i < s->n_store; i++) {
+    const sq_sweep_nest *x = &s->store[i];
+    double n = each ? sq_sweep_nest_elements(s, x, false) : 1;
+    cross += n * !runs_along(s, &x->n->out[0]->type, x->time);
+  }
+  return 0.75 * cross;
+}
+
 sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, const sq_machine *m) {
-  double lanes = 1, cross = 0;
+  double lanes = 1;
   double w = sq_machine_lanes(m, element_bytes(s)),
          step = sq_machine_step_lanes(m, element_bytes(s));
   for (uint32_t c = 0; c < s->n_class; c++) {
@@ -210,11 +230,8 @@ sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, const sq_m
     if (!sq_dim_is_const(s->g->dims, s->size[c], &v)) return (sq_prefix_cost){0};
     lanes *= (double)v;
   }
-  for (uint32_t i = 0; i < s->n_member; i++) cross += crossings(s, i);
-  for (uint32_t i = 0; i < s->n_store; i++)
-    cross += !runs_along(s, &s->store[i].n->out[0]->type, s->store[i].time);
   double vectors = (double)(int64_t)((lanes + w - 1) / w),
          maps = (f->work + (f->why ? MAP * f->solved : f->together)) / step;
   return (sq_prefix_cost){.turns = vectors * (f->work > f->wait ? f->work : f->wait),
-                          .maps = lanes * (maps + 0.75 * cross)};
+                          .maps = lanes * (maps + sq_prefix_crossings(s, false))};
 }

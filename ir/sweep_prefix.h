@@ -36,6 +36,7 @@ typedef struct sq_prefix_map { // scalars of the member; NO_SCALAR: one that cha
 typedef struct sq_prefix {
   const char *why;    // NULL, or what makes it none
   sq_span where;      // of that
+  bool coupled;       // it is that states read each other, or a sum reads one
   bool large;         // a turn of a lane has work for vectors, or it is not known whether it has
   uint32_t n_order;   // members in an order in which a value is there before it is read, where
   uint32_t *order;    // a member that reads the carried value k comes after the one that solves it
@@ -54,6 +55,9 @@ sq_prefix_map sq_prefix_map_of(sq_sweep *s, uint32_t i, uint32_t state, const ch
 sq_prefix sq_prefix_make(sq_sweep *s);
 // How many turns of a lane fill a vector. Asked before sq_prefix_make.
 uint32_t sq_prefix_turns(const sq_sweep *s, const sq_machine *m);
+// Cycles of a turn of a lane for memory that does not run along the turns; of each element, or of one for each
+// read. Asked before, too.
+double sq_prefix_crossings(const sq_sweep *s, bool each);
 // Cycles of a turn of all lanes, turn by turn and by maps; 0 when the number of lanes is not known.
 typedef struct sq_prefix_cost {
   double turns, maps;

@@ -6,6 +6,7 @@
 #include "ir/dims_inner.h"
 #include "ir/stream.h"
 #include "ir/sweep_chunk.h"
+#include "ir/sweep_dense.h"
 #include "ir/sweep_newton.h"
 #include "ir/sweep_prefix.h"
 #include "ir/verify_inner.h"
@@ -752,10 +753,10 @@ static void check_turns(verifier *v, sq_block *b) {
     sq_node *n = b->nodes.v[k];
     int64_t length;
     for (uint32_t r = 0; r < n->n_region; r++) check_turns(v, n->region[r]);
-    bool prefix = n->flag & 1, newton = n->flag & 2, chunk = n->extent.i;
-    if (n->op != SQ_OP_SWEEP || !(prefix || newton || chunk)) continue;
+    bool prefix = n->flag & 1, newton = n->flag & 2, dense = n->flag & 4, chunk = n->extent.i;
+    if (n->op != SQ_OP_SWEEP || !(prefix || newton || dense || chunk)) continue;
     v->node = n;
-    if (prefix + newton + chunk > 1) {
+    if (prefix + newton + dense + chunk > 1) {
       sq_verify_fault(v, "sweep.ways", "its turns go one way at a time");
       continue;
     }
@@ -766,6 +767,9 @@ static void check_turns(verifier *v, sq_block *b) {
     } else if (newton) {
       const char *why = s->why ? s->why : sq_newton_make(s).why;
       if (why) sq_verify_fault(v, "sweep.newton", "not by Newton's method: %s", why);
+    } else if (dense) {
+      const char *why = s->why ? s->why : sq_dense_make(s).why;
+      if (why) sq_verify_fault(v, "sweep.dense", "no maps of all states: %s", why);
     } else {
       bool ok = sq_dim_is_const(v->g->dims, n->extent, &length) && sq_chunk_length_ok(length);
       const char *why = !ok ? "their length" : s->why ? s->why : sq_chunk_make(s).why;

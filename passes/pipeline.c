@@ -84,12 +84,15 @@ static sq_status round_trip(run *r, const char *text) {
 // Turns that go by maps or in blocks mean the same to the interpreter, which takes them one by one.
 static void check_turns(sq_node *n, void *user) {
   run *r = user;
-  bool maps = n->op == SQ_OP_SWEEP && n->flag & 1, blocks = n->op == SQ_OP_SWEEP && n->extent.i;
-  if (r->wrong || !(maps || blocks)) return;
+  bool sweep = n->op == SQ_OP_SWEEP, maps = sweep && n->flag & 1, dense = sweep && n->flag & 4;
+  if (r->wrong || !sweep || !(maps || dense || n->extent.i)) return;
   sq_sweep *s = sq_sweep_make(r->g, n);
   if (maps) {
     sq_prefix f = sq_prefix_make(s);
     r->wrong = f.why ? f.why : sq_prefix_check(s, &f, r->o->seed);
+  } else if (dense) {
+    sq_dense d = sq_dense_make(s);
+    r->wrong = d.why ? d.why : sq_dense_check(s, &d, r->o->seed);
   } else {
     sq_chunk c = sq_chunk_make(s);
     r->wrong = c.why ? c.why : sq_chunk_check(s, &c, r->o->seed);
