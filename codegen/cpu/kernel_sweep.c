@@ -140,6 +140,12 @@ static void run_vectors_of_turns(sq_semit *e, sq_sweep *s) {
     sq_semit_blocks(e, none, none, 1, sq_snewton_turns, &f);
     return;
   }
+  if (s->dense) {
+    sq_dense d = sq_dense_make(s);
+    SQ_ASSERT(!d.why, "no maps of all states: %s", d.why);
+    sq_semit_blocks(e, none, none, 1, sq_sdense_turns, &d);
+    return;
+  }
   sq_sturns all = {none, sq_kern_dim(e->k, s->extent)};
   SQ_ASSERT(!e->p->sections->f.why, "no maps: %s", e->p->sections->f.why);
   sq_semit_blocks(e, none, none, 1, sq_sprefix_turns, &all);

@@ -19,6 +19,8 @@
 //     for each vector of turns: every store
 //     its last turns, or all where it did not converge: one after another (registers)
 //
+// Dense: a lane is a unit, and its states read each other: see sweep_dense.c.
+//
 // Registers: all elements of a lane are values of their own, members are unrolled over them.
 // Blocks: see sweep_chunk.h.
 // Rows: states lie in scratch by rows, of which every loop does all that can be done at once. A chunk of several
@@ -26,6 +28,7 @@
 // Memory: the parts of values lie in scratch, members loop over them.
 #pragma once
 #include "codegen/cpu/kernel.h"
+#include "ir/sweep_dense.h"
 #include "ir/sweep_newton.h"
 #include "ir/sweep_sections.h"
 
@@ -48,7 +51,7 @@ typedef struct sq_splan {
   uint32_t sets;         // blocks of w lanes done together
   uint32_t chunk;        // blocks in a unit
   bool registers, rows;  // neither: in memory
-  uint32_t turns;        // prefix, newton: how many fill a vector; else 0
+  uint32_t turns;        // prefix, newton, dense: how many fill a vector; else 0
   uint32_t guess;        // newton: byte offset of the stretch's unknowns in the scratch
   double cost;           // cycles of one turn of one block
   sq_sections *sections; // prefix: its maps, and whether time is cut; else NULL
@@ -122,6 +125,8 @@ sq_sunrolled sq_sunroll(sq_semit *e, const sq_sweep_nest *x);
 void sq_sunrolled_hoist(const sq_sunrolled *u, uint32_t sets);
 void sq_sunrolled_open(const sq_sunrolled *u, uint32_t sets, sq_lv turn);
 sq_lv sq_sunrolled_element(sq_semit *e, const sq_sunrolled *u, uint32_t i);
+// The same with other scalars as the body (NONE: the post reads none of it) and the post (NONE: there is none).
+sq_lv sq_sunrolled_of(sq_semit *e, const sq_sunrolled *u, uint32_t i, uint32_t body, uint32_t post);
 void sq_sunrolled_write(sq_semit *e, const sq_sunrolled *u);
 void sq_sunrolled_forget(const sq_sunrolled *u, uint32_t sets);
 // ---- sweep_turns.c: vectors of e->turns turns --------------------------------------------------
@@ -131,6 +136,8 @@ sq_lv sq_sturn_before(const sq_semit *e, sq_lv v, sq_lv earlier);
 // The second half of each 2 * half turns gets the value at the end of the first half, the first half
 // `neutral` (all lanes alike).
 sq_lv sq_sturn_first_half(const sq_semit *e, sq_lv v, sq_lv neutral, uint32_t half);
+// ---- sweep_dense.c: all turns of a lane, from and to its scratch (user: sq_dense) --------------
+void sq_sdense_turns(sq_semit *e, sq_lv block, void *user);
 // ---- sweep_newton.c: all turns of a lane, from and to its scratch (user: sq_newton) ------------
 enum { SQ_SNEWTON_STRETCH = 128 };
 void sq_snewton_turns(sq_semit *e, sq_lv block, void *user);

@@ -46,7 +46,7 @@ static sq_lv as_type(const sq_sjacobian *x, sq_lv v, sq_dtype t) {
   return LLVMTypeOf(v) == want ? v : LLVMBuildFPCast(x->k->b, v, want, "");
 }
 
-static void add_slope(const sq_sjacobian *x, sq_lv by, sq_lv of, sq_lv *to) {
+void sq_sslope_add(const sq_sjacobian *x, sq_lv by, sq_lv of, sq_lv *to) {
   *to = *to ? sq_k_fma(x->k, by, of, *to) : sq_k_fmul(x->k, by, of);
 }
 
@@ -67,7 +67,7 @@ static void add_terms(const sq_sjacobian *x, sq_knest *t, const sq_newton_terms 
     if (where) by = LLVMBuildSelect(x->k->b, where, by, LLVMConstNull(LLVMTypeOf(by)), "");
     by = as_type(x, by, type);
     for (uint32_t j = 0; j < x->n; j++)
-      if (of[j]) add_slope(x, by, as_type(x, of[j], type), &to[j]);
+      if (of[j]) sq_sslope_add(x, by, as_type(x, of[j], type), &to[j]);
   }
 }
 
@@ -138,12 +138,22 @@ static uint32_t keep_all(const sq_sjacobian *x, uint32_t i, uint32_t slot, sq_lv
 }
 
 // ---- members -----------------------------------------------------------------------------------
+static sq_lv element(const sq_sjacobian *x, uint32_t i, uint32_t at) {
+  const sq_newton_member *m = &x->f->member[i];
+  const sq_sunrolled *u = &x->member[i];
+  bool zero = x->f->affine && m->moves && x->when == SQ_SNOW;
+  if (!zero) return sq_sunrolled_element(x->e, u, at);
+  sq_dtype type = x->s->value[u->x->value].v->type.dtype;
+  if (m->nothing) return LLVMConstNull(sq_k_vec(sq_k_type(x->k, type), x->w));
+  return sq_sunrolled_of(x->e, u, at, m->zero, m->zero_post);
+}
+
 static void one_member(sq_sjacobian *x, uint32_t i) {
   sq_semit *e = x->e;
   sq_sunrolled *u = &x->member[i];
   uint32_t value = x->s->member[i].value, all = x->sets * u->par;
   e->value[value] = SQ_ARRAY(x->k->a, sq_lv, all + 1);
-  for (uint32_t j = 0; j < all; j++) e->value[value][j] = sq_sunrolled_element(e, u, j);
+  for (uint32_t j = 0; j < all; j++) e->value[value][j] = element(x, i, j);
   if (x->when == SQ_SLATER || !x->f->member[i].moves) return;
   x->slope[value] = SQ_ARRAY(x->k->a, sq_lv, all * x->n + 1);
   for (uint32_t j = 0; j < all; j++) slopes_of_element(x, i, j, &x->slope[value][j * x->n]);
@@ -204,7 +214,7 @@ sq_smap sq_smap_together(const sq_sjacobian *x, sq_smap m) {
     for (uint32_t i = 0; i < x->n; i++)
       for (uint32_t l = 0; l < x->n; l++)
         for (uint32_t j = 0; m.by[i][l] && j < x->n; j++)
-          if (first.by[l][j]) add_slope(x, m.by[i][l], first.by[l][j], &next.by[i][j]);
+          if (first.by[l][j]) sq_sslope_add(x, m.by[i][l], first.by[l][j], &next.by[i][j]);
     m = next;
   }
   return m;

@@ -35,6 +35,7 @@ void sq_sjacobian_members(sq_sjacobian *x, sq_lv t, sq_lv at);
 // The next values f of the unknowns of a set, and their slopes as the map's `by`.
 void sq_sjacobian_next(const sq_sjacobian *x, uint32_t set, sq_lv *next, sq_smap *m);
 void sq_sjacobian_forget(sq_sjacobian *x);
+void sq_sslope_add(const sq_sjacobian *x, sq_lv by, sq_lv of, sq_lv *to); // to: NULL is 0
 // The maps of all turns up to each; what a map makes of d.
 sq_smap sq_smap_together(const sq_sjacobian *x, sq_smap m);
 sq_smap sq_smap_last(const sq_sjacobian *x, const sq_smap *m);

@@ -311,11 +311,12 @@ static bool has_powers(const sq_sweep *s, const sq_splan *p) {
 sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   sq_splan p = {0};
   if (sq_schunk_plan(s, t, &p, a)) return p;
-  if (!s->prefix && !s->newton) p.fixed = sq_sfixed_powers(s, a);
+  if (!s->prefix && !s->newton && !s->dense) p.fixed = sq_sfixed_powers(s, a);
   p.registers = sq_sweep_unrolls(s);
   // Newton's method is mostly functions of lanes that do not wait for each other.
   if (p.registers && s->prefix) p.turns = sq_prefix_turns(s, &t->machine);
   if (p.registers && s->newton) p.turns = sq_machine_lanes(&t->machine, element_bytes(s));
+  if (p.registers && s->dense) p.turns = sq_dense_turns(s, &t->machine);
   choose_lanes(s, t, &p);
   // States that leave no registers for the work on them are as well in the first-level cache. Powers want
   // constants and a factor for each state besides, and go the short way by rows alone.

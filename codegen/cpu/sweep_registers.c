@@ -55,7 +55,7 @@ void sq_sunrolled_hoist(const sq_sunrolled *u, uint32_t sets) {
 // Is the scalar known to be false here?
 static bool never(sq_lv c) { return LLVMIsConstant(c) && LLVMIsNull(c); }
 
-static sq_lv reduce_elements(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
+static sq_lv reduce_elements(sq_semit *e, const sq_sunrolled *u, uint32_t i, uint32_t body) {
   sq_kern *k = e->k;
   const sq_generic *g = u->x->n->g;
   sq_kacc acc = sq_kacc_of(g, g->domain.n > 0);
@@ -73,7 +73,7 @@ static sq_lv reduce_elements(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
     }
     if (skip) continue;
     if (where) t->mask = sq_k_and(k, outer, sq_k_splat(k, where, t->w));
-    sq_lv x = sq_knest_value(t, g->body);
+    sq_lv x = sq_knest_value(t, body);
     sq_kacc_step(k, &acc, part, x, LLVMConstInt(k->i32, r, 0), where, false);
     t->mask = outer;
   }
@@ -81,14 +81,20 @@ static sq_lv reduce_elements(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
   return sq_kacc_result(k, &acc, part, count);
 }
 
-sq_lv sq_sunrolled_element(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
+sq_lv sq_sunrolled_of(sq_semit *e, const sq_sunrolled *u, uint32_t i, uint32_t body,
+                      uint32_t post) {
   const sq_generic *g = u->x->n->g;
   sq_selement *el = g->n_red ? u->post[i] : u->at[i];
-  sq_lv v = g->n_red ? reduce_elements(e, u, i) : NULL;
-  if (g->post == SQ_NO_SCALAR) return v ? v : sq_knest_value(&el->t, g->body);
-  el->t.acc_varies = v ? sq_k_is_vec(v) : sq_knest_varies(&el->t, g->body);
-  el->t.acc = v ? v : sq_knest_value(&el->t, g->body);
-  return sq_knest_value(&el->t, g->post);
+  bool none = body == SQ_NO_SCALAR;
+  sq_lv v = g->n_red && !none ? reduce_elements(e, u, i, body) : NULL;
+  if (post == SQ_NO_SCALAR) return v ? v : sq_knest_value(&el->t, body);
+  if (!none) el->t.acc_varies = v ? sq_k_is_vec(v) : sq_knest_varies(&el->t, body);
+  if (!none) el->t.acc = v ? v : sq_knest_value(&el->t, body);
+  return sq_knest_value(&el->t, post);
+}
+
+sq_lv sq_sunrolled_element(sq_semit *e, const sq_sunrolled *u, uint32_t i) {
+  return sq_sunrolled_of(e, u, i, u->x->n->g->body, u->x->n->g->post);
 }
 
 void sq_sunrolled_open(const sq_sunrolled *u, uint32_t sets, sq_lv t) {
