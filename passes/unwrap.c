@@ -47,7 +47,8 @@ static bool keeps(sq_graph *g, sq_func *f, const sq_pass_options *o, sq_node *n)
   if (n->op == SQ_OP_STREAM) return true;
   if (in_blocks(g, n)) return true;
   const sq_sweep *s = sq_sweep_make(g, n);
-  const char *why = s->newton ? NULL : sq_sweep_team_make(s).why; // a turn of which is small
+  const char *why =
+      s->newton || s->dense ? NULL : sq_sweep_team_make(s).why; // a turn of which is small
   if (why) tell(g, f, n, why);
   return !why;
 }

@@ -283,6 +283,7 @@ static void by_turns(sq_cg *cg, sq_node *n) {
   sq_cu_launch(k, units, THREADS / w.team.threads, 0);
 }
 void sq_cuda_sweep(sq_cg *cg, sq_node *n) {
-  if (sq_cuda_sweep_blocks(cg, n) || sq_cuda_sweep_prefix(cg, n)) return;
+  if (sq_cuda_sweep_blocks(cg, n) || sq_cuda_sweep_prefix(cg, n) || sq_cuda_sweep_dense(cg, n))
+    return;
   if (!sq_cuda_sweep_newton(cg, n)) by_turns(cg, n);
 }

@@ -26,4 +26,5 @@ const char *sq_cu_sweep_turn_of(sq_cu_sweep *w, const char *i); // the one that 
 // Other forms: false: it is not of that form, or does not fit.
 bool sq_cuda_sweep_blocks(sq_cg *cg, sq_node *n); // sweep_blocks.c: blocks of turns
 bool sq_cuda_sweep_prefix(sq_cg *cg, sq_node *n); // sweep_prefix.c: maps of turns
+bool sq_cuda_sweep_dense(sq_cg *cg, sq_node *n);  // sweep_dense.c: maps of all states together
 bool sq_cuda_sweep_newton(sq_cg *cg, sq_node *n); // sweep_newton.c: turns as unknowns

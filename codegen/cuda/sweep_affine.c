@@ -2,7 +2,7 @@
 // shared memory. Numbers that are 0 in every turn are left out.
 //
 //   in a warp   second half of each 2 * half threads:  (by, other) = by (by1, other1) + (0, other)
-//   d           from 0 before the first turn, by the maps of the warps before, then by the thread's own
+//   d           from 0 before the first turn, of affine scans from the states themselves, by the maps of the warps before, then by the thread's own
 #include "codegen/cuda/sweep_newton.h"
 
 static void close_products(sq_cu_affine *m) {
@@ -19,9 +19,13 @@ sq_cu_affine sq_cu_affine_declare(sq_cu_newton *x) {
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
     uint32_t v = x->s->next[c], at = x->f.first[c];
     for (uint32_t j = 0; at != SQ_SWEEP_NONE && j < sq_cu_newton_elements(x, c); j++) {
-      sq_cu_line(x->k, "const %s n%u = %s[%u], r%u = n%u - g%u;", x->type, at + j,
-                 x->w.value[v].base, j, at + j, at + j, at + j);
-      sq_cu_line(x->k, "%s o%u = r%u;", x->type, at + j, at + j);
+      if (x->f.affine) {
+        sq_cu_line(x->k, "%s o%u = %s[%u];", x->type, at + j, x->w.value[v].base, j);
+      } else {
+        sq_cu_line(x->k, "const %s n%u = %s[%u], r%u = n%u - g%u;", x->type, at + j,
+                   x->w.value[v].base, j, at + j, at + j, at + j);
+        sq_cu_line(x->k, "%s o%u = r%u;", x->type, at + j, at + j);
+      }
       for (uint32_t i = 0; x->slope[v] && i < x->n; i++)
         m.has[at + j][i] = (by[at + j][i] = x->slope[v][j * x->n + i]) != NULL;
     }
@@ -84,7 +88,10 @@ void sq_cu_affine_share(sq_cu_newton *x, const sq_cu_affine *m) {
 void sq_cu_affine_solve(sq_cu_newton *x, const sq_cu_affine *m) {
   sq_cu *k = x->k;
   uint32_t at = 0;
-  for (uint32_t i = 0; i < m->n; i++) sq_cu_line(k, "%s d%u = 0;", x->type, i);
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
+    for (uint32_t j = 0; sq_cu_newton_solves(x, c) && j < sq_cu_newton_elements(x, c); j++)
+      sq_cu_line(k, "%s d%u = %s;", x->type, x->f.first[c] + j,
+                 x->f.affine ? sq_arena_fmt(k->a, "SQ_SLD(carry%u, %u)", c, j) : "0");
   sq_cu_line(k, "#pragma unroll 4");
   sq_cu_open(k, "for (int p = 0; p < warp; p++) {");
   for (uint32_t i = 0; i < m->n; i++) {

@@ -134,8 +134,13 @@ static const char *condition(element *e) {
   sq_cu_line(e->x->k, "const bool %s = %s;", name, all.v);
   return name;
 }
-// The sum, and its slopes; gives the name of it.
-static const char *summed(element *e, uint32_t *slot, const char **to) {
+// Affine scans are looked at where the states are 0: NO_SCALAR is 0 there.
+static const char *value_or_zero(element *e, uint32_t id) {
+  return id == SQ_NO_SCALAR ? sq_arena_fmt(e->x->k->a, "(%s)0", e->x->type)
+                            : sq_cu_nest_value(&e->t, id);
+}
+// The sum of `body`, and its slopes; gives the name of it.
+static const char *summed(element *e, uint32_t body, uint32_t *slot, const char **to) {
   sq_cu *k = e->x->k;
   const sq_generic *g = e->t.g;
   const char *acc = sq_cu_temp(k, "acc"), *v = sq_cu_temp(k, "v");
@@ -147,9 +152,10 @@ static const char *summed(element *e, uint32_t *slot, const char **to) {
     uint32_t mark = sq_cu_nest_enter(&e->t);
     put_index(e, g->n_par, e->t.n_axes, r);
     *slot = keep_term(e, *slot, NOW);
-    const char *in = condition(e), *term = sq_cu_nest_value(&e->t, g->body);
-    sq_cu_line(k, "%s%s%s%s.step(%s, 0);", in ? "if (" : "", in ? in : "", in ? ") " : "", acc,
-               term);
+    const char *in = condition(e), *term = value_or_zero(e, body);
+    if (body != SQ_NO_SCALAR)
+      sq_cu_line(k, "%s%s%s%s.step(%s, 0);", in ? "if (" : "", in ? in : "", in ? ") " : "", acc,
+                 term);
     add_terms(e, &e->f->body, NULL, in, to);
     sq_cu_nest_leave(&e->t, mark);
   }
@@ -159,17 +165,19 @@ static const char *summed(element *e, uint32_t *slot, const char **to) {
 }
 static const char *one_element(element *e, uint32_t *slot, const char **slope) {
   const sq_generic *g = e->t.g;
-  const char *acc[SQ_NEWTON_UNKNOWNS] = {0}, **body = g->post == SQ_NO_SCALAR ? slope : acc;
+  const char *acc[SQ_NEWTON_UNKNOWNS] = {0}, **to = g->post == SQ_NO_SCALAR ? slope : acc;
+  bool affine = e->x->f.affine;
+  uint32_t body = affine ? e->f->zero : g->body, post = affine ? e->f->zero_post : g->post;
   if (g->n_red) {
-    e->t.acc = summed(e, slot, body);
+    e->t.acc = summed(e, body, slot, to);
     *slot = keep_post(e, *slot, NOW);
   } else {
     *slot = keep_term(e, *slot, NOW);
-    e->t.acc = sq_cu_nest_value(&e->t, g->body);
-    add_terms(e, &e->f->body, NULL, NULL, body);
+    e->t.acc = value_or_zero(e, body);
+    add_terms(e, &e->f->body, NULL, NULL, to);
   }
   if (g->post == SQ_NO_SCALAR) return e->t.acc;
-  const char *v = sq_cu_nest_value(&e->t, g->post);
+  const char *v = value_or_zero(e, post);
   add_terms(e, &e->f->post, acc, NULL, slope);
   return v;
 }

@@ -23,7 +23,7 @@ enum { THREADS = SQ_NEWTON_THREADS, WARPS = THREADS / 32 };
 typedef sq_cu_newton newton;
 
 static const char *array(newton *x, uint32_t value) { return x->w.value[value].base; }
-static bool is_solved(const newton *x, uint32_t c) { return x->f.first[c] != SQ_SWEEP_NONE; }
+bool sq_cu_newton_solves(const newton *x, uint32_t c) { return x->f.first[c] != SQ_SWEEP_NONE; }
 
 // ---- states in shared memory -------------------------------------------------------------------
 static void share(newton *x) {
@@ -35,7 +35,7 @@ static void share(newton *x) {
   sq_cu_line(x->k, "SQ_SHARED(%s, maps, %u);", x->type, WARPS * (x->n * x->n + x->n));
   sq_cu_line(x->k, "SQ_SHARED(%s, sizes, %u);", x->type, WARPS * per);
 }
-static void from_carry(newton *x, uint32_t c) {
+void sq_cu_newton_from_carry(newton *x, uint32_t c) {
   sq_cu_newton_declare(x, c);
   for (uint32_t j = 0; j < sq_cu_newton_elements(x, c); j++)
     sq_cu_line(x->k, "%s[%u] = SQ_SLD(carry%u, %u);", array(x, c), j, c, j);
@@ -57,18 +57,19 @@ static void begin_states(newton *x) {
 static void end_states(newton *x) {
   sq_cu_open(x->k, "if (SQ_TID == 0) {");
   sq_cu_line(x->k, "const bool live = true;");
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) from_carry(x, c);
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) sq_cu_newton_from_carry(x, c);
   for (uint32_t i = 0; i < x->s->n_final; i++) sq_cu_sweep_write(&x->w, &x->s->final[i]);
-  sq_cu_line(x->k, "if (stretches) SQ_NEWTON(a.err, stretches, iterations, redone, largest);");
+  if (!x->f.affine)
+    sq_cu_line(x->k, "if (stretches) SQ_NEWTON(a.err, stretches, iterations, redone, largest);");
   sq_cu_close(x->k);
   sq_cu_line(x->k, "SQ_SYNC();"); // before the next unit begins
 }
 
 // The states before the thread's turn: guesses of the thread before.
-static void states_before(newton *x) {
+void sq_cu_newton_states_before(newton *x) {
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
-    if (!is_solved(x, c)) {
-      from_carry(x, c);
+    if (!sq_cu_newton_solves(x, c)) {
+      sq_cu_newton_from_carry(x, c);
       continue;
     }
     sq_cu_newton_declare(x, c);
@@ -77,7 +78,7 @@ static void states_before(newton *x) {
                  array(x, c), j, (x->f.first[c] + j) * THREADS, c, j);
   }
 }
-static void guesses_to_edge(newton *x) {
+void sq_cu_newton_to_edge(newton *x) {
   for (uint32_t j = 0; j < x->n; j++)
     sq_cu_line(x->k, "SQ_SST(edge, %u + SQ_TID, g%u);", j * THREADS, j);
 }
@@ -143,7 +144,7 @@ static void iterate(newton *x) {
   sq_cu *k = x->k;
   sq_cu_line(k, "#pragma unroll 1");
   sq_cu_open(k, "for (int tries = 0; tries < %d; tries++) {", SQ_NEWTON_LIMIT);
-  states_before(x);
+  sq_cu_newton_states_before(x);
   sq_cu_newton_members(x);
   sq_cu_affine m = sq_cu_affine_declare(x);
   sq_cu_affine_warp(x, &m);
@@ -151,7 +152,7 @@ static void iterate(newton *x) {
   sq_cu_line(k, "SQ_SYNC();");
   sq_cu_affine_solve(x, &m);
   for (uint32_t j = 0; j < x->n; j++) sq_cu_line(k, "g%u += d%u;", j, j);
-  guesses_to_edge(x);
+  sq_cu_newton_to_edge(x);
   measure(x);
   sq_cu_line(k, "SQ_SYNC();");
   judge(x);
@@ -159,33 +160,37 @@ static void iterate(newton *x) {
 }
 
 // ---- a stretch ---------------------------------------------------------------------------------
-static void solve(newton *x) {
+void sq_cu_newton_store(newton *x) {
   sq_cu *k = x->k;
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
-    for (uint32_t j = 0; is_solved(x, c) && j < sq_cu_newton_elements(x, c); j++)
-      sq_cu_line(k, "%s g%u = SQ_SLD(carry%u, %u);", x->type, x->f.first[c] + j, c, j);
-  guesses_to_edge(x);
-  sq_cu_newton_before(x);
-  sq_cu_line(k, "SQ_SYNC();");
-  sq_cu_line(k, "%s before = 0;", x->type);
-  iterate(x);
-  sq_cu_open(k, "if (good) {");
-  states_before(x);
+  sq_cu_newton_states_before(x);
   sq_cu_line(k, "SQ_SYNC();"); // the first has read what is carried
   sq_cu_newton_later(x);
   for (uint32_t i = 0; i < x->s->n_store; i++) sq_cu_sweep_write(&x->w, &x->s->store[i]);
   sq_cu_open(k, "if (SQ_TID == last) {");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
-    for (uint32_t j = 0; is_solved(x, c) && j < sq_cu_newton_elements(x, c); j++)
+    for (uint32_t j = 0; sq_cu_newton_solves(x, c) && j < sq_cu_newton_elements(x, c); j++)
       sq_cu_line(k, "SQ_SST(carry%u, %u, g%u);", c, j, x->f.first[c] + j);
   sq_cu_close(k);
+}
+static void solve(newton *x) {
+  sq_cu *k = x->k;
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
+    for (uint32_t j = 0; sq_cu_newton_solves(x, c) && j < sq_cu_newton_elements(x, c); j++)
+      sq_cu_line(k, "%s g%u = SQ_SLD(carry%u, %u);", x->type, x->f.first[c] + j, c, j);
+  sq_cu_newton_to_edge(x);
+  sq_cu_newton_before(x);
+  sq_cu_line(k, "SQ_SYNC();");
+  sq_cu_line(k, "%s before = 0;", x->type);
+  iterate(x);
+  sq_cu_open(k, "if (good) {");
+  sq_cu_newton_store(x);
   sq_cu_close(k);
 }
-static void turn_by_turn(newton *x) {
+void sq_cu_newton_turn_by_turn(newton *x) {
   sq_cu *k = x->k;
   x->w.rolled = true;
   sq_cu_open(k, "if (SQ_TID == 0) {");
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) from_carry(x, c);
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) sq_cu_newton_from_carry(x, c);
   sq_cu_line(k, "#pragma unroll 1");
   sq_cu_open(k, "for (sq_i64 i = i0; i <= i0 + last; i++) {");
   sq_cu_line(k, "const sq_i64 turn = %s;", sq_cu_sweep_turn_of(&x->w, "i"));
@@ -219,7 +224,7 @@ static void stretches(newton *x) {
   sq_cu_close(k);
   sq_cu_open(k, "if (!good) {");
   sq_cu_line(k, "redone++;");
-  turn_by_turn(x);
+  sq_cu_newton_turn_by_turn(x);
   sq_cu_close(k);
   sq_cu_line(k, "SQ_SYNC();");
   sq_cu_close(k);
@@ -246,7 +251,7 @@ static void open_unit(newton *x, const char *n) {
     sq_cu_line(k, "u /= %s;", size);
   }
 }
-static void open(newton *x, sq_cg *cg, sq_node *n, sq_cu *k) {
+LLVMValueRef sq_cu_newton_open(newton *x, sq_cg *cg, sq_node *n, sq_cu *k, const char *name) {
   sq_arena *a = cg->scratch;
   x->k = x->w.k = k;
   x->w.s = x->s;
@@ -256,10 +261,20 @@ static void open(newton *x, sq_cg *cg, sq_node *n, sq_cu *k) {
   x->kept = SQ_ARRAY(a, const char *, x->f.n_kept + 1);
   x->n = x->f.n;
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
-    if (is_solved(x, c)) x->type = sq_cu_type(x->s->value[c].part.dtype);
-  sq_cu_begin(k, cg, "newton", n->n_out ? n->out[0] : NULL, THREADS);
+    if (sq_cu_newton_solves(x, c)) x->type = sq_cu_type(x->s->value[c].part.dtype);
+  sq_cu_begin(k, cg, name, n->n_out ? n->out[0] : NULL, THREADS);
   k->syncs = true;
   for (uint32_t i = 0; i < x->s->n_value; i++) x->w.value[i] = sq_cu_sweep_array(&x->w, i, "w");
+  LLVMValueRef lanes = units(x);
+  share(x);
+  open_unit(x, sq_cu_number(x->k, lanes));
+  begin_states(x);
+  return lanes;
+}
+void sq_cu_newton_close(newton *x, LLVMValueRef units) {
+  end_states(x);
+  sq_cu_close(x->k);
+  sq_cu_launch(x->k, units, 1, 0);
 }
 bool sq_cuda_sweep_newton(sq_cg *cg, sq_node *n) {
   sq_cu kern;
@@ -267,14 +282,8 @@ bool sq_cuda_sweep_newton(sq_cg *cg, sq_node *n) {
   if (!x->s->newton) return false;
   x->f = sq_newton_make(x->s);
   SQ_ASSERT(!x->f.why, "not by Newton's method: %s", x->f.why);
-  open(x, cg, n, &kern);
-  LLVMValueRef lanes = units(x);
-  share(x);
-  open_unit(x, sq_cu_number(x->k, lanes));
-  begin_states(x);
+  LLVMValueRef lanes = sq_cu_newton_open(x, cg, n, &kern, "newton");
   stretches(x);
-  end_states(x);
-  sq_cu_close(x->k);
-  sq_cu_launch(x->k, lanes, 1, 0);
+  sq_cu_newton_close(x, lanes);
   return true;
 }
