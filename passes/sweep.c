@@ -15,7 +15,8 @@
 // stays as it is.
 //
 // Where lanes are too few to fill vectors, and the maps of turns can be put together
-// (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes. Where what is
+// (ir/sweep_prefix.h), it becomes a `sweep prefix`: vectors of turns instead of lanes; where states read each
+// other linearly (ir/sweep_dense.h), a `sweep dense`. Where what is
 // carried is a matrix that each turn adds products of two vectors to, and that is read by sums, it
 // becomes a `sweep chunk 32`: blocks of turns as matrix products (ir/sweep_chunk.h). Where a state goes
 // through a function that is no line, and the source says `parallel`, or --parallel-rnn is given and it
@@ -32,7 +33,6 @@ enum {
   ONE_CORE = 400000, // operations of a turn that cannot be split into lanes
   FEW_TURNS = 4,     // vectors of turns: less is not worth it
 };
-#define GAIN 1.25 // by which maps must be the better way
 
 typedef sq_sweeper sweeper;
 
@@ -302,18 +302,19 @@ uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w) {
 
 static sq_newton_cost newton_costs(const sweeper *w) {
   sq_sweep *s = sq_sweep_make(w->g, w->sweep);
-  return w->o->device ? sq_newton_device_costs(s) : sq_newton_costs(s, sq_sweeper_vector_bytes(w));
+  return w->o->device ? sq_newton_device_costs(s, SQ_NEWTON_ITERATIONS)
+                      : sq_newton_costs(s, sq_sweeper_vector_bytes(w));
 }
 
 // Would Newton's method be the faster way?
 static bool newton_gains(const sweeper *w) {
   if (w->o->sequential_scans) return false;
   sq_newton_cost c = newton_costs(w);
-  return c.newton * GAIN < c.turns;
+  return c.newton * SQ_SWEEPER_GAIN < c.turns;
 }
 
 // ---- turns by maps -----------------------------------------------------------------------------
-static bool long_enough(sq_graph *g, const sq_sweep *s, uint32_t bytes) {
+bool sq_sweeper_long_enough(sq_graph *g, const sq_sweep *s, uint32_t bytes) {
   int64_t n;
   return !sq_dim_is_const(g->dims, s->extent, &n) || n * 4 >= FEW_TURNS * (int64_t)bytes;
 }
@@ -321,6 +322,13 @@ static bool long_enough(sq_graph *g, const sq_sweep *s, uint32_t bytes) {
 // Has the source, or the command line, asked for what rounds otherwise?
 static bool parallel_asked(const sweeper *w, const sq_node *scan) {
   return (scan->flag & 2 || w->o->parallel_rnn) && !w->o->sequential_scans;
+}
+
+sq_machine sq_sweeper_machine(const sq_sweeper *w) {
+  sq_machine m = w->o->machine;
+  m.vector_bytes = sq_sweeper_vector_bytes(w);
+  sq_machine_complete(&m);
+  return m;
 }
 
 // On how many cores.
@@ -341,15 +349,16 @@ static const char *choose_prefix(sweeper *w, sq_node *scan, bool *linear) {
   sq_graph *g = w->g;
   sq_sweep *s = sq_sweep_make(g, w->sweep);
   uint32_t bytes = sq_sweeper_vector_bytes(w);
-  sq_machine m = w->o->machine;
-  m.vector_bytes = bytes;
-  sq_machine_complete(&m);
+  sq_machine m = sq_sweeper_machine(w);
   sq_prefix f = sq_prefix_make(s);
   *linear = !f.why;
+  const char *dense = f.why ? sq_sweeper_dense(w, &f) : "";
+  if (*dense) return *linear = true, dense;
   if (f.why && parallel_asked(w, scan)) return "";
   if (f.why) f.solved = scan->n_carried; // what it would be
   sq_prefix_cost cost = sq_prefix_costs(s, &f, &m);
-  if (f.large || cost.maps * GAIN >= cost.turns || !long_enough(g, s, bytes)) return "";
+  if (f.large || cost.maps * SQ_SWEEPER_GAIN >= cost.turns || !sq_sweeper_long_enough(g, s, bytes))
+    return "";
   const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
   if (why) {
     sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),
@@ -383,13 +392,13 @@ static const char *no_blocks(sweeper *w, const sq_node *scan, const sq_chunk *c,
 
 static const char *choose_chunk(sweeper *w, sq_node *scan) {
   sq_graph *g = w->g;
-  if (w->sweep->flag & 1) return "";
+  if (w->sweep->flag & 5) return "";
   sq_chunk c;
   sq_sweep *s = as_blocks(w, &c);
   sq_chunk_cost cost = {0};
   int64_t n;
   if (!c.why) cost = sq_chunk_costs(&c, scan->n_carried, sq_sweeper_vector_bytes(w));
-  if (!c.why && cost.blocks * GAIN >= cost.turns)
+  if (!c.why && cost.blocks * SQ_SWEEPER_GAIN >= cost.turns)
     c.why =
         sq_arena_fmt(g->arena, "they gain too little (about %.0f cycles a turn, turn by turn %.0f)",
                      cost.blocks, cost.turns);
@@ -425,9 +434,10 @@ static const char *choose_newton(sweeper *w, const sq_node *scan) {
   const char *large = f.why || !w->o->device ? NULL : sq_newton_too_large(s, &f);
   if (f.why || large)
     return no_newton(w, scan, f.why ? f.where : scan->span, f.why ? f.why : large);
-  if (!long_enough(g, s, 2 * bytes)) return no_newton(w, scan, scan->span, "too few turns");
+  if (!sq_sweeper_long_enough(g, s, 2 * bytes))
+    return no_newton(w, scan, scan->span, "too few turns");
   sq_newton_cost cost = newton_costs(w);
-  bool known = cost.turns > 0, better = cost.newton * GAIN < cost.turns;
+  bool known = cost.turns > 0, better = cost.newton * SQ_SWEEPER_GAIN < cost.turns;
   const char *text = !known
                          ? ""
                          : sq_arena_fmt(g->arena, " (about %.0f cycles a turn, turn by turn %.0f)",
@@ -511,7 +521,10 @@ static const char *choose_maps(sweeper *w, sq_node *scan, bool newton) {
   if (lanes > SQ_PREFIX_LANES || sq_prefix_tiles(s)) return "";
   if (sq_dim_is_const(g->dims, s->extent, &n) && n < SQ_PREFIX_THREADS / 2) return "";
   sq_prefix f = sq_prefix_make(s);
-  if (f.large || f.solved > SQ_PREFIX_SOLVED || (f.why && newton)) return "";
+  if (f.large || f.solved > SQ_PREFIX_SOLVED) return "";
+  const char *all = f.why ? sq_sweeper_dense(w, &f) : "";
+  if (*all) return all;
+  if (f.why && newton) return "";
   const char *why = w->o->sequential_scans ? "--sequential-scans" : f.why;
   if (why) {
     sq_remark_add(g->ctx, "sweep", false, scan->span, sq_pass_entry(w->f),

@@ -378,6 +378,7 @@ static const char *other_ways(const pair *p) {
   if ((scan_of(a)->flag ^ scan_of(b)->flag) & 1) return "one of them goes backwards";
   if (a->flag != b->flag || !a->extent.i != !b->extent.i) return "their turns go in different ways";
   if (a->extent.i) return "a block of turns has the caches for itself";
+  if (a->flag & 4) return "maps of several states together have the registers for themselves";
   return a->flag & 2 ? "each has its own number of iterations" : NULL;
 }
 

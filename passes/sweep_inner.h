@@ -1,6 +1,6 @@
 // What the files of the pass `sweep` share.
 #pragma once
-#include "ir/sweep.h"
+#include "ir/sweep_prefix.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
 
@@ -16,6 +16,15 @@ typedef struct sq_sweeper {
 bool sq_sweeper_take_follower(sq_sweeper *w);
 void sq_sweeper_drop_unused(sq_sweeper *w); // results of w->sweep that nothing uses
 uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w);
+sq_machine sq_sweeper_machine(const sq_sweeper *w);
+#define SQ_SWEEPER_GAIN 1.25 // by which maps must be the better way
+// Are there some vectors of so many bytes of turns, or is it not known?
+bool sq_sweeper_long_enough(sq_graph *g, const sq_sweep *s, uint32_t bytes);
+
+// ---- sweep_dense.c: states that read each other -------------------------------------------------
+// Where each has no map of its own, f->why: marks the sweep where maps of all of them together are better, and
+// says so in what is returned; else f->why becomes why they are not.
+const char *sq_sweeper_dense(sq_sweeper *w, sq_prefix *f);
 
 // ---- sweep_reads.c: what turns make of a matrix element by element -----------------------------
 // Has it made where it is read, where turns go one by one; how many there were.
