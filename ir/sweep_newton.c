@@ -342,9 +342,26 @@ static time time_of(const sq_scalar *x) {
   case SQ_EW_POW:
   case SQ_EW_ATAN2:
     return (time){40, 90};
+  case SQ_EW_MUL: // with the sum behind it one instruction
+    return (time){0.5, 1};
   default:
     return (time){0.5, 3};
   }
+}
+
+// What is not the same in all turns.
+static bool *varying_of(const sq_sweep *s, const sq_sweep_nest *x) {
+  const sq_generic *k = x->n->g;
+  bool *varies = SQ_ARRAY(s->g->arena, bool, k->s.n + 1);
+  for (uint32_t j = 0; j < k->s.n; j++) {
+    const sq_scalar *r = &k->s.v[j];
+    bool read = r->kind == SQ_SC_READ;
+    varies[j] = r->kind == SQ_SC_ACC || (r->kind == SQ_SC_INDEX && r->axis == x->time) ||
+                (read && x->inner[r->operand] != SQ_SWEEP_NONE);
+    for (uint32_t i = 0; i < operands(r); i++) varies[j] |= varies[r->a[i]];
+    for (uint32_t i = 0; read && i < r->n_pos; i++) varies[j] |= varies[r->pos[i]];
+  }
+  return varies;
 }
 
 // Cycles of a member, of one vector: what is summed costs as often as there are terms.
@@ -355,7 +372,9 @@ static double member_work(const sq_sweep *s, const sq_sweep_nest *x, const sq_ne
   reach(k, k->body, summed);
   for (uint32_t j = 0; m && j < m->body.v.n; j++) reach(k, m->body.v.v[j].by, summed);
   for (uint32_t a = 0; a < k->n_red; a++) terms *= count(s, &k->axis[k->n_par + a].extent, 1);
-  for (uint32_t j = 0; j < k->s.n; j++) all += time_of(&k->s.v[j]).every * (summed[j] ? terms : 1);
+  const bool *varies = varying_of(s, x);
+  for (uint32_t j = 0; j < k->s.n; j++)
+    if (varies[j]) all += time_of(&k->s.v[j]).every * (summed[j] ? terms : 1);
   return all * elements(s, x->value);
 }
 
