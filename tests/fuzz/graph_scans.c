@@ -1,6 +1,6 @@
 // Random scans, as text: a matrix state that turns decay and add products to, in many spellings, the
-// delta rule among them, states that move by maps (affine, max-plus, online softmax), with resets, and two scans
-// of states that are alike.
+// delta rule among them, states that move by maps (affine, max-plus, online softmax), with resets, states that read
+// each other, and two scans of states that are alike.
 // Where the form is one that blocks of turns or maps must take, the scan stands in such a sweep at once
 // half of the time: what the analysis refuses then is a fault.
 //
@@ -338,13 +338,55 @@ static void add_vector(gs *w, sq_text *t, const char *name, const char *text, co
   sq_text_add(t, "%s", node(w, name, par, NULL, laned(w, text), type));
 }
 
+// ---- states that read each other -----------------------------------------------------------------
+// At most 0.4.
+static const char *factor(gs *w) {
+  return PICK(w, "0.3", "neg(0.4)", "0.4 * sigmoid(%a[t0])", "0.3 * tanh(%g[t0])", "1e-30",
+              "select(%g[t0] < 0.0, 0.0, 0.4)", "(0.4 / (1.0 + %a[t0] * %a[t0]))");
+}
+
+static const char *coupled_step(gs *w, const char *s, const char *z, const char *free) {
+  const char *a = factor(w), *b = factor(w);
+  if (one_in(w, 15)) { // not by maps
+    w->strict = false;
+    return FMT("tanh((%s) * %s + %s) - (%s) * %s", a, s, free, b, z);
+  }
+  switch (below(w, 7)) {
+  case 0:
+    return FMT("%s - (%s) * (%s - %s)", free, a, s, z);
+  case 1:
+    return FMT("select(1.2 < %%g[t0], %s, (%s) * %s - (%s) * %s)", free, a, z, b, s);
+  case 2:
+    return FMT("%s + 0.5 * ((%s) * %s + %s - %s)", s, a, z, free, s);
+  case 3:
+    return FMT("%s - neg(neg(%s) * (%s) - (%s) * %s)", free, s, a, b, z);
+  case 4:
+    return FMT("(%s + %s) / 2.5", s, z);
+  case 5:
+    return FMT("select(%%g[t0] < neg(1.2), %s, (%s) * (%s) + (%s) * %s)", s, free, a, b, z);
+  default:
+    return FMT("(%s) * %s + %s * (%s) + %s", a, s, z, b, free);
+  }
+}
+
+static void add_coupled(gs *w, sq_text *t, const char *type) {
+  const char *free =
+      PICK(w, "%x[t0#", "0.5 * %x[t0#", "1.0", "0.0", "select(1.995 < %x[t0#, inf, %x[t0#)");
+  add_vector(w, t, "n", coupled_step(w, "%s#", "%z#", free), type);
+  add_vector(w, t, "m", coupled_step(w, "%z#", PICK(w, "%s#", "%s#", "%n#"), free), type);
+}
+
 static const char *vector_scan(gs *w, const char *type, const char *all) {
   sq_text t = {.arena = w->a};
   sq_text_add(&t,
               "%%l, %%lz, %%em = scan extent N %scarried 2 (%%h, %%k) { (%%t: i32, %%s: %s, %%z: "
               "%s)\n",
               one_in(w, 3) ? "reversed " : "", type, type);
-  if (one_in(w, 5)) { // online softmax
+  bool coupled = one_in(w, 3);
+  w->strict = true;
+  if (coupled) {
+    add_coupled(w, &t, type);
+  } else if (one_in(w, 5)) { // online softmax
     add_vector(w, &t, "n", "maximum(%s#, %x[t0#)", type);
     add_vector(w, &t, "m", "%z# * exp(%s# - %n#) + exp(%x[t0# - %n#)", type);
   } else {
@@ -357,9 +399,10 @@ static const char *vector_scan(gs *w, const char *type, const char *all) {
       w, &t, "e",
       PICK(w, "%n# - %m#", "%s# * 0.5 + %m#", "tanh(%n#) + %z#", "select(0.0 < %g[t0], %n#, %z#)"),
       type);
-  sq_text_add(&t, "yield %%n, %%m, %%e\n} : %s, %s, %s\nyield %%em, %%l, %%lz\n}\n", type, type,
-              all);
-  return t.v;
+  sq_text_add(&t, "yield %%n, %%m, %%e\n} : %s, %s, %s\nyield %%em, %%l, %%lz\n}", type, type, all);
+  if (!coupled || !w->strict || one_in(w, 2)) return FMT("%s\n", t.v);
+  return FMT("%%y, %%u, %%v = sweep dense {\n%s : %s, %s, %s\nyield %%y, %%u, %%v\n}\n", t.v, all,
+             type, type);
 }
 
 static const char *vector(gs *w) {
