@@ -240,6 +240,8 @@ int sq_rt_bind(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t
     sq_message_add(m->ctx, "%s, not %zu", a->n_in ? ")" : "", n_in);
     return SQ_EUSAGE;
   }
+  if (n_in && !in)
+    return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: `in` is NULL, not %zu tensors", a->name, n_in);
   sq_rt_start_symbols(m, m->sym);
   memset(m->bound_by, 0xff, ((size_t)m->abi->n_sym + 1) * sizeof *m->bound_by);
   binder b = {m, e, in, plan};

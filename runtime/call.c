@@ -278,13 +278,15 @@ static void drop_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
   }
 }
 
-static int check_request(seqm_model *m, const seqm_entry *e, size_t n_out) {
+static int check_request(seqm_model *m, const seqm_entry *e, const seqm_tensor *out, size_t n_out) {
   sq_message_clear(m->ctx);
   if (!e || e->model != m) return sq_rt_fail(m->ctx, SQ_EUSAGE, "the entry is not of this model");
   if (m->calling) return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: called inside a call", e->abi->name);
   if (n_out != e->abi->n_out)
     return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s gives %u output%s, not %zu", e->abi->name,
                       e->abi->n_out, e->abi->n_out == 1 ? "" : "s", n_out);
+  if (n_out && !out)
+    return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: `out` is NULL, not %zu tensors", e->abi->name, n_out);
   return SQ_OK;
 }
 
@@ -321,7 +323,7 @@ static int call(seqm_model *m, seqm_entry *e, const seqm_tensor *in, size_t n_in
 
 int seqm_call(seqm_model *m, const seqm_entry *entry, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out) {
-  SQ_TRY((sq_status)check_request(m, entry, n_out));
+  SQ_TRY((sq_status)check_request(m, entry, out, n_out));
   seqm_entry *e = &m->entry[entry->number];
   memset(m->out_made, 0, n_out * sizeof *m->out_made);
   m->calling = true;
@@ -343,7 +345,7 @@ int seqm_graph_count(const seqm_model *m, seqm_graphs *g) {
 
 int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out, size_t *scratch_bytes) {
-  SQ_TRY((sq_status)check_request(m, e, n_out));
+  SQ_TRY((sq_status)check_request(m, e, out, n_out));
   SQ_TRY((sq_status)sq_rt_bind(m, e, in, n_in, true));
   for (uint32_t k = 0; k < e->abi->n_out; k++) {
     seqm_tensor t;

@@ -84,6 +84,10 @@ Test(runtime, shapes_that_disagree) {
   says("forward takes 2 inputs (`ids`, `mask`), not 1");
   cr_assert_eq(call("forward", in, 2, out, 0), 2);
   says("forward gives 1 output, not 0");
+  cr_assert_eq(call("forward", NULL, 2, out, 1), 2);
+  says("forward: `in` is NULL, not 2 tensors");
+  cr_assert_eq(call("forward", in, 2, NULL, 1), 2);
+  says("forward: `out` is NULL, not 1 tensors");
   in[0].dim[0] = -1;
   cr_assert_eq(call("forward", in, 2, out, 1), 1);
   in[0].dim[0] = INT64_MAX;
