@@ -73,14 +73,14 @@ static const char *no_sections(const sq_sweep *s, const sq_machine *m, sq_sectio
   return sq_prefix_tied(s, &c->f, c->member);
 }
 
-// Cycles of what each member reads, of all that makes next states: as the sweep was before steps of these
-// were put into one.
+// A member as it was before the steps that make a next state were put into one.
 typedef struct before {
   double cost;
   const uint32_t *inner;
   uint32_t n_in;
 } before;
 
+// Cycles of a turn for all that next states are made of.
 static double cost_of_maps(const sq_sweep *s, const sq_sections *c, const before *was) {
   bool *wanted = SQ_ARRAY(s->g->arena, bool, s->n_member + 1);
   uint32_t n = s->scan->n_carried;

@@ -8,8 +8,9 @@
 //
 // On P cores for a lane that is P + 1 sections. The map of a section takes `first` of the time that its turns
 // take, so the first section has so many turns for each one of the others, and P cores take
-// (1 + first) / (P + first) of the time of one that cuts nothing. How many sections there are depends on sizes and on the machine that
-// the code is made for, never on the threads that there are: their maps round otherwise than their turns.
+// (1 + first) / (P + first) of the time of one that cuts nothing. How many sections there are depends on sizes
+// and on the machine that the code is made for, never on the threads that there are: a section's map rounds
+// otherwise than its turns.
 //
 // A map of many turns may overflow where the states do not. A section whose map does not give a state that
 // is finite has its turns done in 2.
@@ -21,7 +22,7 @@ enum { SQ_SECTION_ALIGN = 64, SQ_SECTION_SHARE = 64 };
 typedef struct sq_sections {
   const char *why; // NULL, or why time is not cut
   sq_prefix f;     // the sweep's maps
-  bool *member;    // those that the maps of turns are made of
+  bool *member;    // per member: are maps of turns made of it?
   uint32_t first;  // turns of the first section for SQ_SECTION_SHARE turns of another
   uint32_t lanes;  // 0: not known
   uint32_t most;   // cores for a lane: at most so many sections and one more

@@ -6,7 +6,8 @@
 //            where that is not finite: its turns, and it is done
 //   turns    sections behind the first that are not done: their turns, from the states before them
 //
-// In shared memory, for each section of each lane: the states before it; the map of all of its turns; whether it is done.
+// In shared memory, for each section of each lane: the states before it; the map of all of its turns; whether
+// it is done.
 //
 // A thread that made the map of a section is likely to do its turns: what it read is still in its cache.
 #include "codegen/cpu/sweep_sections.h"
