@@ -1,6 +1,7 @@
 // Growing text, interned names, files read whole and written atomically.
 #include "base/text.h"
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -119,22 +120,36 @@ sq_status sq_file_read(sq_arena *a, const char *path, char **data, size_t *size,
   return SQ_OK;
 }
 
+// Where the bytes go: for a regular file, or none yet, a temporary name beside what `path` leads to;
+// for what is no file (a pipe, a device) the thing itself, which a rename would replace.
+static bool write_in_place(sq_arena *a, const char *path, const char **target) {
+  struct stat st;
+  char real[PATH_MAX];
+  *target = path;
+  if (stat(path, &st)) return false;
+  if (!S_ISREG(st.st_mode)) return !S_ISDIR(st.st_mode);
+  if (realpath(path, real)) *target = sq_arena_str(a, real, strlen(real));
+  return false;
+}
+
 sq_status sq_file_write(sq_arena *a, const char *path, const void *data, size_t size,
                         const char **why) {
-  char *tmp = sq_arena_fmt(a, "%s.%ld.tmp", path, (long)getpid());
-  FILE *f = fopen(tmp, "wb");
+  const char *target;
+  bool in_place = write_in_place(a, path, &target);
+  const char *to = in_place ? path : sq_arena_fmt(a, "%s.%ld.tmp", target, (long)getpid());
+  FILE *f = fopen(to, "wb");
   bool ok = f && fwrite(data, 1, size, f) == size;
   int err = ok ? 0 : errno;
   if (f && fclose(f) && ok) {
     ok = false;
     err = errno;
   }
-  if (ok && rename(tmp, path)) {
+  if (ok && !in_place && rename(to, target)) {
     ok = false;
     err = errno;
   }
   if (ok) return SQ_OK;
-  if (f) unlink(tmp);
+  if (f && !in_place) unlink(to);
   *why = sq_arena_fmt(a, "cannot write %s: %s", path, strerror(err));
   return SQ_EWORLD;
 }

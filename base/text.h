@@ -26,7 +26,8 @@ const char *sq_intern_z(sq_names *ns, const char *s);
 
 // Reads a whole file into the arena; on failure `*why` says why (in the arena).
 sq_status sq_file_read(sq_arena *a, const char *path, char **data, size_t *size, const char **why);
-// Writes to a temporary name beside `path`, then renames; nothing partial is ever left.
+// Writes to a temporary name beside `path`, then renames; nothing partial is ever left. A symbolic
+// link stays one; a pipe or device is written directly.
 sq_status sq_file_write(sq_arena *a, const char *path, const void *data, size_t size,
                         const char **why);
 // Shortest decimal text that reads back to the same double ("inf", "-inf", "nan" for those).

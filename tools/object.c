@@ -50,6 +50,11 @@ sq_status sq_build_object(sq_ctx *ctx, const char *path, const sq_build *b, cons
     *message = sq_arena_fmt(&ctx->arena, "the output must end in .so or .o, not `%s`", output);
     return SQ_EUSAGE;
   }
+  if (header && (!strcmp(header, output) || !strcmp(header, path))) {
+    *message = sq_arena_fmt(&ctx->arena, "the header cannot be `%s`, which is the %s", header,
+                            strcmp(header, path) ? "output" : "model");
+    return SQ_EUSAGE;
+  }
   sq_graph *g;
   sq_target target;
   SQ_TRY(sq_target_find(ctx, b->cpu ? b->cpu : "native", &target, message)); // before the long work
