@@ -64,7 +64,7 @@ sq_status sq_cmd_explain(sq_cli *cli) {
   if (s) return sq_print_failure(s, message);
   sq_ctx *ctx = cli->ctx;
   explain_loops(ctx, g, &target);
-  qsort(ctx->remarks.v, ctx->remarks.n, sizeof *ctx->remarks.v, by_place);
+  if (ctx->remarks.n) qsort(ctx->remarks.v, ctx->remarks.n, sizeof *ctx->remarks.v, by_place);
   uint32_t fired = 0, missed = 0;
   for (uint32_t k = 0; k < ctx->remarks.n; k++) {
     const sq_remark *r = &ctx->remarks.v[k];
