@@ -33,20 +33,29 @@ static void add_declared_shape(const binder *b, uint32_t k) {
   sq_message_add(b->m->ctx, "]");
 }
 
-// ", N = 8 from input `ids`" for every symbol of the expression.
-static void add_symbols(const binder *b, const sq_abi_expr *e, const char *before) {
+// ", N = 8 from input `ids`" for every symbol of the expression, once; `said` has those of earlier
+// expressions of the same message (of the first 64).
+static void add_symbols_once(const binder *b, const sq_abi_expr *e, const char *before,
+                             uint64_t *said) {
   const sq_abi_model *d = b->m->abi;
   for (uint32_t k = 0; k < e->n; k++) {
     if (e->code[k] == SQ_X_CONST) k++;
     if (e->code[k] != SQ_X_SYM || k + 1 >= e->n) continue;
     int64_t s = e->code[++k];
     if (s < 1 || s > d->n_sym || b->m->sym[s] == SQ_UNBOUND) continue;
+    uint64_t bit = s < 64 ? (uint64_t)1 << s : 0;
+    if (*said & bit) continue;
+    *said |= bit;
     const char *name = d->sym_names && d->sym_names[s - 1] ? d->sym_names[s - 1] : "a size";
     uint32_t by = b->m->bound_by[s];
     sq_message_add(b->m->ctx, "%s%s = %lld", before, name, (long long)b->m->sym[s]);
     if (by != NOT_INPUT) sq_message_add(b->m->ctx, " from input `%s`", input_name(b, by));
     before = ", ";
   }
+}
+static void add_symbols(const binder *b, const sq_abi_expr *e, const char *before) {
+  uint64_t said = 0;
+  add_symbols_once(b, e, before, &said);
 }
 
 static int fail_axis(const binder *b, uint32_t k, uint32_t axis, int64_t want) {
@@ -111,6 +120,9 @@ static int check_form(const binder *b, uint32_t k) {
   if (t->rank > SEQM_MAX_RANK)
     return sq_rt_fail(ctx, SQ_EMODEL, "%s: input `%s` has %u axes, more than %d", b->e->abi->name,
                       want->name, t->rank, SEQM_MAX_RANK);
+  if (!seqm_dtype_size(t->dtype))
+    return sq_rt_fail(ctx, SQ_EMODEL, "%s: input `%s` has the dtype %d, which is none",
+                      b->e->abi->name, want->name, (int)t->dtype);
   if ((uint32_t)t->dtype != want->dtype || t->rank != want->rank) {
     sq_rt_fail(ctx, SQ_EMODEL, "%s: input `%s` is ", b->e->abi->name, want->name);
     sq_message_shape(ctx, (int)t->dtype, t->rank, t->dim);
@@ -240,8 +252,7 @@ int sq_rt_bind(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t
     sq_message_add(m->ctx, "%s, not %zu", a->n_in ? ")" : "", n_in);
     return SQ_EUSAGE;
   }
-  if (n_in && !in)
-    return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: `in` is NULL, not %zu tensors", a->name, n_in);
+  if (n_in) SQ_TRY((sq_status)sq_rt_given(m->ctx, in, "the array of inputs"));
   sq_rt_start_symbols(m, m->sym);
   memset(m->bound_by, 0xff, ((size_t)m->abi->n_sym + 1) * sizeof *m->bound_by);
   binder b = {m, e, in, plan};
@@ -264,7 +275,8 @@ int sq_rt_output_shape(seqm_model *m, const seqm_entry *e, size_t k, const int64
   }
   sq_message_add(m->ctx, "]");
   binder b = {m, e, NULL, false};
-  for (uint32_t a = 0; a < o->rank; a++) add_symbols(&b, &o->dim[a], ", ");
+  uint64_t said = 0;
+  for (uint32_t a = 0; a < o->rank; a++) add_symbols_once(&b, &o->dim[a], ", ", &said);
   return SQ_EMODEL;
 }
 

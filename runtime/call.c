@@ -200,6 +200,35 @@ static int make_outputs(seqm_model *m, const seqm_entry *e, seqm_tensor *out) {
   return SQ_OK;
 }
 
+static bool overlap(const seqm_tensor *x, const seqm_tensor *y) {
+  size_t nx = 0, ny = 0;
+  if (x->device != y->device || !x->data || !y->data ||
+      !sq_shape_bytes(x->dtype, x->rank, x->dim, &nx) ||
+      !sq_shape_bytes(y->dtype, y->rank, y->dim, &ny))
+    return false;
+  uintptr_t a = (uintptr_t)x->data, b = (uintptr_t)y->data;
+  return nx && ny && (a < b ? b - a < nx : a - b < ny);
+}
+
+// An output is written while inputs are read: a buffer given for one may share no byte with these,
+// nor with another output.
+static int check_apart(seqm_model *m, const seqm_entry *e, const seqm_tensor *in,
+                       const seqm_tensor *out) {
+  static const char text[] = "%s: the buffer given for output `%s` overlaps %s `%s`";
+  for (uint32_t k = 0; k < e->abi->n_out; k++) {
+    if (m->out_made[k] || m->out_room[k]) continue;
+    for (uint32_t i = 0; i < e->abi->n_in; i++)
+      if (overlap(&out[k], &in[i]))
+        return sq_rt_fail(m->ctx, SQ_EUSAGE, text, e->abi->name, e->abi->out[k].name, "input",
+                          e->abi->in[i].name);
+    for (uint32_t o = 0; o < k; o++)
+      if (!m->out_made[o] && !m->out_room[o] && overlap(&out[k], &out[o]))
+        return sq_rt_fail(m->ctx, SQ_EUSAGE, text, e->abi->name, e->abi->out[k].name, "output",
+                          e->abi->out[o].name);
+  }
+  return SQ_OK;
+}
+
 int sq_rt_outputs_follow(sq_rt_call *r) {
   seqm_model *m = r->m;
   if (r->c.out != m->out || !r->e->out_grows) return SQ_OK;
@@ -285,9 +314,7 @@ static int check_request(seqm_model *m, const seqm_entry *e, const seqm_tensor *
   if (n_out != e->abi->n_out)
     return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s gives %u output%s, not %zu", e->abi->name,
                       e->abi->n_out, e->abi->n_out == 1 ? "" : "s", n_out);
-  if (n_out && !out)
-    return sq_rt_fail(m->ctx, SQ_EUSAGE, "%s: `out` is NULL, not %zu tensors", e->abi->name, n_out);
-  return SQ_OK;
+  return n_out ? sq_rt_given(m->ctx, out, "the array of outputs") : SQ_OK;
 }
 
 // --- calling ------------------------------------------------------------------------------------
@@ -317,6 +344,7 @@ static int call(seqm_model *m, seqm_entry *e, const seqm_tensor *in, size_t n_in
   SQ_TRY((sq_status)prepare(m, e));
   if (m->gpu) SQ_TRY((sq_status)sq_rt_inputs(m, e, in));
   SQ_TRY((sq_status)make_outputs(m, e, out));
+  SQ_TRY((sq_status)check_apart(m, e, in, out));
   SQ_TRY((sq_status)sq_rt_run(m, e, m->sym, &m->arena, m->in, m->host_in, m->out));
   return finish_outputs(m, e, out);
 }

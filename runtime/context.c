@@ -128,6 +128,10 @@ int sq_rt_fail(seqm_context *ctx, int status, const char *fmt, ...) {
   return status;
 }
 
+int sq_rt_given(seqm_context *ctx, const void *p, const char *what) {
+  return p ? SQ_OK : sq_rt_fail(ctx, SQ_EUSAGE, "%s is NULL", what);
+}
+
 int sq_rt_no_memory(seqm_context *ctx) { return sq_rt_fail(ctx, SQ_EWORLD, "out of memory"); }
 
 const char *seqm_message(const seqm_context *ctx) { return ctx ? ctx->text : "out of memory"; }

@@ -46,6 +46,8 @@ void sq_message_shape(seqm_context *ctx, int dtype, uint32_t rank, const int64_t
 int sq_rt_fail(seqm_context *ctx, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 int sq_rt_no_memory(seqm_context *ctx); // SQ_EWORLD
+// SQ_EUSAGE where a caller gives NULL for what it must give: "the path is NULL".
+int sq_rt_given(seqm_context *ctx, const void *p, const char *what);
 
 // --- types and shapes ---------------------------------------------------------------------------
 const char *sq_rt_dtype(uint32_t t); // "f32"

@@ -145,6 +145,8 @@ void seqm_model_free(seqm_model *m) {
 
 int seqm_model_linked(seqm_context *ctx, const struct sq_abi_model *desc, seqm_model **m) {
   sq_message_clear(ctx);
+  *m = NULL;
+  SQ_TRY((sq_status)sq_rt_given(ctx, desc, "the description of the model"));
   return model_new(ctx, desc, desc->name ? desc->name : "model", NULL, NULL, m);
 }
 
@@ -204,6 +206,7 @@ static void *open_library(seqm_context *ctx, const char *path) {
 int seqm_model_open(seqm_context *ctx, const char *path, seqm_model **m) {
   sq_message_clear(ctx);
   *m = NULL;
+  SQ_TRY((sq_status)sq_rt_given(ctx, path, "the path of the model"));
   SQ_TRY((sq_status)check_elf(ctx, path));
   dlerror();
   void *library = open_library(ctx, path);
@@ -222,6 +225,7 @@ int seqm_model_open(seqm_context *ctx, const char *path, seqm_model **m) {
 // --- weights ------------------------------------------------------------------------------------
 int seqm_model_weights(seqm_model *m, const char *path) {
   sq_message_clear(m->ctx);
+  SQ_TRY((sq_status)sq_rt_given(m->ctx, path, "the path of the weights"));
   return sq_weights_add(m->weights, path);
 }
 
@@ -377,6 +381,7 @@ const seqm_entry *seqm_entry_at(const seqm_model *m, size_t k) {
 
 const seqm_entry *seqm_model_entry(seqm_model *m, const char *name) {
   sq_message_clear(m->ctx);
+  if (sq_rt_given(m->ctx, name, "the name of the entry")) return NULL;
   for (uint32_t k = 0; k < m->abi->n_entry; k++)
     if (!strcmp(m->abi->entry[k].name, name)) return &m->entry[k];
   if (m->builtin_reset && !strcmp(name, "reset")) return &m->entry[m->abi->n_entry];

@@ -191,6 +191,7 @@ int seqm_npy_read(seqm_context *ctx, const char *path, seqm_tensor *t) {
   sq_map map;
   sq_message_clear(ctx);
   *t = (seqm_tensor){0};
+  SQ_TRY((sq_status)sq_rt_given(ctx, path, "the path of the tensor"));
   SQ_TRY((sq_status)sq_map_open(ctx, path, &map));
   int status = sq_npy_parse(ctx, path, map.data, map.size, t);
   sq_map_close(&map);
@@ -215,6 +216,8 @@ static size_t header_text(const seqm_tensor *t, char *out, size_t cap) {
 int seqm_npy_write(seqm_context *ctx, const char *path, const seqm_tensor *t) {
   size_t bytes = 0;
   sq_message_clear(ctx);
+  SQ_TRY((sq_status)sq_rt_given(ctx, path, "the path of the tensor"));
+  SQ_TRY((sq_status)sq_rt_given(ctx, t, "the tensor"));
   if (!seqm_dtype_size(t->dtype) || t->rank > SEQM_MAX_RANK ||
       !sq_shape_bytes(t->dtype, t->rank, t->dim, &bytes) || (bytes && !t->data))
     return sq_rt_fail(ctx, SQ_EUSAGE, "%s: not a tensor that can be written", path);

@@ -12,7 +12,8 @@
 // Statuses are 0 done; 1 the model, weights or inputs are wrong; 2 the request is wrong (unknown
 // entry, wrong count of tensors, a buffer of another shape); 3 something outside failed (file,
 // memory, code generation). After a failure nothing is half-made: pointers that were to be set are
-// NULL, outputs that were to be allocated are not.
+// NULL, outputs that were to be allocated are not. NULL for a name, a path or an array of tensors
+// that a call needs is status 2.
 //
 // The message of the last failure of a context stands until the next call on it. It is one line,
 // or, for several faults and for places in a model's source, some more. There is always one, also
@@ -135,13 +136,13 @@ uint32_t seqm_output_rank(const seqm_entry *e, size_t k);
 int seqm_plan(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out, size_t *scratch_bytes);
 // An output with data is written there: dtype, rank and extents must be those that the call gives
-// (see seqm_plan), and it may not overlap an input or another output. One without is allocated, with
-// all fields set. (One whose shape follows a state that grows during the call is shaped as the state
-// is afterwards.) Scratch memory is kept from call to call, so calls whose sizes have been seen
-// before allocate nothing (but such outputs). A model compiled for cuda copies inputs that the host
-// has to its device, and outputs back; a tensor with device SEQM_CUDA is read or written where it is,
-// and one without data is allocated there. A failed call leaves the writes to states done before
-// the failure.
+// (see seqm_plan), and it may not overlap an input or another output (status 2). One without is
+// allocated, with all fields set. (One whose shape follows a state that grows during the call is
+// shaped as the state is afterwards.) Scratch memory is kept from call to call, so calls whose sizes
+// have been seen before allocate nothing (but such outputs). A model compiled for cuda copies inputs
+// that the host has to its device, and outputs back; a tensor with device SEQM_CUDA is read or
+// written where it is, and one without data is allocated there. A failed call leaves the writes to
+// states done before the failure.
 int seqm_call(seqm_model *m, const seqm_entry *e, const seqm_tensor *in, size_t n_in,
               seqm_tensor *out, size_t n_out);
 // How the last call's scans by Newton's method went. They solve for the states of stretches of turns;

@@ -158,6 +158,7 @@ static int write_all(seqm_model *m, writer *w) {
 
 int seqm_save_state(seqm_model *m, const char *path) {
   sq_message_clear(m->ctx);
+  SQ_TRY((sq_status)sq_rt_given(m->ctx, path, "the path of the state"));
   SQ_TRY((sq_status)sq_rt_device(m));
   for (uint32_t s = 0; s < m->abi->n_state; s++)
     if (!m->abi->state[s].derived) SQ_TRY((sq_status)sq_rt_state_ready(m, s));
@@ -310,6 +311,7 @@ static int load(loader *l) {
 
 int seqm_load_state(seqm_model *m, const char *path) {
   sq_message_clear(m->ctx);
+  SQ_TRY((sq_status)sq_rt_given(m->ctx, path, "the path of the state"));
   SQ_TRY((sq_status)sq_rt_device(m));
   loader l = {.m = m};
   SQ_TRY((sq_status)sq_safetensors_open(m->ctx, path, &l.f));

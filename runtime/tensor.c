@@ -38,6 +38,7 @@ int seqm_tensor_copy(seqm_context *ctx, const seqm_tensor *t, seqm_device where,
   sq_gpu *d;
   sq_message_clear(ctx);
   *out = (seqm_tensor){0};
+  SQ_TRY((sq_status)sq_rt_given(ctx, t, "the tensor"));
   bool known = where <= SEQM_CUDA && t->device <= SEQM_CUDA && t->rank <= SEQM_MAX_RANK;
   if (!known || !seqm_dtype_size(t->dtype) || !sq_shape_bytes(t->dtype, t->rank, t->dim, &bytes) ||
       (bytes && !t->data))

@@ -87,6 +87,7 @@ static sq_status guarded(sq_ctx *ctx, seqm_context *rt, const request *r, const 
 
 static int compile(seqm_context *rt, const request *r) {
   sq_message_clear(rt);
+  SQ_TRY((sq_status)sq_rt_given(rt, r->path, r->text ? "the name of the text" : "the path"));
   sq_ctx *ctx = sq_ctx_new(rt->alloc);
   if (!ctx) return sq_rt_no_memory(rt);
   const char *message = NULL;
@@ -106,10 +107,12 @@ int seqm_compile(seqm_context *ctx, const char *path, const seqm_compile_options
 int seqm_compile_text(seqm_context *ctx, const char *name, const char *text, size_t size,
                       const seqm_compile_options *o, seqm_model **m) {
   *m = NULL;
+  SQ_TRY((sq_status)sq_rt_given(ctx, text, "the text"));
   return compile(ctx, &(request){.path = name, .text = text, .size = size, .o = o, .m = m});
 }
 
 int seqm_compile_to(seqm_context *ctx, const char *path, const seqm_compile_options *o,
                     const char *output, const char *header) {
+  SQ_TRY((sq_status)sq_rt_given(ctx, output, "the output"));
   return compile(ctx, &(request){.path = path, .o = o, .output = output, .header = header});
 }

@@ -281,6 +281,11 @@ Test(host, mistakes_are_diagnostics) {
   cr_assert(strstr(seqm_message(ctx), "nothing"), "%s", seqm_message(ctx));
   cr_assert_eq(seqm_compile(ctx, "there is no such file.seqm", NULL, &m), 3);
   cr_assert(strstr(seqm_message(ctx), "no such file"), "%s", seqm_message(ctx));
+  cr_assert_eq(seqm_compile(ctx, NULL, NULL, &m), 2);
+  cr_assert_eq(seqm_compile_text(ctx, "tiny.seqm", NULL, 0, NULL, &m), 2);
+  cr_assert_eq(seqm_compile_text(ctx, NULL, tiny, sizeof tiny - 1, NULL, &m), 2);
+  cr_assert_str_eq(seqm_message(ctx), "the name of the text is NULL");
+  cr_assert_eq(seqm_compile_to(ctx, "tiny.seqm", NULL, NULL, NULL), 2);
   seqm_context_free(ctx);
   cr_assert_eq(c.live, 0);
 }

@@ -85,9 +85,9 @@ Test(runtime, shapes_that_disagree) {
   cr_assert_eq(call("forward", in, 2, out, 0), 2);
   says("forward gives 1 output, not 0");
   cr_assert_eq(call("forward", NULL, 2, out, 1), 2);
-  says("forward: `in` is NULL, not 2 tensors");
+  says("the array of inputs is NULL");
   cr_assert_eq(call("forward", in, 2, NULL, 1), 2);
-  says("forward: `out` is NULL, not 1 tensors");
+  says("the array of outputs is NULL");
   in[0].dim[0] = -1;
   cr_assert_eq(call("forward", in, 2, out, 1), 1);
   in[0].dim[0] = INT64_MAX;
@@ -109,6 +109,49 @@ Test(runtime, shapes_that_disagree) {
   says("step: input `x` has shape [7], but its axis 0 must be 3: it is f32[3]");
 }
 
+Test(runtime, buffers_apart) {
+  load();
+  int32_t v[30] = {0};
+  seqm_tensor in[] = {ints(v, 4), ints(v, 4)};
+  seqm_tensor out = {.dtype = SEQM_F32, .rank = 2, .dim = {4, 3}, .data = v + 3};
+  cr_assert_eq(call("forward", in, 2, &out, 1), 2);
+  says("forward: the buffer given for output `out` overlaps input `ids`");
+  in[0].data = v + 14;
+  in[1].data = v + 18;
+  cr_assert_eq(call("forward", in, 2, &out, 1), 2);
+  says("forward: the buffer given for output `out` overlaps input `ids`");
+  in[0].data = in[1].data = v + 15;
+  cr_assert_eq(call("forward", in, 2, &out, 1), 0, "%s", seqm_message(ctx));
+}
+
+Test(runtime, what_must_be_given) {
+  load();
+  int32_t v[4] = {0};
+  seqm_tensor in[] = {ints(v, 4), ints(v, 4)}, out[1] = {{0}}, t;
+  seqm_model *m = model;
+  cr_assert_eq(call("forward", NULL, 2, out, 1), 2);
+  says("the array of inputs is NULL");
+  cr_assert_eq(call("forward", in, 2, NULL, 1), 2);
+  says("the array of outputs is NULL");
+  cr_assert_null(seqm_model_entry(model, NULL));
+  says("the name of the entry is NULL");
+  cr_assert_eq(seqm_model_open(ctx, NULL, &m), 2);
+  cr_assert_null(m);
+  cr_assert_eq(seqm_model_linked(ctx, NULL, &m), 2);
+  cr_assert_eq(seqm_model_weights(model, NULL), 2);
+  says("the path of the weights is NULL");
+  cr_assert_eq(seqm_save_state(model, NULL), 2);
+  cr_assert_eq(seqm_load_state(model, NULL), 2);
+  cr_assert_eq(seqm_npy_read(ctx, NULL, &t), 2);
+  cr_assert_eq(seqm_npy_write(ctx, NULL, in), 2);
+  cr_assert_eq(seqm_npy_write(ctx, "none.npy", NULL), 2);
+  cr_assert_eq(seqm_tensor_copy(ctx, NULL, SEQM_HOST, &t), 2);
+  says("the tensor is NULL");
+  in[0].dtype = (seqm_dtype)77;
+  cr_assert_eq(call("forward", in, 2, out, 1), 1);
+  says("forward: input `ids` has the dtype 77, which is none");
+}
+
 Test(runtime, sizes_from_scalars) {
   int32_t n = 4;
   seqm_tensor in = {.dtype = SEQM_I32, .data = &n}, out = {0};
@@ -122,7 +165,6 @@ Test(runtime, sizes_from_scalars) {
   n = INT32_MAX;
   cr_assert_eq(call("huge", &in, 1, &out, 1), 1);
   says("huge: output `y` would be negative or too large: [max_new, max_new, max_new], max_new = "
-       "2147483647 from input `max_new`, max_new = 2147483647 from input `max_new`, max_new = "
        "2147483647 from input `max_new`");
   n = 1200000; // fits into 64 bits, not into the machine
   cr_assert_eq(call("huge", &in, 1, &out, 1), 3);
