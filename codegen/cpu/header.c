@@ -12,22 +12,24 @@
 
 // ---- names -------------------------------------------------------------------------------------
 static const char *const keywords[] = {
-    "alignas",      "alignof",       "and",         "and_eq",    "asm",       "auto",
-    "bitand",       "bitor",         "bool",        "break",     "case",      "catch",
-    "char",         "class",         "co_await",    "co_return", "co_yield",  "compl",
-    "concept",      "const",         "const_cast",  "consteval", "constexpr", "constinit",
-    "continue",     "decltype",      "default",     "delete",    "do",        "double",
-    "dynamic_cast", "else",          "enum",        "explicit",  "export",    "extern",
-    "false",        "float",         "for",         "friend",    "goto",      "if",
-    "inline",       "int",           "long",        "mutable",   "namespace", "new",
-    "noexcept",     "not",           "not_eq",      "nullptr",   "operator",  "or",
-    "or_eq",        "private",       "protected",   "public",    "register",  "reinterpret_cast",
-    "requires",     "restrict",      "return",      "short",     "signed",    "sizeof",
-    "static",       "static_assert", "static_cast", "struct",    "switch",    "template",
-    "this",         "thread_local",  "throw",       "true",      "try",       "typedef",
-    "typeid",       "typename",      "typeof",      "union",     "unsigned",  "using",
-    "virtual",      "void",          "volatile",    "wchar_t",   "while",     "xor",
-    "xor_eq",       "NULL",          "linux",       "unix"};
+    "alignas",        "alignof",       "and",         "and_eq",    "asm",        "auto",
+    "bitand",         "bitor",         "bool",        "break",     "case",       "catch",
+    "char",           "class",         "co_await",    "co_return", "co_yield",   "compl",
+    "concept",        "const",         "const_cast",  "consteval", "constexpr",  "constinit",
+    "continue",       "decltype",      "default",     "delete",    "do",         "double",
+    "dynamic_cast",   "else",          "enum",        "explicit",  "export",     "extern",
+    "false",          "float",         "for",         "friend",    "goto",       "if",
+    "inline",         "int",           "long",        "mutable",   "namespace",  "new",
+    "noexcept",       "not",           "not_eq",      "nullptr",   "operator",   "or",
+    "or_eq",          "private",       "protected",   "public",    "register",   "reinterpret_cast",
+    "requires",       "restrict",      "return",      "short",     "signed",     "sizeof",
+    "static",         "static_assert", "static_cast", "struct",    "switch",     "template",
+    "this",           "thread_local",  "throw",       "true",      "try",        "typedef",
+    "typeid",         "typename",      "typeof",      "union",     "unsigned",   "using",
+    "virtual",        "void",          "volatile",    "wchar_t",   "while",      "xor",
+    "xor_eq",         "char8_t",       "char16_t",    "char32_t",  "_Alignas",   "_Alignof",
+    "_Atomic",        "_Bool",         "_Complex",    "_Generic",  "_Imaginary", "_Noreturn",
+    "_Static_assert", "_Thread_local", "NULL",        "linux",     "unix"};
 
 static bool is_one_of(const char *s, const char *const *v, size_t n) {
   while (n && strcmp(s, v[n - 1]) != 0) n--;
@@ -77,8 +79,13 @@ typedef struct writer {
   SQ_VEC(const char *) used; // names of this function
 } writer;
 
+// A name that the function's text does not use for something else: a type, a function of seqm.h.
 static const char *fresh(writer *w, const char *name) {
+  static const char *const types[] = {"int8_t",  "uint8_t", "uint16_t",
+                                      "int32_t", "int64_t", "size_t"};
   const char *s = sq_c_name(w->a, name);
+  if (is_one_of(s, types, sizeof types / sizeof *types) || !strncmp(s, "seqm_", 5))
+    s = sq_arena_fmt(w->a, "%s_", s);
   for (uint32_t k = 0; k < w->used.n; k++)
     if (strcmp(w->used.v[k], s) == 0) {
       s = sq_arena_fmt(w->a, "%s_", s);
