@@ -115,7 +115,7 @@ static sq_status write_dump(run *r, const char *text) {
   const char *path =
       sq_arena_fmt(r->g->arena, "%s/%02u-%s.sir", r->o->dump_dir, r->number, r->pass->name);
   if (sq_file_write(r->g->arena, path, text, strlen(text), &why)) {
-    *r->message = sq_arena_fmt(&r->g->ctx->arena, "%s: %s", path, why);
+    *r->message = sq_arena_fmt(&r->g->ctx->arena, "%s", why);
     return SQ_EWORLD;
   }
   return SQ_OK;

@@ -104,14 +104,7 @@ static void print_graph(sq_cli *cli, sq_graph *g, sq_text *t) {
 
 // The pipeline up to and with the first run of a pass.
 static sq_status cut_pipeline(sq_cli *cli, const char **pipeline) {
-  if (!sq_pass_find(cli->after)) {
-    const char *names[64];
-    uint32_t n = 0;
-    for (; n < sq_pass_count && n < 64; n++) names[n] = sq_pass_table[n].name;
-    const char *near = sq_nearest(cli->after, names, n);
-    return near ? sq_complain(SQ_EUSAGE, "no pass `%s`; did you mean `%s`?", cli->after, near)
-                : sq_complain(SQ_EUSAGE, "no pass `%s`", cli->after);
-  }
+  SQ_TRY(sq_cli_pass(cli->after));
   size_t n = strlen(cli->after);
   for (const char *s = sq_pipeline_cpu; *s;) {
     size_t w = strcspn(s, ",");
@@ -134,6 +127,9 @@ sq_status sq_cmd_dump(sq_cli *cli) {
     if (!strcmp(stages[k], cli->stage)) stage = k;
   if (stage < 0)
     return sq_complain(SQ_EUSAGE, "--stage takes ast, ir, sched, llvm, asm or cuda, not `%s`",
+                       cli->stage);
+  if (cli->after && stage != 1)
+    return sq_complain(SQ_EUSAGE, "--after prints the IR: it does not go with --stage %s",
                        cli->stage);
   sq_text t = {.arena = &cli->ctx->arena};
   sq_text_put(&t, "", 0);
