@@ -202,7 +202,8 @@ static sq_status by_api(sq_alloc alloc, api_scene run, const char *file) {
   snprintf(path, sizeof path, "%s/%s", source, file);
   snprintf(std, sizeof std, "%s/lang", source);
   static const char *const defines[] = {"layers=1"};
-  seqm_compile_options o = {.cache_dir = "", .std_path = std, .defines = defines, .n_defines = 1};
+  seqm_compile_options o = {.cache_dir = "", .std_path = std, .defines = defines};
+  o.n_defines = !strncmp(file, "examples/", 9);
   seqm_context *ctx =
       seqm_context_new(&(seqm_options){.allocate = alloc.fn, .user = alloc.user, .threads = 1});
   if (!ctx) return SQ_EWORLD;
@@ -237,11 +238,21 @@ static const scene scenes[] = {
     {"passes-affine", passes, NULL, "tests/cli/Inputs/affine.seqm", 2000},
     {"passes-gpt2", passes, NULL, "examples/gpt2.seqm", 1000},
     {"passes-llama", passes, NULL, "examples/llama.seqm", 1000},
+    {"passes-choose", passes, NULL, "tests/passes/choose.seqm", 150},
+    {"passes-recast", passes, NULL, "tests/passes/recast.seqm", 150},
+    {"passes-siblings", passes, NULL, "tests/passes/siblings.seqm", 150},
+    {"passes-blocks", passes, NULL, "tests/passes/blocks_delta.seqm", 150},
+    {"passes-prefix", passes, NULL, "tests/passes/prefix_forms.seqm", 150},
+    {"passes-selective", passes, NULL, "tests/passes/selective.seqm", 150},
+    {"passes-attention", passes, NULL, "tests/passes/attention.seqm", 150},
     {"eval-gpt2", eval, NULL, "examples/gpt2.seqm", 3000},
     {"readers", NULL, readers, "", 2000},
     {"compile-jit", NULL, just_in_time, "examples/gpt2.seqm", 600},
     {"compile-cached", NULL, cached, "examples/gpt2.seqm", 600},
     {"compile-object", NULL, ahead_of_time, "examples/gpt2.seqm", 300},
+    {"compile-blocks", NULL, ahead_of_time, "tests/passes/blocks_delta.seqm", 60},
+    {"compile-siblings", NULL, ahead_of_time, "tests/passes/siblings.seqm", 60},
+    {"compile-prefix", NULL, ahead_of_time, "tests/passes/prefix_forms.seqm", 60},
 };
 
 static sq_status play(const scene *s, failing *f) {
