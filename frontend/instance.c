@@ -591,5 +591,8 @@ static void declare(sq_low *L, sq_inst *inst, sq_decl *d, sq_decls *states) {
 void sq_inst_decls(sq_low *L, sq_inst *inst, const sq_decls *decls) {
   sq_decls states = {0};
   declare_list(L, inst, decls, &states);
-  for (uint32_t k = 0; k < states.n; k++) sq_state_declare(L, inst, states.v[k]);
+  for (uint32_t k = 0; k < states.n; k++) {
+    const sq_lhs *l = states.v[k]->lhs; // names that were bound after its turn, other states' too
+    if (declare_once(L, inst, l->name, l->span)) sq_state_declare(L, inst, states.v[k]);
+  }
 }
