@@ -57,16 +57,6 @@ static sq_status target_built(const sq_cli *cli) {
   return SQ_OK;
 }
 
-sq_status sq_cli_pass(const char *name) {
-  if (sq_pass_find(name)) return SQ_OK;
-  const char *names[64];
-  uint32_t n = 0;
-  for (; n < sq_pass_count && n < 64; n++) names[n] = sq_pass_table[n].name;
-  const char *near = sq_nearest(name, names, n);
-  return near ? sq_complain(SQ_EUSAGE, "no pass `%s`; did you mean `%s`?", name, near)
-              : sq_complain(SQ_EUSAGE, "no pass `%s`", name);
-}
-
 sq_status sq_cli_build(sq_cli *cli, sq_build *b) {
   *b = (sq_build){.cpu = cli->target_cpu, .cache_dir = cli->no_cache ? "" : NULL};
   SQ_TRY(target_built(cli));

@@ -5,8 +5,8 @@
 #include "tools/cli.h"
 #include "tools/values.h"
 
-sq_status
-sq_cli_pass(const char *name); // whether there is such a pass, with the nearest name if not
+// Whether there is such a pass; a message with the nearest name if not.
+sq_status sq_cli_pass(const char *name);
 // Options of a compilation as the command line asks; tests targets that are not built yet.
 sq_status sq_cli_build(sq_cli *cli, sq_build *b);
 // Prints rendered diagnostics, or `seqm: message`, and gives the status back.

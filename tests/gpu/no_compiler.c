@@ -18,6 +18,7 @@ sq_status sq_cmd_dump(sq_cli *cli) {
   return sq_is_object(cli->model) ? sq_dump_object(cli) : none();
 }
 
+sq_status sq_cli_pass(const char *name) { return name ? none() : SQ_OK; }
 sq_status sq_build_float(const char *name, sq_dtype *t) {
   *t = SQ_F32;
   return name ? SQ_EUSAGE : SQ_OK;
