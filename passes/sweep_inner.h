@@ -12,9 +12,18 @@ typedef struct sq_sweeper {
   bool changed;
 } sq_sweeper;
 
+// ---- sweep_wrap.c: what stands in the sweep ----------------------------------------------------
+// A new w->sweep around the scan; uses: of each value of the function, by its id.
+void sq_sweeper_wrap(sq_sweeper *w, sq_node *scan, const uint32_t *uses);
 // Takes an operation that follows w->sweep into it, if one may be; false: there is none.
 bool sq_sweeper_take_follower(sq_sweeper *w);
 void sq_sweeper_drop_unused(sq_sweeper *w); // results of w->sweep that nothing uses
+
+// ---- sweep_form.c: how its turns go ------------------------------------------------------------
+// Marks w->sweep, which has the scan, and says how it goes; taken: operations that follow the scan in it.
+void sq_sweeper_choose(sq_sweeper *w, sq_node *scan, uint32_t taken);
+// Of a scan that stays as it is: says why it does not go by Newton's method, where that was asked for.
+void sq_sweeper_no_newton(sq_sweeper *w, const sq_node *scan, sq_sweep *s);
 uint32_t sq_sweeper_vector_bytes(const sq_sweeper *w);
 sq_machine sq_sweeper_machine(const sq_sweeper *w);
 #define SQ_SWEEPER_GAIN 1.25 // by which maps must be the better way
