@@ -11,179 +11,67 @@
 //     otherwise: turn by turn, by one thread, from the states as they were
 //   ends
 //
-// Where no map depends on another state, long scans have several chunks: a kernel before makes the map of
-// each chunk, and a block begins with those of the chunks before its own, put together in their order, some by
-// each thread. Where these are not finite, they are applied one after another; where that is not finite either,
-// it begins with the last chunk before which it was, and stores its own turns.
-//
-// How many chunks there are, and what is put together with what, depends on sizes alone.
+// Where no map depends on another state, long scans have several chunks (sweep_prefix_chunks.c).
+#include "codegen/cuda/sweep_prefix.h"
 #include "codegen/cpu/driver.h"
-#include "codegen/cuda/sweep.h"
-#include "ir/sweep_sections.h"
-#include "ir/sweep_tiles.h"
 
 enum { THREADS = SQ_PREFIX_THREADS };
-// At most so many blocks where there are several chunks, eight a multiprocessor, so that some wait for memory
-// and barriers while others go on; of at least so many turns.
-enum { BLOCKS = 1056, CHUNK = 4 * THREADS };
 
-typedef struct maps {
-  sq_cu *k;
-  sq_cu_sweep w;
-  sq_sweep *s;
-  sq_prefix f;
-  bool *before;                    // per carried value: the state before the turn is there
-  bool chunked;                    // there may be several chunks
-  uint32_t n;                      // elements that are carried
-  uint32_t *at;                    // per carried value: its first
-  LLVMValueRef lanes, chunks, per; // per: turns of a chunk
-  const char *part, *count;        // memory of the chunks' maps and of the first states; chunks
-} maps;
-
-static uint32_t count(maps *x, uint32_t value) {
-  return sq_sweep_team_share(x->s, &x->w.team, value);
-}
-static const char *type_of(maps *x, uint32_t value) {
-  return sq_cu_type(x->s->value[value].part.dtype);
-}
-static const char *array(maps *x, uint32_t value) { return x->w.value[value].base; }
-static void declare(maps *x, uint32_t value) { sq_cu_sweep_declare(&x->w, value, array(x, value)); }
-static void open_elements(maps *x, uint32_t value) {
-  sq_cu_line(x->k, "#pragma unroll");
-  sq_cu_open(x->k, "for (int j = 0; j < %u; j++) {", count(x, value));
-}
-
-// Has the map that member i makes a bound above, too?
-static bool is_range(const maps *x, uint32_t i) {
-  return x->f.solves[i] != SQ_SWEEP_NONE && x->f.map[i].high != SQ_NO_SCALAR;
-}
+typedef sq_cu_maps maps;
 
 // ---- states between memory and shared memory ---------------------------------------------------
 static void share(maps *x) {
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
-    sq_cu_line(x->k, "SQ_SHARED(%s, carry%u, %u);", type_of(x, c), c, count(x, c));
-    sq_cu_line(x->k, "SQ_SHARED(%s, edge%u, %u);", type_of(x, c), c, THREADS * count(x, c));
+    sq_cu_line(x->k, "SQ_SHARED(%s, carry%u, %u);", sq_cu_maps_type(x, c), c,
+               sq_cu_maps_count(x, c));
+    sq_cu_line(x->k, "SQ_SHARED(%s, edge%u, %u);", sq_cu_maps_type(x, c), c,
+               THREADS * sq_cu_maps_count(x, c));
   }
   for (int wide = 0; wide < 2; wide++) {
     const char *t = wide ? "double" : "float";
     bool any = !wide; // also what is odd
-    for (uint32_t c = 0; c < x->s->scan->n_carried; c++) any |= strcmp(type_of(x, c), t) == 0;
+    for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
+      any |= strcmp(sq_cu_maps_type(x, c), t) == 0;
     if (!any) continue;
     sq_cu_line(x->k, "SQ_SHARED(%s, by_%s, %d);", t, t, THREADS / 32);
     sq_cu_line(x->k, "SQ_SHARED(%s, other_%s, %d);", t, t, THREADS / 32);
     bool ranges = false;
-    for (uint32_t i = 0; i < x->s->n_member; i++) ranges |= is_range(x, i);
+    for (uint32_t i = 0; i < x->s->n_member; i++) ranges |= sq_cu_maps_is_range(x, i);
     if (ranges) sq_cu_line(x->k, "SQ_SHARED(%s, range_%s, %d);", t, t, 3 * THREADS / 32);
   }
 }
 static void from_carry(maps *x, uint32_t c) {
-  declare(x, c);
+  sq_cu_maps_declare(x, c);
   sq_cu_line(x->k, "#pragma unroll");
-  sq_cu_line(x->k, "for (int j = 0; j < %u; j++) %s[j] = SQ_SLD(carry%u, j);", count(x, c),
-             array(x, c), c);
+  sq_cu_line(x->k, "for (int j = 0; j < %u; j++) %s[j] = SQ_SLD(carry%u, j);",
+             sq_cu_maps_count(x, c), sq_cu_maps_array(x, c), c);
 }
-static void to_carry(maps *x, uint32_t c, const char *from) {
+void sq_cu_maps_to_carry(sq_cu_maps *x, uint32_t c, const char *from) {
   sq_cu_line(x->k, "#pragma unroll");
-  sq_cu_line(x->k, "for (int j = 0; j < %u; j++) SQ_SST(carry%u, j, %s[j]);", count(x, c), c, from);
+  sq_cu_line(x->k, "for (int j = 0; j < %u; j++) SQ_SST(carry%u, j, %s[j]);",
+             sq_cu_maps_count(x, c), c, from);
 }
-// In memory: by and other of each chunk of each lane; behind all of them the states of each lane.
-static const char *map_place(maps *x, const char *chunk, uint32_t c, int other) {
-  return sq_arena_fmt(x->k->a, "%s, ((lane * %s + %s) * %u + %u + j) * 2 + %d", x->part, x->count,
-                      chunk, x->n, x->at[c], other);
-}
-static const char *state_place(maps *x, uint32_t c) {
-  return sq_arena_fmt(x->k->a, "%s, %u + lane * %u + %u + j", x->part, 2 * BLOCKS * x->n, x->n,
-                      x->at[c]);
-}
-static bool is_compared(const maps *x, uint32_t c) { // nothing is added: whatever comes is right
+// Nothing is added: whatever comes is right.
+bool sq_cu_maps_is_compared(const sq_cu_maps *x, uint32_t c) {
   const sq_prefix_map *p = &x->f.map[x->s->next[c] - x->s->scan->n_carried];
   return (p->how == SQ_PREFIX_MAX || p->how == SQ_PREFIX_MIN) && p->by == SQ_NO_SCALAR;
 }
-static const char *map_type(maps *x, uint32_t c) {
+const char *sq_cu_maps_name(sq_cu_maps *x, uint32_t c) {
   static const char *const name[] = {"sum", "sum", "max", "min", "log"};
   const char *how = name[SQ_PREFIX_SUM];
   for (uint32_t i = 0; i < x->s->n_member; i++)
-    if (x->f.solves[i] == c) how = is_range(x, i) ? "range" : name[x->f.map[i].how];
-  return sq_arena_fmt(x->k->a, "sq_map_%s<%s>", how, type_of(x, c));
+    if (x->f.solves[i] == c) how = sq_cu_maps_is_range(x, i) ? "range" : name[x->f.map[i].how];
+  return sq_arena_fmt(x->k->a, "sq_map_%s<%s>", how, sq_cu_maps_type(x, c));
 }
 static void begin_states(maps *x) {
   sq_cu_open(x->k, "if (SQ_TID == 0) {");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
-    declare(x, c);
+    sq_cu_maps_declare(x, c);
     sq_cu_sweep_emit(&x->w, &x->s->load[c], &x->w.value[c]);
-    to_carry(x, c, array(x, c));
+    sq_cu_maps_to_carry(x, c, sq_cu_maps_array(x, c));
   }
   sq_cu_close(x->k);
   sq_cu_line(x->k, "SQ_SYNC();");
-}
-static const char *chunk_map(maps *x, const char *chunk, uint32_t c) {
-  return sq_arena_fmt(x->k->a, "{(%s)SQ_LD(%s), (%s)SQ_LD(%s)}", type_of(x, c),
-                      map_place(x, chunk, c, 0), type_of(x, c), map_place(x, chunk, c, 1));
-}
-// The states before the chunk, by all threads: each puts some maps together, the last one applies them all.
-// `begins` is the chunk, or -1 where they are not finite.
-static void begin_together(maps *x) {
-  sq_cu *k = x->k;
-  sq_cu_line(k, "const sq_i64 each = (chunk + %d) / %d, first = SQ_TID * each;", THREADS - 1,
-             THREADS);
-  sq_cu_line(k, "const sq_i64 end = first + each < chunk ? first + each : chunk;");
-  sq_cu_line(k, "float bad = 0;");
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
-    const char *map = map_type(x, c);
-    bool sum = strncmp(map, "sq_map_sum", 10) == 0;
-    open_elements(x, c);
-    sq_cu_line(k, "%s all = {%d, %s%s};", map, sum, sum ? "0" : map, sum ? "" : "::none()");
-    sq_cu_line(k, "#pragma unroll 4");
-    sq_cu_open(k, "for (sq_i64 m = first; m < end; m++) {");
-    sq_cu_line(k, "const %s next = %s;", map, chunk_map(x, "m", c));
-    sq_cu_line(k, "all = next.then(all.by, all.other);");
-    sq_cu_close(k);
-    sq_cu_line(k, "all = sq_block_maps(SQ_ME all, by_%s, other_%s);", type_of(x, c), type_of(x, c));
-    sq_cu_open(k, "if (SQ_TID == %d) {", THREADS - 1);
-    sq_cu_line(k, "const %s h = all.apply((%s)SQ_LD(%s));", type_of(x, c), type_of(x, c),
-               state_place(x, c));
-    sq_cu_line(k, "SQ_SST(carry%u, j, h);", c);
-    if (!is_compared(x, c)) sq_cu_line(k, "bad += (float)(h * 0);");
-    sq_cu_close(k);
-    sq_cu_close(k);
-  }
-  sq_cu_line(k, "if (SQ_TID == %d) SQ_SST(begins, 0, bad == bad ? chunk : -1);", THREADS - 1);
-  sq_cu_line(k, "SQ_SYNC();");
-}
-// The states before the chunk, or before the last one before it where they are finite: `begins`.
-static void begin_chunk(maps *x) {
-  sq_cu *k = x->k;
-  uint32_t n = x->s->scan->n_carried;
-  begin_together(x);
-  sq_cu_line(k, "const bool apart = SQ_SLD(begins, 0) < 0;");
-  sq_cu_line(k, "SQ_SYNC();"); // all have looked
-  sq_cu_open(k, "if (apart && SQ_TID == 0) {");
-  sq_cu_line(k, "sq_i64 from = 0;");
-  for (uint32_t c = 0; c < n; c++) {
-    declare(x, c);
-    open_elements(x, c);
-    sq_cu_line(k, "SQ_SST(carry%u, j, %s[j] = (%s)SQ_LD(%s));", c, array(x, c), type_of(x, c),
-               state_place(x, c));
-    sq_cu_close(k);
-  }
-  sq_cu_line(k, "#pragma unroll 8");
-  sq_cu_open(k, "for (sq_i64 m = 0; m < chunk; m++) {");
-  sq_cu_line(k, "float bad = 0;");
-  for (uint32_t c = 0; c < n; c++) {
-    open_elements(x, c);
-    sq_cu_line(k, "const %s all = %s;", map_type(x, c), chunk_map(x, "m", c));
-    sq_cu_line(k, "%s[j] = all.apply(%s[j]);", array(x, c), array(x, c));
-    if (!is_compared(x, c)) sq_cu_line(k, "bad += (float)(%s[j] * 0);", array(x, c));
-    sq_cu_close(k);
-  }
-  sq_cu_open(k, "if (bad == bad) {");
-  sq_cu_line(k, "from = m + 1;");
-  for (uint32_t c = 0; c < n; c++) to_carry(x, c, array(x, c));
-  sq_cu_close(k);
-  sq_cu_close(k);
-  sq_cu_line(k, "SQ_SST(begins, 0, from);");
-  sq_cu_close(k);
-  sq_cu_line(k, "SQ_SYNC();");
 }
 static void end_states(maps *x) {
   sq_cu_open(x->k, "if (SQ_TID == 0 && hi == %s && (lo < hi || chunk == 0)) {",
@@ -207,15 +95,15 @@ static void before(maps *x, uint32_t c) {
     return;
   }
   if (next < x->s->scan->n_carried) before(x, next);
-  declare(x, c);
-  open_elements(x, c);
-  sq_cu_line(k, "SQ_SST(edge%u, j * %d + SQ_TID, %s[j]);", c, THREADS, array(x, next));
+  sq_cu_maps_declare(x, c);
+  sq_cu_maps_open(x, c);
+  sq_cu_line(k, "SQ_SST(edge%u, j * %d + SQ_TID, %s[j]);", c, THREADS, sq_cu_maps_array(x, next));
   sq_cu_close(k);
   sq_cu_line(k, "SQ_SYNC();");
-  open_elements(x, c);
-  sq_cu_line(k, "if (SQ_TID) %s[j] = SQ_SLD(edge%u, j * %d + SQ_TID - 1);", array(x, c), c,
-             THREADS);
-  sq_cu_line(k, "else %s[j] = SQ_SLD(carry%u, j);", array(x, c), c);
+  sq_cu_maps_open(x, c);
+  sq_cu_line(k, "if (SQ_TID) %s[j] = SQ_SLD(edge%u, j * %d + SQ_TID - 1);", sq_cu_maps_array(x, c),
+             c, THREADS);
+  sq_cu_line(k, "else %s[j] = SQ_SLD(carry%u, j);", sq_cu_maps_array(x, c), c);
   sq_cu_close(k);
 }
 static void read_before(maps *x, const sq_sweep_nest *n, uint32_t but) {
@@ -232,35 +120,35 @@ static void part(maps *x, uint32_t i, uint32_t scalar, const char *name, const c
     sq_cu_sweep_emit(&x->w, sq_chunk_part(x->s, type, i, scalar), &to);
     return;
   }
-  open_elements(x, m->value);
+  sq_cu_maps_open(x, m->value);
   sq_cu_line(x->k, "%s[j] = %s;", to.base, none);
   sq_cu_close(x->k);
 }
-static void parts(maps *x, uint32_t i) {
+void sq_cu_maps_parts(sq_cu_maps *x, uint32_t i) {
   const sq_prefix_map *p = &x->f.map[i];
   bool sum = p->how == SQ_PREFIX_SUM;
   part(x, i, p->by, "by", sum ? "1" : "0");
   part(x, i, p->other, "other",
-       sum ? "0" : sq_arena_fmt(x->k->a, "%s::none()", map_type(x, x->f.solves[i])));
-  if (is_range(x, i)) part(x, i, p->high, "high", "");
+       sum ? "0" : sq_arena_fmt(x->k->a, "%s::none()", sq_cu_maps_name(x, x->f.solves[i])));
+  if (sq_cu_maps_is_range(x, i)) part(x, i, p->high, "high", "");
 }
 static void solve(maps *x, uint32_t i) {
   sq_cu *k = x->k;
   uint32_t v = x->s->member[i].value, c = x->f.solves[i];
-  const char *t = type_of(x, v);
-  parts(x, i);
-  declare(x, v);
-  open_elements(x, v);
-  if (is_range(x, i)) {
-    sq_cu_line(k, "%s m = {by%u[j], other%u[j], high%u[j]};", map_type(x, c), v, v, v);
+  const char *t = sq_cu_maps_type(x, v);
+  sq_cu_maps_parts(x, i);
+  sq_cu_maps_declare(x, v);
+  sq_cu_maps_open(x, v);
+  if (sq_cu_maps_is_range(x, i)) {
+    sq_cu_line(k, "%s m = {by%u[j], other%u[j], high%u[j]};", sq_cu_maps_name(x, c), v, v, v);
     sq_cu_line(k, "m = sq_block_ranges(SQ_ME m, range_%s);", t);
   } else {
-    sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", map_type(x, c), v, v);
+    sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", sq_cu_maps_name(x, c), v, v);
     sq_cu_line(k, "m = sq_block_maps(SQ_ME m, by_%s, other_%s);", t, t);
   }
-  sq_cu_line(k, "%s[j] = m.apply(SQ_SLD(carry%u, j));", array(x, v), c);
-  if (!is_compared(x, c)) // else comparisons alone
-    sq_cu_line(k, "if (live) bad += (float)(%s[j] * 0);", array(x, v));
+  sq_cu_line(k, "%s[j] = m.apply(SQ_SLD(carry%u, j));", sq_cu_maps_array(x, v), c);
+  if (!sq_cu_maps_is_compared(x, c)) // else comparisons alone
+    sq_cu_line(k, "if (live) bad += (float)(%s[j] * 0);", sq_cu_maps_array(x, v));
   sq_cu_close(k);
 }
 static void members(maps *x) {
@@ -271,7 +159,7 @@ static void members(maps *x) {
     if (x->f.solves[i] != SQ_SWEEP_NONE) {
       solve(x, i);
     } else {
-      declare(x, m->value);
+      sq_cu_maps_declare(x, m->value);
       sq_cu_sweep_emit(&x->w, m, &x->w.value[m->value]);
     }
   }
@@ -297,7 +185,7 @@ static void keep(maps *x) {
   sq_cu_close(k);
   sq_cu_open(k, "if (SQ_TID == last) {");
   for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
-    if (x->s->next[c] != c) to_carry(x, c, array(x, x->s->next[c]));
+    if (x->s->next[c] != c) sq_cu_maps_to_carry(x, c, sq_cu_maps_array(x, x->s->next[c]));
   sq_cu_close(k);
 }
 static void turn_by_turn(maps *x) {
@@ -311,11 +199,12 @@ static void turn_by_turn(maps *x) {
   sq_cu_line(k, "const sq_i64 turn = %s;", sq_cu_sweep_turn_of(&x->w, "i"));
   sq_cu_sweep_turn(&x->w);
   sq_cu_close(k);
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) to_carry(x, c, array(x, c));
+  for (uint32_t c = 0; c < x->s->scan->n_carried; c++)
+    sq_cu_maps_to_carry(x, c, sq_cu_maps_array(x, c));
   sq_cu_close(k);
   x->w.rolled = false;
 }
-static void open_stretches(maps *x, const char *first) {
+void sq_cu_maps_open_stretches(sq_cu_maps *x, const char *first) {
   sq_cu *k = x->k;
   sq_cu_line(k, "#pragma unroll 1");
   sq_cu_open(k, "for (sq_i64 i0 = %s; i0 < hi; i0 += %d) {", first, THREADS);
@@ -326,7 +215,7 @@ static void open_stretches(maps *x, const char *first) {
 }
 static void stretches(maps *x) {
   sq_cu *k = x->k;
-  open_stretches(x, x->chunked ? "SQ_SLD(begins, 0) * per" : "0");
+  sq_cu_maps_open_stretches(x, x->chunked ? "SQ_SLD(begins, 0) * per" : "0");
   sq_cu_line(k, "float bad = 0;");
   members(x);
   sq_cu_line(k, "SQ_SYNC();"); // all have read what is carried
@@ -338,66 +227,6 @@ static void stretches(maps *x) {
   turn_by_turn(x);
   sq_cu_close(k);
   sq_cu_line(k, "SQ_SYNC();");
-  sq_cu_close(k);
-}
-
-// ---- maps of chunks ----------------------------------------------------------------------------
-// Are there maps of chunks, of two parts? Marks the members that they are made of.
-static bool find_chunks(maps *x, bool *member) {
-  bool ranges = false;
-  x->n = 0;
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
-    x->at[c] = x->n;
-    x->n += count(x, c);
-  }
-  for (uint32_t i = 0; i < x->s->n_member; i++) ranges |= is_range(x, i);
-  return !ranges && x->n <= SQ_PREFIX_SOLVED && !sq_prefix_tied(x->s, &x->f, member);
-}
-static void chunk_maps(maps *x, const bool *member) {
-  sq_cu *k = x->k;
-  uint32_t n = x->s->scan->n_carried;
-  open_stretches(x, "lo");
-  sq_cu_line(k, "(void)live;");
-  for (uint32_t i = 0; i < x->s->n_member; i++) {
-    if (!member[i]) continue;
-    declare(x, x->s->member[i].value);
-    sq_cu_sweep_emit(&x->w, &x->s->member[i], &x->w.value[x->s->member[i].value]);
-  }
-  for (uint32_t c = 0; c < n; c++) {
-    uint32_t i = x->s->next[c] - n, v = x->s->member[i].value;
-    const char *t = type_of(x, c);
-    parts(x, i);
-    open_elements(x, c);
-    sq_cu_line(k, "%s m = {by%u[j], other%u[j]};", map_type(x, c), v, v);
-    sq_cu_line(k, "m = sq_block_maps(SQ_ME m, by_%s, other_%s);", t, t);
-    sq_cu_open(k, "if (SQ_TID == last) {");
-    sq_cu_line(k, "if (i0 > lo) m = m.then(SQ_SLD(carry%u, j), SQ_SLD(edge%u, j));", c, c);
-    sq_cu_line(k, "SQ_SST(carry%u, j, m.by);", c);
-    sq_cu_line(k, "SQ_SST(edge%u, j, m.other);", c);
-    sq_cu_close(k);
-    sq_cu_close(k);
-  }
-  sq_cu_close(k);
-  sq_cu_line(k, "SQ_SYNC();");
-  sq_cu_open(k, "if (SQ_TID == 0 && lo < hi) {");
-  for (uint32_t c = 0; c < n; c++) {
-    open_elements(x, c);
-    sq_cu_line(k, "SQ_ST(%s, (double)SQ_SLD(carry%u, j));", map_place(x, "chunk", c, 0), c);
-    sq_cu_line(k, "SQ_ST(%s, (double)SQ_SLD(edge%u, j));", map_place(x, "chunk", c, 1), c);
-    sq_cu_close(k);
-  }
-  sq_cu_close(k);
-}
-static void first_states(maps *x) {
-  sq_cu *k = x->k;
-  sq_cu_open(k, "if (SQ_TID == 0 && chunk == 0) {");
-  for (uint32_t c = 0; c < x->s->scan->n_carried; c++) {
-    declare(x, c);
-    sq_cu_sweep_emit(&x->w, &x->s->load[c], &x->w.value[c]);
-    open_elements(x, c);
-    sq_cu_line(k, "SQ_ST(%s, (double)%s[j]);", state_place(x, c), array(x, c));
-    sq_cu_close(k);
-  }
   sq_cu_close(k);
 }
 
@@ -429,26 +258,6 @@ static LLVMValueRef units(maps *x) {
     if (x->s->lane[c]) axis[n++].extent = x->s->size[c];
   return sq_cu_units(x->k, &all, n);
 }
-static LLVMValueRef pick(sq_cg *cg, LLVMIntPredicate p, LLVMValueRef a, LLVMValueRef b) {
-  LLVMBuilderRef l = cg->builder;
-  return LLVMBuildSelect(l, LLVMBuildICmp(l, p, a, b, ""), a, b, "");
-}
-// As many chunks as fill the device, and are long.
-static void cut(maps *x, sq_cg *cg) {
-  LLVMBuilderRef l = cg->builder;
-  LLVMValueRef one = sq_cg_i64(cg, 1), n = sq_cg_dim(cg, x->s->extent);
-  LLVMValueRef long_ones = LLVMBuildSDiv(l, n, sq_cg_i64(cg, CHUNK), "");
-  LLVMValueRef lanes = pick(cg, LLVMIntSGT, x->lanes, one);
-  LLVMValueRef most = LLVMBuildSDiv(l, sq_cg_i64(cg, BLOCKS), lanes, "");
-  x->chunks = pick(cg, LLVMIntSGT, pick(cg, LLVMIntSLT, long_ones, most), one);
-  LLVMValueRef all =
-      LLVMBuildSDiv(l, LLVMBuildAdd(l, n, LLVMBuildSub(l, x->chunks, one, ""), ""), x->chunks, "");
-  all = LLVMBuildAdd(l, all, sq_cg_i64(cg, THREADS - 1), "");
-  all = LLVMBuildAnd(l, all, sq_cg_i64(cg, -(int64_t)THREADS), "");
-  x->per = pick(cg, LLVMIntSGT, all, sq_cg_i64(cg, THREADS));
-  all = LLVMBuildAdd(l, n, LLVMBuildSub(l, x->per, one, ""), ""); // none is empty
-  x->chunks = pick(cg, LLVMIntSGT, LLVMBuildSDiv(l, all, x->per, ""), one);
-}
 static void begin_kernel(maps *x, sq_cu *k, sq_cg *cg, sq_node *n, const char *name) {
   x->k = x->w.k = k;
   sq_cu_begin(k, cg, name, n->n_out ? n->out[0] : NULL, THREADS);
@@ -456,8 +265,8 @@ static void begin_kernel(maps *x, sq_cu *k, sq_cg *cg, sq_node *n, const char *n
   for (uint32_t i = 0; i < x->s->n_value; i++) x->w.value[i] = sq_cu_sweep_array(&x->w, i, "w");
   if (!x->lanes) x->lanes = units(x);
   if (!x->chunked) return;
-  if (!x->chunks) cut(x, cg);
-  int64_t bytes = (int64_t)(2 * BLOCKS + BLOCKS) * x->n * 8;
+  if (!x->chunks) sq_cu_maps_cut(x, cg);
+  int64_t bytes = (int64_t)(2 * SQ_CU_MAPS_BLOCKS + SQ_CU_MAPS_BLOCKS) * x->n * 8;
   x->part = sq_cu_memory(k, sq_cg_shared(cg), sq_cg_i64(cg, bytes), "double");
   x->count = sq_cu_number(k, x->chunks);
 }
@@ -473,8 +282,8 @@ static void first_kernel(maps *x, sq_cg *cg, sq_node *n, const bool *member) {
   LLVMValueRef all = LLVMBuildSelect(l, one, sq_cg_i64(cg, 0), blocks(x), "");
   share(x);
   open_unit(x, sq_cu_number(x->k, all));
-  first_states(x);
-  chunk_maps(x, member);
+  sq_cu_maps_first_states(x);
+  sq_cu_maps_of_chunk(x, member);
   sq_cu_line(x->k, "SQ_SYNC();");
   sq_cu_close(x->k);
   sq_cu_launch(x->k, all, 1, 0);
@@ -492,7 +301,7 @@ static void second_kernel(maps *x, sq_cg *cg, sq_node *n) {
     begin_states(x);
     sq_cu_close(x->k);
     sq_cu_open(x->k, "else {");
-    begin_chunk(x);
+    sq_cu_maps_begin_chunk(x);
     sq_cu_close(x->k);
   } else {
     begin_states(x);
@@ -520,15 +329,16 @@ sq_kernel_scratch sq_cuda_sweep_need(sq_graph *g, const sq_node *n) {
   maps all = {.k = &kern}, *x = &all;
   if (!plan(x, g, node, g->arena)) return (sq_kernel_scratch){0};
   bool *member = SQ_ARRAY(g->arena, bool, x->s->n_member + 1);
-  if (!find_chunks(x, member)) return (sq_kernel_scratch){0};
-  return (sq_kernel_scratch){.shared = sq_dim_const(g->dims, (int64_t)3 * BLOCKS * x->n * 8)};
+  if (!sq_cu_maps_find_chunks(x, member)) return (sq_kernel_scratch){0};
+  return (sq_kernel_scratch){.shared =
+                                 sq_dim_const(g->dims, (int64_t)3 * SQ_CU_MAPS_BLOCKS * x->n * 8)};
 }
 bool sq_cuda_sweep_prefix(sq_cg *cg, sq_node *n) {
   sq_cu kern = {.a = cg->scratch};
   maps all = {.k = &kern}, *x = &all;
   if (!plan(x, cg->graph, n, cg->scratch)) return false;
   bool *member = SQ_ARRAY(cg->scratch, bool, x->s->n_member + 1);
-  x->chunked = find_chunks(x, member);
+  x->chunked = sq_cu_maps_find_chunks(x, member);
   if (x->chunked) first_kernel(x, cg, n, member);
   second_kernel(x, cg, n);
   return true;
