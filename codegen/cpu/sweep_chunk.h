@@ -80,6 +80,26 @@ typedef struct sq_schunk_emit {
 sq_lv sq_schunk_at(const sq_schunk_emit *x, sq_dim place, sq_lv element); // pointer
 bool sq_schunk_read_columns(const sq_schunk *p, uint32_t read);
 
+// Elements and vectors of w of them in the scratch, at element `at` of the array at `base`.
+static inline sq_lv sq_schunk_pointer(sq_schunk_emit *x, sq_lv base, sq_lv at) {
+  return sq_k_offset(x->k, base, at, x->p->c.type);
+}
+static inline sq_lv sq_schunk_load(sq_schunk_emit *x, sq_lv base, sq_lv at) {
+  return sq_k_load_row(x->k, x->p->c.type, sq_schunk_pointer(x, base, at), x->w, NULL);
+}
+static inline void sq_schunk_store(sq_schunk_emit *x, sq_lv base, sq_lv at, sq_lv v) {
+  sq_k_store_row(x->k, x->p->c.type, sq_schunk_pointer(x, base, at), v, NULL);
+}
+static inline sq_lv sq_schunk_splat(sq_schunk_emit *x, sq_lv base, sq_lv at) {
+  return sq_k_splat(x->k, sq_k_load(x->k, x->p->c.type, sq_schunk_pointer(x, base, at)), x->w);
+}
+static inline LLVMTypeRef sq_schunk_vector(const sq_schunk_emit *x) {
+  return sq_k_vec(sq_k_type(x->k, x->p->c.type), x->w);
+}
+static inline sq_lv sq_schunk_place(sq_schunk_emit *x, sq_dim at) {
+  return sq_schunk_at(x, at, sq_k_int(x->k, 0));
+}
+
 // Is the sum, one with columns, what vectors are made of?
 static inline bool sq_schunk_read_solved(const sq_schunk *p, uint32_t read) {
   return p->c.solve[p->c.read[read].member] && sq_schunk_read_columns(p, read);
@@ -116,8 +136,8 @@ typedef struct sq_schunk_tile {
   uint32_t b_line;
   sq_lv acc[SQ_SCHUNK_SUMS];
 } sq_schunk_tile;
-void sq_schunk_ranges(sq_schunk_emit *x, uint32_t state);
-void sq_schunk_scores(sq_schunk_emit *x); // and the decays that keys and factors get
+void sq_schunk_clear(sq_schunk_emit *x, sq_schunk_tile *t);
+void sq_schunk_multiply(sq_schunk_emit *x, sq_schunk_tile *t, sq_lv n, uint32_t unroll);
 void sq_schunk_products(sq_schunk_emit *x);
 // Of a sum at the turns t ..: what the states before the block and the turns before `end` give.
 sq_schunk_tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, sq_lv t,
@@ -125,6 +145,10 @@ sq_schunk_tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint
 void sq_schunk_watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n);
 // Some lines of what the next block reads at the turns t ..: every groups-th of each stream.
 void sq_schunk_fetch(sq_schunk_emit *x, sq_lv group, uint32_t groups, sq_lv t);
+
+// ---- sweep_chunk_score.c -----------------------------------------------------------------------
+void sq_schunk_ranges(sq_schunk_emit *x, uint32_t state);
+void sq_schunk_scores(sq_schunk_emit *x); // and the decays that keys and factors get
 
 // ---- sweep_chunk_solve.c -----------------------------------------------------------------------
 // Of nv panels from `panel` on: sums that vectors are made of, and these. `last`: some lanes are no columns.

@@ -1,17 +1,14 @@
 // The products of a block: tiles of sums in registers, a few rows by a few vectors.
 //
-//   ranges    R[1 + t][s] = prod_{s < r <= t} a_r, 0 where s > t;  begin[1 + t] = prod_{r <= t} a_r
-//   scores    P[t][s] = (sum_i q[t][i] k[i][s]) R[1 + t][s]        `before` the turn: R[t]
-//             by rows, for all t in order:  k[i][s] *= a[t][i] where s < t, between the sums of t
-//   factors   q[t][i] *= begin;   keys  k[i][s] *= R[C][s]
 //   solved    sums that vectors are made of, and these (sweep_chunk_solve.c)
 //   sums      o[t][j] = sum_i q[t][i] S[i][j] + sum_{s <= t} P[t][s] v[s][j]
 //   states    S'[i][j] = begin[C] S[i][j] + sum_s k[i][s] v[s][j]
+//
+// P, and q and k with their decays, are there (sweep_chunk_score.c).
 #include "codegen/cpu/sweep_chunk.h"
 
 enum { UNROLL = 4 };
 
-// ---- parts -------------------------------------------------------------------------------------
 static sq_lv add(sq_kern *k, sq_lv a, int64_t b) {
   return b ? LLVMBuildNSWAdd(k->b, a, sq_k_int(k, b), "") : a;
 }
@@ -20,27 +17,12 @@ static sq_lv mul(sq_kern *k, sq_lv a, int64_t b) {
 }
 static sq_lv times(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWMul(k->b, a, b, ""); }
 static sq_lv plus(sq_kern *k, sq_lv a, sq_lv b) { return LLVMBuildNSWAdd(k->b, a, b, ""); }
-static sq_lv pointer(sq_schunk_emit *x, sq_lv base, sq_lv at) {
-  return sq_k_offset(x->k, base, at, x->p->c.type);
-}
-static sq_lv load(sq_schunk_emit *x, sq_lv base, sq_lv at) {
-  return sq_k_load_row(x->k, x->p->c.type, pointer(x, base, at), x->w, NULL);
-}
-static void store(sq_schunk_emit *x, sq_lv base, sq_lv at, sq_lv v) {
-  sq_k_store_row(x->k, x->p->c.type, pointer(x, base, at), v, NULL);
-}
-static sq_lv splat(sq_schunk_emit *x, sq_lv base, sq_lv at) {
-  return sq_k_splat(x->k, sq_k_load(x->k, x->p->c.type, pointer(x, base, at)), x->w);
-}
-static LLVMTypeRef vector(const sq_schunk_emit *x) {
-  return sq_k_vec(sq_k_type(x->k, x->p->c.type), x->w);
-}
-static sq_lv place(sq_schunk_emit *x, sq_dim at) { return sq_schunk_at(x, at, sq_k_int(x->k, 0)); }
 
 // What is wrong with v: NaN where it is not finite, else 0.
 void sq_schunk_watch(sq_schunk_emit *x, const sq_lv *v, uint32_t n) {
   sq_kern *k = x->k;
-  sq_lv bad = LLVMBuildLoad2(k->b, vector(x), x->bad, ""), zero = LLVMConstNull(vector(x));
+  sq_lv bad = LLVMBuildLoad2(k->b, sq_schunk_vector(x), x->bad, ""),
+        zero = LLVMConstNull(sq_schunk_vector(x));
   for (uint32_t i = 0; i < n; i += 2) { // two chains
     sq_lv one = sq_k_fmul(k, v[i], zero);
     bad = sq_k_fadd(k, bad, i + 1 < n ? sq_k_fma(k, v[i + 1], zero, one) : one);
@@ -62,7 +44,7 @@ static sq_lv across(sq_schunk_emit *x, sq_lv v) {
 
 typedef sq_schunk_tile tile;
 
-static void multiply(sq_schunk_emit *x, tile *t, sq_lv n, uint32_t unroll) {
+void sq_schunk_multiply(sq_schunk_emit *x, sq_schunk_tile *t, sq_lv n, uint32_t unroll) {
   sq_kern *k = x->k;
   uint32_t all = t->rows * t->nv;
   sq_kloop l;
@@ -72,9 +54,9 @@ static void multiply(sq_schunk_emit *x, tile *t, sq_lv n, uint32_t unroll) {
   for (uint32_t u = 0; u < unroll; u++) {
     sq_lv b[8], a = plus(k, t->a0, add(k, l.i, u));
     for (uint32_t v = 0; v < t->nv; v++)
-      b[v] = load(x, t->b, plus(k, t->b0[v], add(k, line, (int64_t)u * t->b_line)));
+      b[v] = sq_schunk_load(x, t->b, plus(k, t->b0[v], add(k, line, (int64_t)u * t->b_line)));
     for (uint32_t r = 0; r < t->rows; r++) {
-      sq_lv by = splat(x, t->a, plus(k, a, mul(k, t->a_row, r)));
+      sq_lv by = sq_schunk_splat(x, t->a, plus(k, a, mul(k, t->a_row, r)));
       for (uint32_t v = 0; v < t->nv; v++) {
         sq_lv *sum = &t->acc[r * t->nv + v];
         *sum = sq_k_fma(k, by, b[v], *sum);
@@ -85,208 +67,8 @@ static void multiply(sq_schunk_emit *x, tile *t, sq_lv n, uint32_t unroll) {
   memcpy(t->acc, l.phi, all * sizeof *t->acc);
 }
 
-static void clear(sq_schunk_emit *x, tile *t) {
-  for (uint32_t i = 0; i < t->rows * t->nv; i++) t->acc[i] = LLVMConstNull(vector(x));
-}
-
-// ---- decays ------------------------------------------------------------------------------------
-void sq_schunk_ranges(sq_schunk_emit *x, uint32_t state) {
-  sq_kern *k = x->k;
-  const sq_schunk_state *t = &x->p->state[state];
-  uint32_t n = x->p->length;
-  sq_dtype type = x->p->c.type;
-  sq_lv decay = place(x, t->decays), range = place(x, t->ranges), begin = place(x, t->begin);
-  sq_lv zero = sq_k_int(k, 0), one = sq_k_const(k, type, 1, 0);
-  for (uint32_t v = 0; v < n; v += x->w) store(x, range, sq_k_int(k, v), LLVMConstNull(vector(x)));
-  sq_k_store(k, type, begin, one);
-  sq_kloop l;
-  sq_kloop_begin(k, &l, zero, sq_k_int(k, n), 1, 0, NULL);
-  sq_lv by = sq_k_load(k, type, pointer(x, decay, l.i)), wide = sq_k_splat(k, by, x->w);
-  sq_lv line = mul(k, l.i, n), next = add(k, line, n);
-  for (uint32_t v = 0; v < n; v += x->w)
-    store(x, range, add(k, next, v), sq_k_fmul(k, load(x, range, add(k, line, v)), wide));
-  sq_k_store(k, type, pointer(x, range, plus(k, next, l.i)), one);
-  sq_lv was = sq_k_load(k, type, pointer(x, begin, l.i));
-  sq_k_store(k, type, pointer(x, begin, add(k, l.i, 1)), sq_k_fmul(k, was, by));
-  sq_kloop_end(k, &l, NULL);
-}
-
-// Factors times the decay from the block's begin.
-static void decay_factors(sq_schunk_emit *x, const sq_schunk_pair *q) {
-  sq_kern *k = x->k;
-  const sq_schunk_state *t = &x->p->state[q->state];
-  sq_lv factors = place(x, q->factors), begin = place(x, t->begin);
-  sq_kloop l, v;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 0, NULL);
-  sq_lv by = splat(x, begin, add(k, l.i, !q->term->before)), line = times(k, l.i, x->stride);
-  sq_kloop_begin(k, &v, sq_k_int(k, 0), x->stride, x->w, 0, NULL);
-  sq_lv at = plus(k, line, v.i);
-  store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
-  sq_kloop_end(k, &v, NULL);
-  sq_kloop_end(k, &l, NULL);
-}
-
-// The same by rows; the decay of the whole block is left at `begin`.
-static void decay_factors_rows(sq_schunk_emit *x, const sq_schunk_pair *q) {
-  sq_kern *k = x->k;
-  const sq_schunk_state *t = &x->p->state[q->state];
-  sq_lv factors = place(x, q->factors), decays = place(x, t->decays);
-  sq_kloop i, l;
-  sq_kloop_begin(k, &i, sq_k_int(k, 0), x->stride, x->w, 0, NULL);
-  sq_lv one = sq_k_splat(k, sq_k_const(k, x->p->c.type, 1, 0), x->w);
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, x->p->length), 1, 1, &one);
-  sq_lv at = plus(k, times(k, l.i, x->stride), i.i);
-  sq_lv next = sq_k_fmul(k, l.phi[0], load(x, decays, at));
-  sq_lv by = q->term->before ? l.phi[0] : next;
-  store(x, factors, at, sq_k_fmul(k, load(x, factors, at), by));
-  sq_kloop_end(k, &l, &next);
-  store(x, place(x, t->begin), i.i, l.phi[0]);
-  sq_kloop_end(k, &i, NULL);
-}
-
-static void decay_keys(sq_schunk_emit *x, uint32_t product) {
-  sq_kern *k = x->k;
-  const sq_schunk_state *t = &x->p->state[x->p->c.add[product].state];
-  uint32_t n = x->p->length;
-  sq_lv keys = place(x, x->p->add[product].keys), range = place(x, t->ranges), by[64];
-  for (uint32_t v = 0; v < n; v += x->w)
-    by[v / x->w] = load(x, range, sq_k_int(k, (int64_t)n * n + v));
-  sq_kloop l;
-  sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
-  for (uint32_t v = 0; v < n; v += x->w) {
-    sq_lv at = add(k, mul(k, l.i, n), v);
-    store(x, keys, at, sq_k_fmul(k, load(x, keys, at), by[v / x->w]));
-  }
-  sq_kloop_end(k, &l, NULL);
-}
-
-// ---- scores ------------------------------------------------------------------------------------
-// One of the products that turns add to the pair's state.
-typedef struct scored {
-  const sq_schunk_pair *q;
-  uint32_t one;
-} scored;
-
-// Turns t .. t + rows - 1 by turns at s, of nv vectors.
-static void score_tile(sq_schunk_emit *x, scored of, sq_lv t, sq_lv s, uint32_t nv) {
-  sq_kern *k = x->k;
-  const sq_schunk *p = x->p;
-  const sq_schunk_pair *q = of.q;
-  tile c = {.rows = p->tile, .nv = nv, .a_row = x->stride, .b_line = p->length};
-  c.a = place(x, q->factors);
-  c.a0 = times(k, t, x->stride);
-  c.b = place(x, p->add[p->c.state[q->state].first + of.one].keys);
-  for (uint32_t v = 0; v < nv; v++) c.b0[v] = add(k, s, (int64_t)v * x->w);
-  clear(x, &c);
-  multiply(x, &c, x->lines, p->tile);
-  sq_lv range = place(x, p->state[q->state].ranges), scores = place(x, q->scores[of.one]);
-  for (uint32_t r = 0; r < c.rows; r++) {
-    sq_lv line = plus(k, mul(k, add(k, t, r), p->length), s);
-    for (uint32_t v = 0; v < nv; v++) {
-      sq_lv at = add(k, line, (int64_t)v * x->w);
-      sq_lv by = load(x, range, add(k, at, q->term->before ? 0 : p->length));
-      store(x, scores, at, LLVMBuildFMul(k->b, c.acc[r * nv + v], by, ""));
-    }
-  }
-}
-
-static void scores(sq_schunk_emit *x, scored of) {
-  sq_kern *k = x->k;
-  const sq_schunk *p = x->p;
-  sq_kloop t, s;
-  sq_kloop_begin(k, &t, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
-  sq_lv end = add(k, t.i, p->tile), at = sq_k_int(k, 0);
-  for (uint32_t nv = 2; nv; nv--) {
-    int64_t step = (int64_t)nv * x->w; // whole tiles; the last single vectors reach over the end
-    sq_kloop_begin(k, &s, at, nv > 1 ? add(k, end, 1 - step) : end, step, 0, NULL);
-    score_tile(x, of, t.i, s.i, nv);
-    sq_kloop_end(k, &s, NULL);
-    at = s.i;
-  }
-  sq_kloop_end(k, &t, NULL);
-}
-
-// ---- scores by rows ----------------------------------------------------------------------------
-// Turns t .. of the tile by the vector of turns at s; `edge`: some are not before t.
-static void score_rows_tile(sq_schunk_emit *x, uint32_t product, sq_lv t, sq_lv s, bool edge) {
-  sq_kern *k = x->k;
-  const sq_schunk *p = x->p;
-  uint32_t state = p->c.add[product].state, one_of = product - p->c.state[state].first;
-  const sq_schunk_state *st = &p->state[state];
-  sq_lv acc[SQ_SCHUNK_SUMS * 2], keys = place(x, p->add[product].keys),
-                                 decays = place(x, st->decays);
-  sq_lv one = sq_k_splat(k, sq_k_const(k, p->c.type, 1, 0), x->w), earlier[SQ_SCHUNK_TILE];
-  uint32_t n = 0;
-  for (uint32_t q = 0; q < p->n_pair; q++)
-    for (uint32_t r = 0; p->pair[q].state == state && r < p->tile; r++)
-      acc[n++] = LLVMConstNull(vector(x));
-  sq_lv lane = plus(k, sq_k_int(k, 0), s);
-  lane = sq_k_splat(k, LLVMBuildTrunc(k->b, lane, k->i32, ""), x->w);
-  lane = LLVMBuildAdd(k->b, lane, sq_k_lane_index(k, x->w, k->i32), "");
-  for (uint32_t r = 0; r < p->tile; r++) {
-    sq_lv turn = sq_k_splat(k, LLVMBuildTrunc(k->b, add(k, t, r), k->i32, ""), x->w);
-    earlier[r] = LLVMBuildICmp(k->b, LLVMIntSLT, lane, turn, "");
-  }
-  sq_kloop i;
-  sq_kloop_begin(k, &i, sq_k_int(k, 0), x->lines, 1, n, acc);
-  memcpy(acc, i.phi, n * sizeof *acc);
-  sq_lv at = plus(k, mul(k, i.i, p->length), s), key = load(x, keys, at);
-  for (uint32_t r = 0; r < p->tile; r++) {
-    sq_lv line = plus(k, times(k, add(k, t, r), x->stride), i.i), was = key;
-    sq_lv by = splat(x, decays, line);
-    key = sq_k_fmul(k, key, edge ? LLVMBuildSelect(k->b, earlier[r], by, one, "") : by);
-    uint32_t m = r;
-    for (uint32_t q = 0; q < p->n_pair; q++) {
-      if (p->pair[q].state != state) continue;
-      sq_lv f = splat(x, place(x, p->pair[q].factors), line);
-      acc[m] = sq_k_fma(k, f, p->pair[q].term->before ? was : key, acc[m]);
-      m += p->tile;
-    }
-  }
-  store(x, keys, at, key);
-  sq_kloop_end(k, &i, acc);
-  uint32_t m = 0;
-  for (uint32_t q = 0; q < p->n_pair; q++)
-    for (uint32_t r = 0; p->pair[q].state == state && r < p->tile; r++, m++) {
-      sq_lv v = i.phi[m],
-            turn = sq_k_splat(k, LLVMBuildTrunc(k->b, add(k, t, r), k->i32, ""), x->w);
-      sq_lv here =
-          p->pair[q].term->before ? earlier[r] : LLVMBuildICmp(k->b, LLVMIntSLE, lane, turn, "");
-      if (edge) v = LLVMBuildSelect(k->b, here, v, LLVMConstNull(vector(x)), "");
-      store(x, place(x, p->pair[q].scores[one_of]), plus(k, mul(k, add(k, t, r), p->length), s), v);
-    }
-}
-
-static void scores_rows(sq_schunk_emit *x, uint32_t product) {
-  sq_kern *k = x->k;
-  const sq_schunk *p = x->p;
-  sq_kloop t, s;
-  sq_kloop_begin(k, &t, sq_k_int(k, 0), sq_k_int(k, p->length), p->tile, 0, NULL);
-  sq_lv whole = LLVMBuildAnd(k->b, t.i, sq_k_int(k, -(int64_t)x->w), "");
-  sq_kloop_begin(k, &s, sq_k_int(k, 0), whole, x->w, 0, NULL);
-  score_rows_tile(x, product, t.i, s.i, false);
-  sq_kloop_end(k, &s, NULL);
-  score_rows_tile(x, product, t.i, whole, true);
-  sq_kloop_end(k, &t, NULL);
-}
-
-void sq_schunk_scores(sq_schunk_emit *x) {
-  const sq_schunk *p = x->p;
-  for (uint32_t st = 0; st < p->n_state; st++) {
-    const sq_chunk_state *c = &p->c.state[st];
-    bool rows = c->by_rows;
-    for (uint32_t i = c->first; rows && i < c->first + c->n_add; i++) scores_rows(x, i);
-    if (!rows && c->by_turns) sq_schunk_ranges(x, st);
-    for (uint32_t q = 0; q < p->n_pair; q++) {
-      if (p->pair[q].state != st) continue;
-      for (uint32_t i = 0; !rows && i < c->n_add; i++) scores(x, (scored){&p->pair[q], i});
-      if (rows)
-        decay_factors_rows(x, &p->pair[q]);
-      else
-        decay_factors(x, &p->pair[q]);
-    }
-    for (uint32_t i = c->first; !rows && i < c->first + c->n_add; i++) decay_keys(x, i);
-  }
+void sq_schunk_clear(sq_schunk_emit *x, sq_schunk_tile *t) {
+  for (uint32_t i = 0; i < t->rows * t->nv; i++) t->acc[i] = LLVMConstNull(sq_schunk_vector(x));
 }
 
 // ---- sums and states with columns --------------------------------------------------------------
@@ -307,21 +89,21 @@ tile sq_schunk_sum(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv, s
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
   tile c = {.rows = p->tile, .nv = nv, .b_line = x->w};
-  clear(x, &c);
+  sq_schunk_clear(x, &c);
   for (uint32_t i = 0; i < p->n_pair; i++) {
     const sq_schunk_pair *q = &p->pair[i];
     if (q->read != read) continue;
-    c.a = place(x, q->factors);
+    c.a = sq_schunk_place(x, q->factors);
     c.a0 = times(k, t, c.a_row = x->stride);
     c.b = panel_of(x, q->state, x->from, panel);
     for (uint32_t v = 0; v < nv; v++) c.b0[v] = mul(k, x->lines, (int64_t)v * x->w);
-    multiply(x, &c, x->lines, p->tile);
+    sq_schunk_multiply(x, &c, x->lines, p->tile);
     for (uint32_t o = 0; o < p->c.state[q->state].n_add; o++) {
-      c.a = place(x, q->scores[o]);
+      c.a = sq_schunk_place(x, q->scores[o]);
       c.a0 = times(k, t, c.a_row = sq_k_int(k, p->length));
       c.b = vectors_of(x, p->c.state[q->state].first + o, panel);
       for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
-      multiply(x, &c, end, p->tile);
+      sq_schunk_multiply(x, &c, end, p->tile);
     }
   }
   return c;
@@ -335,7 +117,7 @@ static void sum_tile(sq_schunk_emit *x, uint32_t read, sq_lv panel, uint32_t nv,
   for (uint32_t r = 0; r < c.rows; r++)
     for (uint32_t v = 0; v < nv; v++) {
       sq_lv at = mul(k, add(k, t, (int64_t)r + (int64_t)v * p->length), x->w);
-      store(x, out, at, c.acc[r * nv + v]);
+      sq_schunk_store(x, out, at, c.acc[r * nv + v]);
     }
   sq_schunk_watch(x, c.acc, c.rows * nv);
 }
@@ -347,26 +129,26 @@ static void state_tile(sq_schunk_emit *x, uint32_t st, sq_lv panel, uint32_t nv,
   uint32_t rows = p->tile;
   tile c = {.rows = rows, .nv = nv, .a_row = sq_k_int(k, p->length), .b_line = x->w};
   sq_lv from = panel_of(x, st, x->from, panel), to = panel_of(x, st, x->to, panel);
-  sq_lv begin = place(x, t->begin), first = mul(k, row, x->w);
+  sq_lv begin = sq_schunk_place(x, t->begin), first = mul(k, row, x->w);
   bool by_rows = p->c.state[st].by_rows;
   for (uint32_t r = 0; r < rows; r++) {
-    sq_lv by = splat(x, begin, by_rows ? add(k, row, r) : sq_k_int(k, p->length));
+    sq_lv by = sq_schunk_splat(x, begin, by_rows ? add(k, row, r) : sq_k_int(k, p->length));
     for (uint32_t v = 0; v < nv; v++) {
       sq_lv at = plus(k, first, mul(k, add(k, mul(k, x->lines, v), r), x->w));
-      c.acc[r * nv + v] = LLVMBuildFMul(k->b, load(x, from, at), by, "");
+      c.acc[r * nv + v] = LLVMBuildFMul(k->b, sq_schunk_load(x, from, at), by, "");
     }
   }
   for (uint32_t v = 0; v < nv; v++) c.b0[v] = sq_k_int(k, (int64_t)v * p->length * x->w);
   c.a0 = mul(k, row, p->length);
   for (uint32_t i = 0; i < p->c.state[st].n_add; i++) {
-    c.a = place(x, p->add[p->c.state[st].first + i].keys);
+    c.a = sq_schunk_place(x, p->add[p->c.state[st].first + i].keys);
     c.b = vectors_of(x, p->c.state[st].first + i, panel);
-    multiply(x, &c, sq_k_int(k, p->length), UNROLL);
+    sq_schunk_multiply(x, &c, sq_k_int(k, p->length), UNROLL);
   }
   for (uint32_t r = 0; r < rows; r++)
     for (uint32_t v = 0; v < nv; v++) {
       sq_lv at = plus(k, first, mul(k, add(k, mul(k, x->lines, v), r), x->w));
-      store(x, to, at, c.acc[r * nv + v]);
+      sq_schunk_store(x, to, at, c.acc[r * nv + v]);
     }
   sq_schunk_watch(x, c.acc, rows * nv);
 }
@@ -417,7 +199,8 @@ static void some_panels(sq_schunk_emit *x, sq_lv panel, uint32_t nv, bool last) 
 static sq_lv dot(sq_schunk_emit *x, sq_lv sum, sq_lv a, sq_lv a0, sq_lv b, sq_lv n) {
   sq_kloop v;
   sq_kloop_begin(x->k, &v, sq_k_int(x->k, 0), n, x->w, 1, &sum);
-  sq_lv next = sq_k_fma(x->k, load(x, a, plus(x->k, a0, v.i)), load(x, b, v.i), v.phi[0]);
+  sq_lv next = sq_k_fma(x->k, sq_schunk_load(x, a, plus(x->k, a0, v.i)), sq_schunk_load(x, b, v.i),
+                        v.phi[0]);
   sq_kloop_end(x->k, &v, &next);
   return v.phi[0];
 }
@@ -426,11 +209,12 @@ static sq_lv dot(sq_schunk_emit *x, sq_lv sum, sq_lv a, sq_lv a0, sq_lv b, sq_lv
 static void gather_plain(sq_schunk_emit *x, uint32_t st) {
   sq_kern *k = x->k;
   sq_kloop l;
-  sq_lv from = panel_of(x, st, x->from, sq_k_int(k, 0)), to = place(x, x->p->state[st].plain);
-  store(x, to, add(k, x->stride, -(int64_t)x->w), LLVMConstNull(vector(x)));
+  sq_lv from = panel_of(x, st, x->from, sq_k_int(k, 0)),
+        to = sq_schunk_place(x, x->p->state[st].plain);
+  sq_schunk_store(x, to, add(k, x->stride, -(int64_t)x->w), LLVMConstNull(sq_schunk_vector(x)));
   sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
-  sq_lv v = sq_k_load(k, x->p->c.type, pointer(x, from, mul(k, l.i, x->w)));
-  sq_k_store(k, x->p->c.type, pointer(x, to, l.i), v);
+  sq_lv v = sq_k_load(k, x->p->c.type, sq_schunk_pointer(x, from, mul(k, l.i, x->w)));
+  sq_k_store(k, x->p->c.type, sq_schunk_pointer(x, to, l.i), v);
   sq_kloop_end(k, &l, NULL);
 }
 
@@ -439,26 +223,27 @@ static void plain_sums(sq_schunk_emit *x, uint32_t read) {
   const sq_schunk *p = x->p;
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), sq_k_int(k, p->length), 1, 0, NULL);
-  sq_lv sum = LLVMConstNull(vector(x));
+  sq_lv sum = LLVMConstNull(sq_schunk_vector(x));
   for (uint32_t i = 0; i < p->n_pair; i++) {
     const sq_schunk_pair *q = &p->pair[i];
     const sq_schunk_state *t = &p->state[q->state];
     if (q->read != read) continue;
-    sum =
-        dot(x, sum, place(x, q->factors), times(k, l.i, x->stride), place(x, t->plain), x->stride);
+    sum = dot(x, sum, sq_schunk_place(x, q->factors), times(k, l.i, x->stride),
+              sq_schunk_place(x, t->plain), x->stride);
     for (uint32_t o = 0; o < p->c.state[q->state].n_add; o++) {
       sq_kloop s; // what is behind the turn is not there
       sq_lv end = add(k, l.i, 1);
-      sq_lv vectors = place(x, p->add[p->c.state[q->state].first + o].vectors);
+      sq_lv vectors = sq_schunk_place(x, p->add[p->c.state[q->state].first + o].vectors);
       sq_kloop_begin(k, &s, sq_k_int(k, 0), end, x->w, 1, &sum);
-      sq_lv a = load(x, place(x, q->scores[o]), plus(k, mul(k, l.i, p->length), s.i));
-      sq_lv next = sq_k_fma(k, a, load(x, vectors, s.i), s.phi[0]);
+      sq_lv a =
+          sq_schunk_load(x, sq_schunk_place(x, q->scores[o]), plus(k, mul(k, l.i, p->length), s.i));
+      sq_lv next = sq_k_fma(k, a, sq_schunk_load(x, vectors, s.i), s.phi[0]);
       sq_kloop_end(k, &s, &next);
       sum = s.phi[0];
     }
   }
   sum = across(x, sum);
-  sq_k_store(k, p->c.type, pointer(x, place(x, p->sums[read]), l.i), sum);
+  sq_k_store(k, p->c.type, sq_schunk_pointer(x, sq_schunk_place(x, p->sums[read]), l.i), sum);
   sum = sq_k_splat(k, sum, x->w);
   sq_schunk_watch(x, &sum, 1);
   sq_kloop_end(k, &l, NULL);
@@ -471,19 +256,20 @@ static void plain_state(sq_schunk_emit *x, uint32_t st) {
   sq_dtype type = p->c.type;
   sq_kloop l;
   sq_kloop_begin(k, &l, sq_k_int(k, 0), x->lines, 1, 0, NULL);
-  sq_lv sum = LLVMConstNull(vector(x));
+  sq_lv sum = LLVMConstNull(sq_schunk_vector(x));
   for (uint32_t i = p->c.state[st].first; i < p->c.state[st].first + p->c.state[st].n_add; i++)
-    sum = dot(x, sum, place(x, p->add[i].keys), mul(k, l.i, p->length), place(x, p->add[i].vectors),
-              sq_k_int(k, p->length));
+    sum = dot(x, sum, sq_schunk_place(x, p->add[i].keys), mul(k, l.i, p->length),
+              sq_schunk_place(x, p->add[i].vectors), sq_k_int(k, p->length));
   sum = across(x, sum);
   sq_lv at = p->c.state[st].by_rows ? l.i : sq_k_int(k, p->length);
-  sq_lv by = sq_k_load(k, type, pointer(x, place(x, t->begin), at));
-  sum = sq_k_fma(k, by, sq_k_load(k, type, pointer(x, place(x, t->plain), l.i)), sum);
+  sq_lv by = sq_k_load(k, type, sq_schunk_pointer(x, sq_schunk_place(x, t->begin), at));
+  sum = sq_k_fma(k, by, sq_k_load(k, type, sq_schunk_pointer(x, sq_schunk_place(x, t->plain), l.i)),
+                 sum);
   sq_lv all = sq_k_splat(k, sum, x->w);
   sq_schunk_watch(x, &all, 1);
   for (uint32_t v = 0; v < p->panels; v++) {
     sq_lv to = panel_of(x, st, x->to, sq_k_int(k, v));
-    sq_k_store(k, type, pointer(x, to, mul(k, l.i, x->w)), sum);
+    sq_k_store(k, type, sq_schunk_pointer(x, to, mul(k, l.i, x->w)), sum);
   }
   sq_kloop_end(k, &l, NULL);
 }
@@ -497,7 +283,7 @@ static sq_lv after(sq_schunk_emit *x, sq_lv at, sq_lv all, uint32_t n) {
 void sq_schunk_products(sq_schunk_emit *x) {
   sq_kern *k = x->k;
   const sq_schunk *p = x->p;
-  LLVMBuildStore(k->b, LLVMConstNull(vector(x)), x->bad);
+  LLVMBuildStore(k->b, LLVMConstNull(sq_schunk_vector(x)), x->bad);
   for (uint32_t st = 0; st < p->n_state; st++)
     if (!p->c.state[st].has_columns) gather_plain(x, st);
   for (uint32_t read = 0; read < p->c.n_read; read++)
