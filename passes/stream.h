@@ -92,3 +92,13 @@ bool sq_attention_values_of_rows(
     const sq_attention *a); // do values belong to rows that share keys?
 // ---- stream_softmax.c: false: the sums are not of one weight (a->why)
 bool sq_attention_find_weight(sq_attention *a);
+// ---- stream_make.c
+// What attention becomes: nodes that stand in no block yet.
+typedef struct sq_attention_parts {
+  sq_attention *a;
+  sq_value *score, *max, *weight;
+  uint32_t core;                // of the space: what the score ends with
+  SQ_VEC(sq_value *) old, made; // statistics and the value
+  SQ_VEC(sq_node *) node;
+} sq_attention_parts;
+void sq_attention_make(sq_attention_parts *p); // p->a is there
