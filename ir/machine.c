@@ -43,12 +43,12 @@ void sq_machine_calibrate(sq_machine *m, const sq_rates *r) {
 }
 
 void sq_machine_key(const sq_machine *m, sq_text *key) {
-  sq_text_add(key, "%u %u %u %d%d%d %u %u %u ", m->vector_bytes, m->step_bytes, m->vector_registers,
-              m->fma, m->fp16, m->bf16, m->l1_bytes, m->l2_bytes, m->cores);
+  sq_text_add(key, "%u %u %u %d%d%d %u %u %u %u ", m->vector_bytes, m->step_bytes,
+              m->vector_registers, m->fma, m->fp16, m->bf16, m->l1_bytes, m->l2_bytes, m->l3_bytes,
+              m->cores);
   if (!m->rates.measured) return;
   const double sizes[] = {0, m->l3_bytes, HUGE_VAL};
   for (int k = 0; k < 3; k++) sq_text_add(key, "%u ", sq_machine_hidden_rows(m, sizes[k]));
-  sq_text_add(key, "%u ", m->l3_bytes);
 }
 
 uint32_t sq_machine_lanes(const sq_machine *m, uint32_t bytes) {

@@ -5,6 +5,9 @@ enum {
   UP_TO =
       4, // times the cycles of the map of all turns of a vector, those of the maps up to each of them
   LEAST = 2 * SQ_TASK_CYCLES, // cycles that a section's turns are worth
+  CACHES = 2,                 // times the last cache, what turns that are cut read and write
+  OF_A_CORE = 16 << 20,       // bytes of it, at most
+  FEW = 4,                    // cores, of which one draws a good part of what memory gives
 };
 
 // ---- maps without states -----------------------------------------------------------------------
@@ -46,6 +49,55 @@ const char *sq_prefix_tied(const sq_sweep *s, const sq_prefix *f, bool *member) 
       return "what a turn does to a state depends on another state";
   }
   return n > 0 ? NULL : "there is no state";
+}
+
+// ---- bytes of a turn ---------------------------------------------------------------------------
+// Does a member before i read the value?
+static bool is_read_before(const sq_sweep *s, uint32_t i, const sq_value *v) {
+  for (uint32_t m = 0; m < i; m++)
+    for (uint32_t j = 0; j < s->member[m].n->n_in; j++)
+      if (s->member[m].n->in[j] == v) return true;
+  return false;
+}
+
+// Of what member i reads in each turn of a lane: of each tensor once.
+static double bytes_read(const sq_sweep *s, uint32_t i) {
+  const sq_sweep_nest *x = &s->member[i];
+  const sq_generic *g = x->n->g;
+  bool *seen = SQ_ARRAY(s->g->arena, bool, x->n->n_in + 1);
+  double elements = sq_sweep_nest_elements(s, x, false) * sq_sweep_nest_elements(s, x, true), n = 0;
+  for (uint32_t j = 0; j < g->s.n; j++) {
+    const sq_scalar *r = &g->s.v[j];
+    if (r->kind != SQ_SC_READ || x->inner[r->operand] != SQ_SWEEP_NONE) continue;
+    const sq_value *v = x->n->in[r->operand];
+    bool moves = false;
+    for (uint32_t p = 0; p < r->n_pos; p++) {
+      sq_affine f = sq_scalar_affine(s->g, g, r->pos[p]);
+      moves = moves || !f.ok || f.coef[x->time];
+    }
+    if (!moves || seen[r->operand] || is_read_before(s, i, v)) continue;
+    seen[r->operand] = true;
+    n += elements * (double)sq_dtype_table[v->type.dtype].bytes;
+  }
+  return n;
+}
+
+static double bytes_of_turn(const sq_sweep *s) {
+  double n = 0;
+  for (uint32_t i = 0; i < s->n_member; i++) n += bytes_read(s, i);
+  for (uint32_t i = 0; i < s->n_store; i++)
+    n += sq_sweep_nest_elements(s, &s->store[i], false) *
+         (double)sq_dtype_table[s->store[i].n->out[0]->type.dtype].bytes;
+  return n;
+}
+
+// Turns of so many bytes that are cut at most. A system may say of the third level what a whole socket has,
+// or nothing.
+static int64_t most_turns(const sq_machine *m, double bytes) {
+  double share = (double)OF_A_CORE * m->cores, cache = m->l3_bytes;
+  if (m->cores > FEW || bytes < 1) return INT64_MAX;
+  if (!m->l3_bytes || cache > share) cache = share;
+  return (int64_t)(CACHES * cache / bytes);
 }
 
 // ---- whether and how ---------------------------------------------------------------------------
@@ -99,6 +151,7 @@ sq_sections sq_sections_make(sq_sweep *s, const sq_machine *m) {
   sq_arena *a = s->g->arena;
   before *was = SQ_ARRAY(a, before, s->n_member + 1);
   uint32_t w = sq_prefix_turns(s, m);
+  double bytes = bytes_of_turn(s);
   for (uint32_t i = 0; i < s->n_member; i++) {
     const sq_sweep_nest *x = &s->member[i];
     was[i] = (before){0.5 * sq_sweep_nest_cost(s, x), x->inner, x->n->n_in};
@@ -113,5 +166,7 @@ sq_sections sq_sections_make(sq_sweep *s, const sq_machine *m) {
   c.alone = cores * (1 + first) / (cores + first);
   c.together = (1 + first) / (cores + first);
   c.least = (int64_t)((double)LEAST * w / turns) + SQ_SECTION_ALIGN;
+  c.up_to = most_turns(m, bytes * c.lanes);
+  if (c.up_to < 2 * c.least) c.why = "so many turns do not stay in the last cache";
   return c;
 }

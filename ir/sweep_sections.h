@@ -12,6 +12,9 @@
 // and on the machine that the code is made for, never on the threads that there are: a section's map rounds
 // otherwise than its turns.
 //
+// The map of a section reads once more what its turns read. Where that is from memory a few cores gain nothing,
+// and one loses: so many turns that they read and write much more than the last cache holds are not cut.
+//
 // A map of many turns may overflow where the states do not. A section whose map does not give a state that
 // is finite has its turns done in 2.
 #pragma once
@@ -27,6 +30,7 @@ typedef struct sq_sections {
   uint32_t lanes;  // 0: not known
   uint32_t most;   // cores for a lane: at most so many sections and one more
   int64_t least;   // turns of a section, at least
+  int64_t up_to;   // turns that are cut, at most
   double alone;    // of the time without cuts, what one thread takes, and
   double together; // as many as cores
 } sq_sections;

@@ -62,10 +62,13 @@ static const char *say_sections(sweeper *w, const sq_machine *m) {
   const sq_sections c = sq_sections_make(sq_sweep_make(w->g, w->sweep), m);
   if (m->cores < 2) return "";
   if (c.why) return sq_arena_fmt(a, "; on one core: %s", c.why);
+  const char *to =
+      c.up_to < INT64_MAX ? sq_arena_fmt(a, "to %lld turns", (long long)c.up_to) : "turns on";
   return sq_arena_fmt(a,
-                      "; from %lld turns on in up to %u sections on %u cores, %.2f of the time, on "
+                      "; from %lld %s in up to %u sections on %u cores, %.2f of the time, on "
                       "one %.2f",
-                      2 * (long long)c.least, c.most + 1, c.most * c.lanes, c.together, c.alone);
+                      2 * (long long)c.least, to, c.most + 1, c.most * c.lanes, c.together,
+                      c.alone);
 }
 
 // Marks the sweep where that is better; says so in what is returned, and why not in a remark. `linear`:

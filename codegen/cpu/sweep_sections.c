@@ -49,6 +49,8 @@ static sq_lv cut(sections *x) {
   sq_lv parts = LLVMBuildUDiv(x->b, n, sq_k_int(k, x->c->least), "");
   parts = less_of(x, parts, sq_k_int(k, x->c->most));
   sq_lv several = LLVMBuildICmp(x->b, LLVMIntSGT, parts, one, "");
+  sq_lv fits = LLVMBuildICmp(x->b, LLVMIntSLE, n, sq_k_int(k, x->c->up_to), "");
+  several = LLVMBuildAnd(x->b, several, fits, "");
   x->number = LLVMBuildSelect(x->b, several, LLVMBuildAdd(x->b, parts, one, ""), one, "");
   sq_lv share = sq_k_int(k, SQ_SECTION_SHARE), all;
   all = LLVMBuildAdd(x->b, LLVMBuildMul(x->b, parts, share, ""), sq_k_int(k, x->c->first), "");

@@ -249,9 +249,10 @@ static result run_compiled(const sq_graph *g, const sq_abi_model *m, sq_entry_co
   free(call.arena);
   return r;
 }
-static double slack = 1; // times the usual tolerance
-static int most_threads; // pools of 1 .. so many threads give the same bits, too
-static uint32_t cores;   // that code is made for; 0: what the target says
+static double slack = 1;  // times the usual tolerance
+static int most_threads;  // pools of 1 .. so many threads give the same bits, too
+static uint32_t cores;    // that code is made for; 0: what the target says
+static uint32_t l3_bytes; // the same
 static void compare(const char *name, const char *target, const sq_graph *g, const result *r,
                     sq_tensor64 *want, uint32_t n) {
   for (uint32_t k = 0; k < n; k++) {
@@ -345,6 +346,7 @@ static sq_target target_of(const char *name) {
   if (emulated) t.device = SQ_DEVICE_CUDA_EMU;
   t.tf32 = emulated && strstr(name, "tf32");
   if (cores) t.machine.cores = cores;
+  if (l3_bytes) t.machine.l3_bytes = l3_bytes;
   return t;
 }
 // Which of the ways to cut its kernels; 0: the model's choice.

@@ -9,7 +9,9 @@ static void find_sweep(sq_node *n, void *user) {
   if (n->op == SQ_OP_SWEEP) *(sq_node **)user = n;
 }
 
-// The least turns that are cut: two sections' worth.
+// The turns that are cut at most.
+static int64_t up_to;
+// The least: two sections' worth.
 static int64_t least_of(const char *text, const char *name) {
   sq_arena arena;
   ctx = sq_ctx_new(sq_alloc_libc());
@@ -22,6 +24,7 @@ static int64_t least_of(const char *text, const char *name) {
   sq_sections c = sq_sections_make(sq_sweep_make(g, sweep), &t.machine);
   cr_assert_null(c.why, "%s", c.why);
   int64_t least = 2 * c.least;
+  up_to = c.up_to;
   sq_arena_free(&arena);
   sq_ctx_free(ctx);
   return least;
@@ -158,4 +161,34 @@ Test(sections, of_lanes) {
     check_on("lanes", text, sizes, 5, PLAIN, "native");
   }
   cores = 0;
+}
+
+// A section's map reads once more what its turns read: up to twice what the last cache holds is cut, 20 bytes
+// a turn here, on up to 4 cores.
+Test(sections, that_fit_the_cache) {
+  static const char text[] =
+      "graph t f32\nsym N size\n"
+      "entry @f(%a: f32[N], %x: f64[N], %h: f32) -> (y: f32[N], z: f32[N], l: f32) {\n"
+      "  %y, %z, %l = sweep prefix {\n"
+      "    %p, %e, %f = scan extent N carried 1 (%h) { (%t: i32, %c: f32)\n"
+      "      %v = generic (%x, %a, %t) [] { 0.25 * f32(%x[i64(%t)]) + %a[i64(%t)] } : f32\n"
+      "      %d = generic (%a, %v, %c, %t) [] { %c * (0.2 * %a[i64(%t)]) + %v } : f32\n"
+      "      yield %d, %d, %c\n    } : f32, f32[N], f32[N]\n"
+      "    yield %e, %f, %p\n  } : f32[N], f32[N], f32\n  yield %y, %z, %l\n}\n";
+  char size[2][32];
+  const char *sizes[] = {size[0], size[1]};
+  cores = 2;
+  l3_bytes = 1 << 20;
+  most_threads = 4;
+  least_of(text, "native");
+  cr_assert_eq(up_to, 2 * (1 << 20) / 20, "%lld", (long long)up_to);
+  for (int i = 0; i < 2; i++) snprintf(size[i], sizeof size[i], "N=%lld", (long long)up_to + i);
+  check_on("at the limit", text, sizes, 2, PLAIN, "native");
+  l3_bytes = 256 << 20; // what a socket has: 16 MiB are of a core
+  least_of(text, "native");
+  cr_assert_eq(up_to, 2 * 2 * (16 << 20) / 20, "%lld", (long long)up_to);
+  cores = 8;
+  least_of(text, "native");
+  cr_assert_eq(up_to, INT64_MAX);
+  cores = l3_bytes = most_threads = 0;
 }
