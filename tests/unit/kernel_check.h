@@ -65,8 +65,10 @@ static void plan(sq_graph *g) {
 
 // ---- calling -----------------------------------------------------------------------------------
 static bool backwards;
-static int threads; // of a pool; 0: one task after another
+static int threads;        // of a pool; 0: one task after another
+static int64_t most_tasks; // of the launches so far
 static void parallel(void *pool, int64_t n, sq_task fn, void *closure) {
+  if (n > most_tasks) most_tasks = n;
   if (pool) {
     sq_pool_run(pool, n, fn, closure);
     return;
