@@ -7,6 +7,9 @@
 //
 // Two products of 64 x 64 instead of one of 64 x 64 x 64; inside a scan it is then the delta rule. The
 // matrix may be an operation of its own. Rounds otherwise, as `factor` does.
+//
+// Of what is finite, that is: (1 - c) * x is infinite where x is, and x - c * x is NaN for 0 < c, so a sum that was
+// infinite may be NaN afterwards, and what a function such as tanh made finite of it too.
 #include "passes/factor.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
