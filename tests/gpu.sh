@@ -8,6 +8,7 @@
 #   tests/gpu.sh run DIR       where the device is: wants python3 with numpy, not the compiler
 #
 # SEQM_GPU_SECONDS: `run` begins no new step after so many (600). SEQM_GPU_ONLY: a pattern of examples.
+# SEQM_TRITON_TUTORIAL: the file of Triton's tutorial on fused attention, a peer of the benchmark.
 # A step that fails is told and counted, and the next one runs; the status is 1 when one did.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -96,25 +97,26 @@ run() { # DIR
     step "$name" python3 "$src/tests/models/check_papers.py" --seqm "$src/tests/gpu/seqm.py" --source "$src" --target cuda "$name"
   done
   say "benchmark ($failed steps have failed so far, $(($(date +%s) - begun)) s)"
-  python3 "$src/tests/bench/gpu/bench.py" --seqm "$src/tests/gpu/seqm.py" --source "$src" --seconds 40 || failed=$((failed + 1))
+  python3 "$src/tests/bench/gpu/bench.py" --seqm "$src/tests/gpu/seqm.py" --source "$src" --seconds 40 \
+    ${SEQM_TRITON_TUTORIAL:+--triton "$SEQM_TRITON_TUTORIAL"} || failed=$((failed + 1))
   rm -r "$work"
   [ "$failed" = 0 ]
 }
 
 case "${1:-}" in
 pack)
-  [ $# = 2 ] || exec sed -n '2,12s/^# \{0,1\}//p' "$0"
+  [ $# = 2 ] || exec sed -n '2,13s/^# \{0,1\}//p' "$0"
   pack "$2"
   ;;
 run)
-  [ $# = 2 ] || exec sed -n '2,12s/^# \{0,1\}//p' "$0"
+  [ $# = 2 ] || exec sed -n '2,13s/^# \{0,1\}//p' "$0"
   run "$2"
   ;;
 "")
   pack "$source/build/gpu" && run "$source/build/gpu"
   ;;
 *)
-  sed -n '2,12s/^# \{0,1\}//p' "$0"
+  sed -n '2,13s/^# \{0,1\}//p' "$0"
   exit 2
   ;;
 esac

@@ -1,35 +1,53 @@
 #!/usr/bin/env python3
-"""Times seqm on a CUDA device, row by row, beside PyTorch where that is installed, and prints a table.
+"""Times seqm on a CUDA device, row by row, beside peers where they are installed, and prints a table.
 
-    bench.py --seqm build/seqm --source . [--rows PATTERN] [--seconds 60] [--no-peers]
+    bench.py --seqm build/seqm --source . [--rows PATTERN] [--seconds 60] [--no-peers] [--triton FILE]
 
 Inputs and outputs stay on the device; a number is the median of calls, each waited for. A row that
 fails or takes longer than --seconds says so, and the next one runs. The limit of a row is what the
-larger of its two floors takes: operations over the device's f32 rate (by its clock), bytes that must
-move over its measured copy rate.
+larger of its two floors takes: operations over the device's f32 rate (by its clock; of 16-bit factors
+16 times that, what tensor cores of capabilities 8.0 and 9.0 do), bytes that must move over its measured
+copy rate. --triton: the file of Triton's tutorial on fused attention, which defines `attention`.
 """
 import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
-import time
+
+TENSOR_CORES = 16  # times the rate of f32
 
 
 def matmul():
     for m, n, k in [(1024, 1024, 1024), (4096, 4096, 4096), (1, 4096, 4096), (16, 4096, 4096)]:
-        yield {"name": f"matmul f32 {m}x{n}x{k}", "peer": ("matmul", m, n, k), "flop": 2 * m * n * k,
-               "bytes": 4 * (m * n + m * k + n * k),
-               "args": ["tests/bench/gemm.seqm", "-D", f"N={n}", "-D", f"K={k}", "--entry", "matmul", "--size", f"M={m}"]}
+        for kind, size in (("f32", 4), ("bf16", 2)):
+            yield {"name": f"matmul {kind} {m}x{n}x{k}", "cores": kind == "bf16",
+                   "peer": ("matmul", m, n, k, "float32" if size == 4 else "bfloat16"),
+                   "flop": 2 * m * n * k, "bytes": size * (m * k + n * k) + 4 * m * n,
+                   "args": ["tests/bench/gemm.seqm", "-D", f"N={n}", "-D", f"K={k}", "--float", kind, "--entry", "matmul",
+                            "--size", f"M={m}"]}
 
 
-def attention():
+def attention16():
+    for d in (64, 128):
+        for kind in ("softmax", "sigmoid"):
+            for causal in (False, True):
+                for n in (2048, 4096, 8192, 16384):
+                    heads = 16384 // n * 2048 // d
+                    form = "causal" if causal else "full"
+                    yield {"name": f"{kind} attention {form} bf16 {heads}x{n}x{d}", "cores": True,
+                           "peer": ("attention", heads, n, d, causal, "bfloat16") if kind == "softmax" else None,
+                           "flop": 4 * heads * n * n * d // (2 if causal else 1), "bytes": 2 * 4 * heads * n * d,
+                           "args": ["tests/bench/gpu/rows.seqm", "-D", f"D={d}", "--entry", f"{kind}_{form}",
+                                    "--size", f"N={n}", "--size", f"H={heads}"]}
+
+
+def attention32():
     for kind, name in ((1, "softmax"), (0, "sigmoid")):
         for causal in (0, 1):
             for n in (1024, 4096):
                 yield {"name": f"{name} attention {'causal' if causal else 'full'} f32 8x{n}x64",
-                       "peer": ("attention", n, causal) if kind else None,
+                       "peer": ("attention", 8, n, 64, bool(causal), "float32") if kind else None,
                        "flop": 4 * 8 * n * n * 64 // (2 if causal else 1), "bytes": 4 * 4 * 8 * n * 64,
                        "args": ["examples/sigmoid_attention.seqm", "-D", f"kind={kind}", "-D", "alibi=0", "-D", f"causal={causal}",
                                 "-D", "heads=8", "-D", "d=512", "--entry", "attention", "--size", f"N={n}", "--size", "dh=64",
@@ -37,12 +55,17 @@ def attention():
 
 
 def scans():
+    for n in (512, 4096, 16384, 65536):
+        yield {"name": f"lightning attention bf16 32x{n}x128", "cores": True, "peer": ("lightning", 32, n, 128),
+               "flop": 4 * 32 * n * 128 * 128, "bytes": 2 * 4 * 32 * n * 128,
+               "args": ["tests/bench/gpu/rows.seqm", "-D", "D=128", "--entry", "lightning", "--size", f"N={n}"]}
+    yield {"name": "selective scan f32 2048 x 32768 x 16", "peer": ("selective", 8, 2048, 4096, 16),
+           "flop": 0, "bytes": 4 * (3 * 2048 * 32768 + 2 * 2048 * 16),
+           "args": ["tests/bench/scans/selective.seqm", "-D", "D=32768", "-D", "S=16", "--size", "N=2048"]}
     yield {"name": "h = a h + b, 65536 x 4096", "flop": 2 * 65536 * 4096, "bytes": 3 * 4 * 65536 * 4096,
            "args": ["tests/bench/scans/recurrence.seqm", "-D", "C=4096", "--size", "N=65536"]}
-    yield {"name": "linear attention, 4096 turns", "flop": 0, "bytes": 0,
+    yield {"name": "linear attention f32 8x4096x64", "flop": 4 * 8 * 4096 * 64 * 64, "bytes": 4 * 4 * 8 * 4096 * 64,
            "args": ["tests/bench/scans/linear_attention.seqm", "--size", "N=4096"]}
-    yield {"name": "selective scan, 4096 turns", "flop": 0, "bytes": 0,
-           "args": ["tests/bench/scans/selective.seqm", "--size", "N=4096"]}
 
 
 def models():
@@ -51,46 +74,15 @@ def models():
 
 
 def rows():
-    return [r for make in (matmul, attention, scans, models) for r in make()]
+    return [r for make in (attention16, scans, matmul, attention32, models) for r in make()]
 
 
-# ---- peers ---------------------------------------------------------------------------------------
-class Torch:
-    def __init__(self):
-        import torch
-        if not torch.cuda.is_available():
-            raise OSError("torch sees no device")
-        self.torch = torch
-        torch.backends.cuda.matmul.allow_tf32 = False
-        self.name = f"torch {torch.__version__}"
-
-    def call(self, what):
-        t = self.torch
-        if what[0] == "matmul":
-            _, m, n, k = what
-            a, b = t.randn(m, k, device="cuda"), t.randn(n, k, device="cuda")
-            return lambda: t.nn.functional.linear(a, b)
-        _, n, causal = what
-        q, k, v = (t.randn(1, 8, n, 64, device="cuda") for _ in range(3))
-        return lambda: t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=bool(causal))
-
-    def seconds(self, what):
-        f, times = self.call(what), []
-        for k in range(23):
-            self.torch.cuda.synchronize()
-            begin = time.perf_counter()
-            f()
-            self.torch.cuda.synchronize()
-            if k >= 3:
-                times.append(time.perf_counter() - begin)
-        return statistics.median(times)
-
-
-def peer():
+def peers(triton):
     try:
-        return Torch()
+        from peers import Peers
+        return Peers(triton)
     except (ImportError, OSError, RuntimeError) as e:
-        print(f"no peer: {e}")
+        print(f"no peers: {e}")
         return None
 
 
@@ -109,14 +101,16 @@ def measure(args, row):
     return json.loads(p.stdout), None
 
 
-def line(row, got, other):
+def line(row, got, others):
     t = got["median_s"]
-    floors = [row["flop"] / got["peak_flops_per_s"], row["bytes"] / got["peak_bytes_per_s"]]
+    rate = got["peak_flops_per_s"] * (TENSOR_CORES if row.get("cores") else 1)
+    floor = max(row["flop"] / rate, row["bytes"] / got["peak_bytes_per_s"])
     rate = f"{row['flop'] / t * 1e-12:8.2f}" if row["flop"] else " " * 8
     moved = f"{row['bytes'] / t * 1e-9:8.1f}" if row["bytes"] else " " * 8
-    part = f"{100 * max(floors) / t:5.1f} %" if max(floors) > 0 else " " * 7
-    beside = f"{other * 1e3:10.4f}" if other else " " * 10
-    return f"{row['name']:42} {t * 1e3:10.4f} {rate} {moved} {part} {beside}"
+    part = f"{100 * floor / t:5.1f} %" if floor > 0 else " " * 7
+    best = min(others, key=others.get) if others else None
+    beside = f"{others[best] * 1e3:10.4f} {others[best] / t:6.2f} x  {best}" if best else ""
+    return f"{row['name']:42} {t * 1e3:10.4f} {rate} {moved} {part} {beside}".rstrip()
 
 
 def main():
@@ -126,8 +120,9 @@ def main():
     p.add_argument("--rows", default="")
     p.add_argument("--seconds", type=float, default=60)
     p.add_argument("--no-peers", action="store_true")
+    p.add_argument("--triton", help="the file of Triton's tutorial on fused attention")
     args = p.parse_args()
-    beside = None if args.no_peers else peer()
+    beside = None if args.no_peers else peers(args.triton)
     table, failed = [], 0
     for row in rows():
         if not re.search(args.rows, row["name"]):
@@ -136,11 +131,14 @@ def main():
         if got is None:
             failed += why != "packed"
             table.append(f"{row['name']:42} {why}")
-        else:
-            other = beside.seconds(row["peer"]) if beside and row.get("peer") else None
-            table.append(line(row, got, other))
+            print(table[-1], flush=True)
+            continue
+        others = beside.seconds(row["peer"]) if beside and row.get("peer") else {}
+        table.append(line(row, got, others))
         print(table[-1], flush=True)
-    print(f"\n{'row':42} {'seqm, ms':>10} {'TFLOP/s':>8} {'GB/s':>8} {'limit':>7} {beside.name + ', ms' if beside else '':>10}")
+        for name, s in sorted(others.items(), key=lambda x: x[1]):
+            print(f"    {name:38} {s * 1e3:10.4f}", flush=True)
+    print(f"\n{'row':42} {'seqm, ms':>10} {'TFLOP/s':>8} {'GB/s':>8} {'limit':>7} {'best, ms':>10}   seqm is")
     print("\n".join(table))
     return 1 if failed else 0
 
