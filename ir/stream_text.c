@@ -147,8 +147,8 @@ static const char *weights(const sq_stream *s) {
   const sq_scalar *x = &k->s.v[id];
   if (x->kind != SQ_SC_EWISE) return "pointwise";
   if (x->ew == SQ_EW_MUL || x->ew == SQ_EW_DIV || x->ew == SQ_EW_ADD) {
-    line d = line_of(&s->score, x->a[1], 0);
-    bool scaled = k == s->score.n->g && k->s.v[x->a[0]].kind == SQ_SC_ACC && d.ok;
+    bool scaled = k == s->score.n->g && k->s.v[x->a[0]].kind == SQ_SC_ACC &&
+                  line_of(&s->score, x->a[1], 0).ok;
     return scaled || (k->s.v[x->a[0]].kind == SQ_SC_ACC && k->s.v[x->a[1]].kind == SQ_SC_FLOAT)
                ? "linear"
                : "pointwise";
