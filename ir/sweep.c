@@ -567,3 +567,12 @@ sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n) {
   add_results(&m);
   return s;
 }
+
+uint32_t sq_sweep_bytes(const sq_sweep *s) {
+  uint32_t most = 4;
+  for (uint32_t k = 0; k < s->n_value; k++) {
+    uint32_t b = (uint32_t)sq_dtype_table[s->value[k].v->type.dtype].bytes;
+    if (b > most) most = b;
+  }
+  return most;
+}

@@ -68,6 +68,7 @@ sq_sweep *sq_sweep_make(sq_graph *g, sq_node *n);
 double sq_sweep_cost(const sq_sweep *s);
 // The same of one nest, the axes that are lanes aside.
 double sq_sweep_nest_cost(const sq_sweep *s, const sq_sweep_nest *x);
+uint32_t sq_sweep_bytes(const sq_sweep *s); // of the widest element of its values, at least 4
 // Does the value have every lane?
 bool sq_sweep_has_lanes(const sq_sweep *s, uint32_t value);
 // Puts an elementwise member in the places where member `into` reads it; false, and nothing is changed, where

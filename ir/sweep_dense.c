@@ -165,17 +165,8 @@ sq_dense sq_dense_make(sq_sweep *s) {
 }
 
 // ---- cost --------------------------------------------------------------------------------------
-static uint32_t element_bytes(const sq_sweep *s) {
-  uint32_t most = 4;
-  for (uint32_t k = 0; k < s->n_value; k++) {
-    uint32_t b = (uint32_t)sq_dtype_table[s->value[k].v->type.dtype].bytes;
-    if (b > most) most = b;
-  }
-  return most;
-}
-
 uint32_t sq_dense_turns(const sq_sweep *s, const sq_machine *m) {
-  uint32_t w = sq_machine_lanes(m, element_bytes(s));
+  uint32_t w = sq_machine_lanes(m, sq_sweep_bytes(s));
   return w % 4 ? 0 : w;
 }
 
@@ -193,8 +184,8 @@ static double instructions(const sq_dense *d, double w) {
 
 double sq_dense_cost(sq_sweep *s, const sq_machine *m) {
   double lanes = 1, cross = sq_prefix_crossings(s, true);
-  double w = sq_machine_lanes(m, element_bytes(s)),
-         step = sq_machine_step_lanes(m, element_bytes(s));
+  double w = sq_machine_lanes(m, sq_sweep_bytes(s)),
+         step = sq_machine_step_lanes(m, sq_sweep_bytes(s));
   for (uint32_t c = 0; c < s->n_class; c++) {
     int64_t v;
     if (!s->lane[c]) continue;

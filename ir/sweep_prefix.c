@@ -175,15 +175,6 @@ static uint32_t crossings(const sq_sweep *s, uint32_t i) {
   return n;
 }
 
-static uint32_t element_bytes(const sq_sweep *s) {
-  uint32_t most = 4;
-  for (uint32_t k = 0; k < s->n_value; k++) {
-    uint32_t b = (uint32_t)sq_dtype_table[s->value[k].v->type.dtype].bytes;
-    if (b > most) most = b;
-  }
-  return most;
-}
-
 // Is a next state a maximum or minimum? Where operands may be no numbers, that is several instructions.
 static bool has_extremes(const sq_sweep *s) {
   for (uint32_t k = 0; k < s->scan->n_carried; k++)
@@ -202,7 +193,8 @@ static bool has_extremes(const sq_sweep *s) {
 // to look past them.
 uint32_t sq_prefix_turns(const sq_sweep *s, const sq_machine *m) {
   bool many = 0.5 * sq_sweep_cost(s) > MAP || has_extremes(s);
-  return many ? sq_machine_lanes(m, element_bytes(s)) : sq_machine_step_lanes(m, element_bytes(s));
+  return many ? sq_machine_lanes(m, sq_sweep_bytes(s))
+              : sq_machine_step_lanes(m, sq_sweep_bytes(s));
 }
 
 double sq_prefix_crossings(const sq_sweep *s, bool each) {
@@ -222,8 +214,8 @@ double sq_prefix_crossings(const sq_sweep *s, bool each) {
 
 sq_prefix_cost sq_prefix_costs(const sq_sweep *s, const sq_prefix *f, const sq_machine *m) {
   double lanes = 1;
-  double w = sq_machine_lanes(m, element_bytes(s)),
-         step = sq_machine_step_lanes(m, element_bytes(s));
+  double w = sq_machine_lanes(m, sq_sweep_bytes(s)),
+         step = sq_machine_step_lanes(m, sq_sweep_bytes(s));
   for (uint32_t c = 0; c < s->n_class; c++) {
     int64_t v;
     if (!s->lane[c]) continue;

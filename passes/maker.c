@@ -26,6 +26,15 @@ void sq_maker_end(sq_maker *m, sq_node *n) {
   sq_scalars_tidy(m->g, n);
 }
 
+sq_value *sq_maker_value(sq_maker *m, sq_block *b, sq_span span, sq_dtype t, const char *name) {
+  sq_node *n = sq_node_new(m->g, b, SQ_OP_GENERIC, span, 0, NULL);
+  sq_dim dim[SQ_MAX_RANK];
+  for (uint32_t k = 0; k < m->k->n_par; k++) dim[k] = m->k->axis[k].extent;
+  sq_value *v = sq_node_result(m->g, n, sq_type_make(m->g, t, m->k->n_par, dim), name);
+  sq_maker_end(m, n);
+  return v;
+}
+
 // ---- sharing -----------------------------------------------------------------------------------
 static uint32_t hash_of(const sq_scalar *s) {
   uint64_t bits = 0;

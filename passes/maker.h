@@ -35,6 +35,8 @@ void sq_maker_start(sq_maker *m, sq_graph *g, uint32_t n_par, uint32_t n_red);
 void sq_maker_start_like(sq_maker *m, sq_graph *g, const sq_node *n);
 // n->g becomes what was made; operands that nothing reads are left out, an instance is kept.
 void sq_maker_end(sq_maker *m, sq_node *n);
+// The generic as a node at the end of b (NULL: nowhere yet), of the shape of its axes.
+sq_value *sq_maker_value(sq_maker *m, sq_block *b, sq_span span, sq_dtype t, const char *name);
 
 uint32_t sq_maker_add(sq_maker *m, sq_scalar s); // operands of s are ids in m; a READ's operand too
 uint32_t sq_maker_operand(sq_maker *m, sq_value *v);

@@ -71,16 +71,6 @@ static uint32_t by(maker *d, uint32_t a, uint32_t b, bool divides) {
   return sq_maker_ewise(&d->m, SQ_EW_DIV, a, b);
 }
 
-static sq_value *end(maker *d, sq_block *b, sq_span span, sq_dtype t, const char *name) {
-  sq_graph *g = d->w->g;
-  sq_node *n = sq_node_new(g, b, SQ_OP_GENERIC, span, 0, NULL);
-  sq_dim dim[SQ_MAX_RANK];
-  for (uint32_t k = 0; k < d->m.k->n_par; k++) dim[k] = d->m.k->axis[k].extent;
-  sq_value *v = sq_node_result(g, n, sq_type_make(g, t, d->m.k->n_par, dim), name);
-  sq_maker_end(&d->m, n);
-  return v;
-}
-
 // The factor of the score of the query's or the key's side.
 static uint32_t side(maker *d, uint32_t axis) {
   const sq_node *s = d->w->a.score;
@@ -124,7 +114,7 @@ static void make_first(recast *w, state *x) {
   maker d;
   begin(&d, w, NULL, WIDTH | columns(x));
   d.m.k->body = sq_maker_float(&d.m, type_of(x), 0);
-  x->first = end(&d, NULL, w->a.score->span, type_of(x), "state");
+  x->first = sq_maker_value(&d.m, NULL, w->a.score->span, type_of(x), "state");
 }
 
 // What a key adds to the state.
@@ -142,7 +132,7 @@ static void make_next(recast *w, state *x, sq_block *b, sq_value *turn) {
   uint32_t held = read_state(&d, x->held);
   for (uint32_t k = x->n_decay; k-- > 0;) held = times(&d, put(&d, x->decay[k]), held);
   d.m.k->body = sq_maker_ewise(&d.m, SQ_EW_ADD, held, added(&d, x));
-  x->next = end(&d, b, w->a.score->span, type_of(x), "state");
+  x->next = sq_maker_value(&d.m, b, w->a.score->span, type_of(x), "state");
 }
 
 static void make_part(recast *w, state *x, sq_block *b, sq_value *turn) {
@@ -150,7 +140,7 @@ static void make_part(recast *w, state *x, sq_block *b, sq_value *turn) {
   begin(&d, w, turn, (turn ? 0 : QUERIES) | columns(x) | OVER_WIDTH);
   uint32_t held = read_state(&d, w->before ? x->held : x->next);
   d.m.k->body = times(&d, side(&d, w->query), held);
-  x->part = end(&d, b, x->s->n->span, type_of(x), NULL);
+  x->part = sq_maker_value(&d.m, b, x->s->n->span, type_of(x), NULL);
 }
 
 // Of all keys at once.
@@ -158,7 +148,7 @@ static void make_sum(recast *w, state *x) {
   maker d;
   begin(&d, w, NULL, WIDTH | columns(x) | OVER_KEYS);
   d.m.k->body = added(&d, x);
-  x->next = end(&d, NULL, w->a.score->span, type_of(x), "state");
+  x->next = sq_maker_value(&d.m, NULL, w->a.score->span, type_of(x), "state");
   make_part(w, x, NULL, NULL);
   x->all = x->part;
 }
@@ -226,7 +216,7 @@ static sq_node *make_end(recast *w, const state *x) {
     y = sq_maker_graft(&d.m, &self, n->g->post, sq_maker_map(&d.m, n));
   }
   d.m.k->body = y;
-  return end(&d, NULL, n->span, n->out[0]->type.dtype, n->out[0]->name)->def;
+  return sq_maker_value(&d.m, NULL, n->span, n->out[0]->type.dtype, n->out[0]->name)->def;
 }
 
 void sq_recast_make(recast *w, state *x, uint32_t n) {

@@ -44,16 +44,6 @@ static uint32_t read_at_space(maker *d, sq_value *v) {
   return sq_maker_read(&d->m, v, v->type.rank, pos);
 }
 
-static sq_value *end(maker *d, sq_span span, sq_dtype t, const char *name) {
-  sq_graph *g = d->a->g;
-  sq_node *n = sq_node_new(g, NULL, SQ_OP_GENERIC, span, 0, NULL);
-  sq_dim dim[SQ_MAX_RANK];
-  for (uint32_t k = 0; k < d->m.k->n_par; k++) dim[k] = d->m.k->axis[k].extent;
-  sq_value *v = sq_node_result(g, n, sq_type_make(g, t, d->m.k->n_par, dim), name);
-  sq_maker_end(&d->m, n);
-  return v;
-}
-
 static void add_where(maker *d, uint32_t c) {
   uint32_t x = put(d, c);
   for (uint32_t k = 0; k < d->m.k->domain.n; k++)
@@ -107,7 +97,7 @@ static sq_value *make_score(parts *p) {
   let(&d, a->read, sum);
   uint32_t post = put(&d, p->core);
   if (d.m.k->s.v[post].kind != SQ_SC_ACC) d.m.k->post = post;
-  return keep(p, end(&d, s->span, d.m.k->s.v[post].dtype, s->out[0]->name));
+  return keep(p, sq_maker_value(&d.m, NULL, s->span, d.m.k->s.v[post].dtype, s->out[0]->name));
 }
 
 static void replaces(parts *p, sq_value *old, sq_value *made) {
@@ -122,8 +112,9 @@ static sq_value *make_max(parts *p) {
   d.m.k->monoid = SQ_MAX;
   d.m.k->body = read_at_space(&d, p->score);
   for (uint32_t k = 0; k < a->where.n; k++) add_where(&d, a->where.v[k]);
-  sq_value *v = keep(p, end(&d, n->span, p->score->type.dtype,
-                            a->max && n->g->post == SQ_NO_SCALAR ? n->out[0]->name : NULL));
+  sq_value *v =
+      keep(p, sq_maker_value(&d.m, NULL, n->span, p->score->type.dtype,
+                             a->max && n->g->post == SQ_NO_SCALAR ? n->out[0]->name : NULL));
   if (a->max && n->g->post == SQ_NO_SCALAR) replaces(p, n->out[0], v);
   return v;
 }
@@ -139,7 +130,8 @@ static void end_max(parts *p) {
   sq_graft self = {.from = n, .axis = own, .guard = SQ_NO_SCALAR};
   self.acc = sq_maker_read(&d.m, p->max, n->g->n_par, own);
   d.m.k->body = sq_maker_graft(&d.m, &self, n->g->post, sq_maker_map(&d.m, n));
-  replaces(p, n->out[0], keep(p, end(&d, n->span, n->out[0]->type.dtype, n->out[0]->name)));
+  replaces(p, n->out[0],
+           keep(p, sq_maker_value(&d.m, NULL, n->span, n->out[0]->type.dtype, n->out[0]->name)));
 }
 
 // A read of the max, or of a sum, which have the axes of `like`.
@@ -159,7 +151,7 @@ static sq_value *make_weight(parts *p) {
   sq_dtype t = d.m.k->s.v[x].dtype;
   if (a->by != 1) x = sq_maker_ewise(&d.m, SQ_EW_MUL, x, sq_maker_float(&d.m, t, a->by));
   d.m.k->body = sq_maker_ewise(&d.m, a->exp, x, SQ_NO_SCALAR);
-  return keep(p, end(&d, a->value->span, t, NULL));
+  return keep(p, sq_maker_value(&d.m, NULL, a->value->span, t, NULL));
 }
 
 // The factors with the key, as a scalar of what is made; 1 where there are none.
@@ -220,7 +212,7 @@ static sq_value *make_sum(parts *p, const sq_attention_sum *s) {
   d.m.k->body = put_in(p, &d, &s->t, t);
   if (n == a->value) put_v(p, &d, s);
   put_post(&d, s, t);
-  return keep(p, end(&d, n->span, n->out[0]->type.dtype, n->out[0]->name));
+  return keep(p, sq_maker_value(&d.m, NULL, n->span, n->out[0]->type.dtype, n->out[0]->name));
 }
 
 // log of the sum of the weights, plus the maximum; and the bare sum, of which the weights are parts.
@@ -237,7 +229,7 @@ static void make_logsumexp(parts *p) {
       uint32_t l = sq_maker_ewise(&d.m, SQ_EW_LOG, sq_maker_acc(&d.m, t), SQ_NO_SCALAR);
       d.m.k->post = sq_maker_ewise(&d.m, SQ_EW_ADD, read_row(&d, p->max, a->max_axis), l);
     }
-    sq_value *v = keep(p, end(&d, n->span, t, turn ? n->out[0]->name : NULL));
+    sq_value *v = keep(p, sq_maker_value(&d.m, NULL, n->span, t, turn ? n->out[0]->name : NULL));
     replaces(p, turn ? n->out[0] : NULL, v);
   }
 }

@@ -268,6 +268,7 @@ static int upload(seqm_model *m, uint32_t row, sq_weight *got) {
   sq_rt_room_drop(m, m->param_owned[row]); // room that a failed load left
   m->param[row] = m->param_owned[row] = p;
   m->owned_bytes += bytes;
+  m->n_loaded++;
   return SQ_OK;
 }
 
@@ -288,13 +289,29 @@ static int bind_one(seqm_model *m, const sq_abi_param *p, uint32_t k, uint32_t *
   m->param[row] = got.data;
   m->param_owned[row] = got.owned;
   if (got.owned) m->owned_bytes += got.bytes;
+  m->n_loaded++;
   return SQ_OK;
+}
+
+static void count_wanted(seqm_model *m) {
+  size_t wanted = 0, loaded = 0;
+  for (uint32_t p = 0; p < m->abi->n_param; p++)
+    for (uint32_t k = 0; m->mark[p] && k < m->abi->param[p].count; k++, wanted++)
+      loaded += m->param[m->abi->param[p].row + k] != NULL;
+  m->n_loaded = loaded;
+  m->n_wanted = wanted;
+}
+
+void seqm_model_loading(const seqm_model *m, size_t *loaded, size_t *wanted) {
+  *loaded = m->n_loaded;
+  *wanted = m->n_wanted;
 }
 
 // All that can be had is bound; faults are counted in a first turn, told in a second.
 int sq_rt_bind_params(seqm_model *m, const char *who) {
   const sq_abi_model *d = m->abi;
   uint32_t faults = 0;
+  count_wanted(m);
   for (int describe = 0; describe < 2; describe++) {
     if (describe && !faults) return SQ_OK;
     if (describe) describe_faults(m, who, faults);

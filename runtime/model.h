@@ -10,6 +10,7 @@
 #include "runtime/internal.h"
 #include "runtime/jit.h"
 #include "runtime/weights.h"
+#include <stdatomic.h>
 
 struct seqm_entry {
   const sq_abi_entry *abi;
@@ -60,6 +61,7 @@ struct seqm_model {
   void **param_owned;
   uint32_t n_row;
   size_t owned_bytes;
+  _Atomic size_t n_loaded, n_wanted; // of the last loading; read by other threads
   // States.
   sq_rt_state *state;
   sq_abi_cell *cell;

@@ -110,6 +110,10 @@ int seqm_model_weights(seqm_model *m, const char *path);
 int seqm_model_random_weights(seqm_model *m, uint64_t seed);
 // Everything that `entry` (NULL: any entry) needs is there and fits; one message lists all faults.
 int seqm_model_check(seqm_model *m, const seqm_entry *entry);
+// How many parameters (each instance for itself) are there of those that the last first call of an
+// entry, or seqm_model_check, wanted; a model for cuda copies each to its device once. The one
+// function that another thread may call while the model is in a call: for a progress bar.
+void seqm_model_loading(const seqm_model *m, size_t *loaded, size_t *wanted);
 // Names in the weight files that the model does not use, for notes; returns how many. At most `cap`
 // are put into `names`; they live as long as the model.
 size_t seqm_model_unused(seqm_model *m, const char **names, size_t cap);

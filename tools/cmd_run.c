@@ -53,7 +53,7 @@ static sq_status run_call(sq_cli *cli, sq_model *m, const sq_cli_call *c) {
   SQ_TRY(gather_inputs(cli, m, c, &e, in));
   double begin = sq_clock();
   sq_progress line;
-  sq_progress_begin(&line, e.name);
+  sq_progress_begin_with(&line, e.name, sq_model_loading, m);
   sq_status s = sq_model_call(m, &e, in, out);
   sq_progress_end(&line);
   SQ_TRY(s);

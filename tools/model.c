@@ -358,6 +358,11 @@ seqm_graphs sq_model_graphs(const sq_model *m) {
   return g;
 }
 
+void sq_model_loading(const void *model, size_t *loaded, size_t *wanted) {
+  const sq_model *m = model;
+  if (m->m) seqm_model_loading(m->m, loaded, wanted);
+}
+
 seqm_newton sq_model_newton(const sq_model *m) {
   seqm_newton n = {0};
   if (m->m) seqm_newton_count(m->m, &n);

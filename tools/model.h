@@ -46,6 +46,8 @@ sq_status sq_model_call_into(sq_model *m, const sq_entry_info *e, const seqm_ten
                              seqm_tensor *out, seqm_device where);
 // How scans by Newton's method went in the last call; zeros for the interpreter.
 seqm_newton sq_model_newton(const sq_model *m);
+// Of a sq_model: seqm_model_loading, for a progress bar.
+void sq_model_loading(const void *model, size_t *loaded, size_t *wanted);
 seqm_graphs sq_model_graphs(const sq_model *m);
 // The descriptor, the threads in use, bytes of memory.
 const sq_abi_model *sq_model_abi(const sq_model *m);

@@ -5,6 +5,21 @@
 #include <time.h>
 #include <unistd.h>
 
+void sq_progress_text(const sq_progress *p, int seconds, char *to, size_t size) {
+  enum { WIDTH = 20 };
+  static const char full[WIDTH + 1] = "####################",
+                                 empty[WIDTH + 1] = "....................";
+  size_t done = 0, all = 0;
+  if (p->part) p->part(p->user, &done, &all);
+  if (done >= all) {
+    snprintf(to, size, "%s ... %d s", p->what, seconds);
+    return;
+  }
+  int n = (int)(done * WIDTH / all);
+  snprintf(to, size, "%s: weights [%.*s%.*s] %zu of %zu ... %d s", p->what, n, full, WIDTH - n,
+           empty, done, all, seconds);
+}
+
 static void *draw(void *user) {
   sq_progress *p = user;
   static const char wheel[] = "|/-\\";
@@ -19,8 +34,10 @@ static void *draw(void *user) {
       next.tv_sec++;
     }
     if (pthread_cond_timedwait(&p->wake, &p->lock, &next) != ETIMEDOUT) continue;
-    if (++half_seconds >= 2)
-      fprintf(stderr, "\r%c %s ... %d s ", wheel[half_seconds % 4], p->what, half_seconds / 2);
+    if (++half_seconds < 2) continue;
+    char text[256];
+    sq_progress_text(p, half_seconds / 2, text, sizeof text);
+    fprintf(stderr, "\r\033[K%c %s ", wheel[half_seconds % 4], text);
   }
   pthread_mutex_unlock(&p->lock);
   if (half_seconds >= 2) fprintf(stderr, "\r\033[K");
@@ -28,7 +45,12 @@ static void *draw(void *user) {
 }
 
 void sq_progress_begin(sq_progress *p, const char *what) {
-  *p = (sq_progress){.what = what};
+  sq_progress_begin_with(p, what, NULL, NULL);
+}
+
+void sq_progress_begin_with(sq_progress *p, const char *what, sq_progress_part part,
+                            const void *user) {
+  *p = (sq_progress){.what = what, .part = part, .user = user};
   if (!isatty(2)) return;
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->wake, NULL);

@@ -84,17 +84,8 @@ static double turn_cost(const sq_sweep *s, uint32_t cls, uint32_t w) {
   return cost;
 }
 
-static uint32_t element_bytes(const sq_sweep *s) {
-  uint32_t most = 4;
-  for (uint32_t k = 0; k < s->n_value; k++) {
-    uint32_t b = (uint32_t)sq_dtype_table[s->value[k].v->type.dtype].bytes;
-    if (b > most) most = b;
-  }
-  return most;
-}
-
 static void choose_lanes(const sq_sweep *s, const sq_target *t, sq_splan *p) {
-  uint32_t full = t->machine.vector_bytes / element_bytes(s);
+  uint32_t full = t->machine.vector_bytes / sq_sweep_bytes(s);
   p->va = SQ_SWEEP_NONE;
   p->w = 1;
   p->cost = turn_cost(s, SQ_SWEEP_NONE, 1);
@@ -129,7 +120,7 @@ static void choose_blocks(const sq_sweep *s, const sq_target *t, sq_splan *p) {
   // narrower, each core fetches those of the other one as well.
   bool light = p->cost < LIGHT;
   int64_t want = light ? t->machine.cores : UNITS;
-  uint32_t least = light ? STRIPE / (p->w * element_bytes(s)) : 2;
+  uint32_t least = light ? STRIPE / (p->w * sq_sweep_bytes(s)) : 2;
   while (p->chunk > 2 && p->chunk > least && units * ((blocks + p->chunk - 1) / p->chunk) < want)
     p->chunk /= 2;
   while (p->chunk > blocks && p->chunk > 1) p->chunk /= 2;
@@ -315,7 +306,7 @@ sq_splan sq_splan_make(sq_sweep *s, const sq_target *t, sq_arena *a) {
   p.registers = sq_sweep_unrolls(s);
   // Newton's method is mostly functions of lanes that do not wait for each other.
   if (p.registers && s->prefix) p.turns = sq_prefix_turns(s, &t->machine);
-  if (p.registers && s->newton) p.turns = sq_machine_lanes(&t->machine, element_bytes(s));
+  if (p.registers && s->newton) p.turns = sq_machine_lanes(&t->machine, sq_sweep_bytes(s));
   if (p.registers && s->dense) p.turns = sq_dense_turns(s, &t->machine);
   choose_lanes(s, t, &p);
   // States that leave no registers for the work on them are as well in the first-level cache. Powers want

@@ -452,6 +452,10 @@ static void expect_open(const char *set, const char *driver, const char *nvrtc, 
   int status = seqm_call(s.m, e, &in, 1, &out, 1);
   cr_assert_eq(status != 0, part != NULL, "%s", seqm_message(s.ctx));
   if (part) cr_assert(strstr(seqm_message(s.ctx), part), "%s: %s", set, seqm_message(s.ctx));
+  size_t loaded, wanted;
+  seqm_model_loading(s.m, &loaded, &wanted);
+  cr_assert_eq(loaded, wanted);
+  if (!part) cr_assert_gt(wanted, 0);
   seqm_tensor_free(s.ctx, &out);
   close_model(&s);
   nothing_left();

@@ -1,5 +1,6 @@
 // Sweeps by maps against the interpreter: vectors of turns, whatever is left, and what is not finite.
 #include "tests/unit/kernel_check.h"
+#include "tests/unit/prefix_text.h"
 
 #ifndef CHECK_TURNS
 #define CHECK_TURNS                                                                                \
@@ -7,22 +8,10 @@
 #define LONG
 #endif
 static const char *const turns[] = {"N=0", "N=1", CHECK_TURNS};
-// One state `c` (%c, %d; h0 = 1) with the next value `expr`, of a[t] and x[t]; the state before, too.
 static void prefix_at(const char *name, const char *type, const char *how, const char *expr,
                       inputs kind, const char *const *sizes, size_t n) {
-  char text[1400];
-  snprintf(
-      text, sizeof text,
-      "graph t %s\nsym N size\nentry @f(%%a: %s[N], %%x: %s[N], %%h: %s) -> (y: %s[N], b: %s[N], "
-      "l: %s) {\n"
-      "  %%y, %%b, %%l = sweep prefix {\n"
-      "    %%p, %%e, %%f = scan extent N %s carried 1 (%%h) { (%%t: i32, %%c: %s)\n"
-      "      %%d = generic (%%a, %%x, %%c, %%t) [] { t0 = %%a[i64(%%t)]; t1 = %%x[i64(%%t)]; %s } "
-      ": %s\n"
-      "      yield %%d, %%d, %%c\n    } : %s, %s[N], %s[N]\n"
-      "    yield %%e, %%f, %%p\n  } : %s[N], %s[N], %s\n  yield %%y, %%b, %%l\n}\n",
-      type, type, type, type, type, type, type, how, type, expr, type, type, type, type, type, type,
-      type);
+  char text[PREFIX_TEXT];
+  prefix_text(text, type, how, expr);
   check_many(name, text, sizes, n, kind);
 }
 static void prefix(const char *name, const char *type, const char *how, const char *expr,

@@ -262,6 +262,27 @@ Test(runtime, first_file_wins_and_unused_names) {
   cr_assert_eq(seqm_model_check(model, NULL), 0);
 }
 
+static void loading(size_t want_loaded, size_t want) {
+  size_t loaded, wanted;
+  seqm_model_loading(model, &loaded, &wanted);
+  cr_assert_eq(loaded, want_loaded, "%zu of %zu", loaded, wanted);
+  cr_assert_eq(wanted, want, "%zu of %zu", loaded, wanted);
+}
+
+Test(runtime, how_many_parameters_are_loaded) {
+  int32_t v[1] = {0};
+  seqm_tensor in[] = {ints(v, 1), ints(v, 1)}, out[1] = {{0}};
+  loading(0, 0);
+  cr_assert_eq(call("forward", in, 2, out, 1), 1); // no weights were given
+  loading(0, 3);
+  cr_assert_eq(seqm_model_random_weights(model, 7), 0);
+  cr_assert_eq(call("forward", in, 2, out, 1), 0, "%s", seqm_message(ctx));
+  loading(3, 3);
+  cr_assert_eq(seqm_model_check(model, NULL), 0);
+  loading(4, 4);
+  seqm_tensor_free(ctx, out);
+}
+
 Test(runtime, random_weights) {
   cr_assert_eq(seqm_model_random_weights(model, 7), 0);
   int32_t v[5] = {0, 1, 2, 3, 4};

@@ -2,6 +2,7 @@
 // several numbers of cores, random maps, what is not finite; the same bits for each number of threads.
 #include "ir/sweep_sections.h"
 #include "tests/unit/kernel_check.h"
+#include "tests/unit/prefix_text.h"
 
 static const char *const targets[] = {"native", "x86-64-v2", "wide"};
 
@@ -50,22 +51,10 @@ static void check_cut(const char *name, const char *text, inputs kind) {
   most_threads = 0;
 }
 
-// One state `c` with the next value `expr`, of a[t] and x[t]; the state before, too.
 static void check_form(const char *name, const char *type, const char *how, const char *expr,
                        inputs kind) {
-  char text[1400];
-  snprintf(
-      text, sizeof text,
-      "graph t %s\nsym N size\nentry @f(%%a: %s[N], %%x: %s[N], %%h: %s) -> (y: %s[N], b: %s[N], "
-      "l: %s) {\n"
-      "  %%y, %%b, %%l = sweep prefix {\n"
-      "    %%p, %%e, %%f = scan extent N %s carried 1 (%%h) { (%%t: i32, %%c: %s)\n"
-      "      %%d = generic (%%a, %%x, %%c, %%t) [] { t0 = %%a[i64(%%t)]; t1 = %%x[i64(%%t)]; %s } "
-      ": %s\n"
-      "      yield %%d, %%d, %%c\n    } : %s, %s[N], %s[N]\n"
-      "    yield %%e, %%f, %%p\n  } : %s[N], %s[N], %s\n  yield %%y, %%b, %%l\n}\n",
-      type, type, type, type, type, type, type, how, type, expr, type, type, type, type, type, type,
-      type);
+  char text[PREFIX_TEXT];
+  prefix_text(text, type, how, expr);
   check_cut(name, text, kind);
 }
 

@@ -122,6 +122,8 @@ def main():
     p.add_argument("--no-peers", action="store_true")
     p.add_argument("--triton", help="the file of Triton's tutorial on fused attention")
     args = p.parse_args()
+    if not os.access(args.seqm, os.X_OK):
+        raise SystemExit(f"{args.seqm} is no command: build it first")
     beside = None if args.no_peers else peers(args.triton)
     table, failed = [], 0
     for row in rows():
