@@ -360,13 +360,20 @@ static void add_try(sq_node *n, void *user) {
   uint32_t count = sq_cut_candidates(g, t, n, row);
   if (cut_try < count) t->tuned = sq_tuned_with(g->arena, t->tuned, &row[cut_try]);
 }
+// Codegen relies on what the verifier makes sure of.
+static sq_graph *read_graph(sq_arena *arena, const char *name, const char *text) {
+  sq_text faults = {.arena = arena};
+  sq_graph *g = sq_graph_read(ctx, arena, name, text, strlen(text));
+  cr_assert(g, "%s: %s", name, sq_diags_render(&ctx->diags));
+  cr_assert(sq_graph_verify(g, &faults), "%s: %s", name, faults.v);
+  return g;
+}
 static void check_on(const char *name, const char *text, const char *const *sizes, size_t n_sizes,
                      inputs kind, const char *target_name) {
   sq_arena arena;
   ctx = sq_ctx_new(sq_alloc_libc());
   sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
-  sq_graph *g = sq_graph_read(ctx, &arena, name, text, strlen(text));
-  cr_assert(g, "%s: %s", name, sq_diags_render(&ctx->diags));
+  sq_graph *g = read_graph(&arena, name, text);
   sq_target target;
   target = target_of(target_name);
   sq_eval *e = sq_eval_new(g, NULL, NULL);

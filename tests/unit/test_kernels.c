@@ -414,14 +414,14 @@ static const char *pairs_text(char text[2048], const char *type, const char *x, 
            HEAD
            "entry @f(%%x: %s[%s], %%p: bf16[%d, %d, %d, 2]) -> (r: %s[N, 203], s: %s[N, 203]) {\n"
            "  %%r = generic (%%x, %%p) [n < N, m < 203] sum [k < %d] {\n"
-           "    %s * %s(%%p[m // %d, k // 2, m %% %d, k %% 2]);\n    post acc * 0.125;\n"
+           "    %s * %s(%%p[m // %d, k // 2, m %% %d, k %% 2]);\n    post acc * 0.125_%s;\n"
            "  } : %s[N, 203]\n"
            "  %%s = generic (%%x, %%p) [n < N, m < 203] sum [i < 2, j < %d] {\n"
            "    t0 = i * %d + j;\n"
-           "    %s * %s(%%p[m // %d, t0 // 2, m %% %d, t0 %% 2]);\n    post acc * 0.125;\n"
+           "    %s * %s(%%p[m // %d, t0 // 2, m %% %d, t0 %% 2]);\n    post acc * 0.125_%s;\n"
            "  } : %s[N, 203]\n  yield %%r, %%s\n}\n",
            type, x, (203 + nr - 1) / nr, depth / 2, nr, type, type, depth, one, f, nr, nr, type,
-           depth / 2, depth / 2, two, f, nr, nr, type);
+           type, depth / 2, depth / 2, two, f, nr, nr, type, type);
   return text;
 }
 static void pairs(const char *type, const char *x, const char *a, int nr, int depth) {
@@ -452,7 +452,7 @@ Test(kernels, pairs_in_hardware) {
     sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
     sq_text code = {.arena = &arena};
     pairs_text(text, types[k / 2], "N, 64", "%%x[n, %s]", 32, 64);
-    sq_graph *g = sq_graph_read(ctx, &arena, "pairs", text, strlen(text));
+    sq_graph *g = read_graph(&arena, "pairs", text);
     plan(g);
     cr_assert_eq(sq_target_find(ctx, "x86-64-v4", &t, &message), SQ_OK, "%s", message);
     if (k % 2) t.features = sq_arena_fmt(&arena, "%s,+avx512bf16", t.features);

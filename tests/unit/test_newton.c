@@ -30,8 +30,7 @@ static void differentiate(const rule *r) {
            r->expr);
   ctx = sq_ctx_new(sq_alloc_libc());
   sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
-  sq_graph *g = sq_graph_read(ctx, &arena, "rule", text, strlen(text));
-  cr_assert(g, "%s: %s", r->expr, sq_diags_render(&ctx->diags));
+  sq_graph *g = read_graph(&arena, r->expr, text);
   double h = 1e-5,
          want[2] = {(value_at(g, r->a + h, r->b) - value_at(g, r->a - h, r->b)) / (2 * h),
                     (value_at(g, r->a, r->b + h) - value_at(g, r->a, r->b - h)) / (2 * h)};
@@ -196,8 +195,7 @@ static float *outputs(const char *text, int64_t n) {
   sq_arena arena;
   ctx = sq_ctx_new(sq_alloc_libc());
   sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
-  sq_graph *g = sq_graph_read(ctx, &arena, "cell", text, strlen(text));
-  cr_assert(g, "%s", sq_diags_render(&ctx->diags));
+  sq_graph *g = read_graph(&arena, "cell", text);
   sq_target target = target_of(CHECK_ONE);
   plan(g);
   sq_abi_model *m = sq_codegen_describe(g, &target);

@@ -17,8 +17,7 @@ static int64_t least_of(const char *text, const char *name) {
   sq_arena arena;
   ctx = sq_ctx_new(sq_alloc_libc());
   sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
-  sq_graph *g = sq_graph_read(ctx, &arena, "text", text, strlen(text));
-  cr_assert(g, "%s", sq_diags_render(&ctx->diags));
+  sq_graph *g = read_graph(&arena, name, text);
   sq_node *sweep = NULL;
   sq_walk(g->func.v[0]->body, find_sweep, &sweep);
   sq_target t = target_of(name);

@@ -29,7 +29,7 @@ static char *text_of(const attention *a) {
   const char *comma = any ? ", " : "";
   char *p = text, *end = text + sizeof text;
 #define PUT(...) p += snprintf(p, (size_t)(end - p), __VA_ARGS__)
-  PUT("graph t %s%s", strcmp(t, "f64") ? "f32" : "f64", REST);
+  PUT("graph t %s%s", t, REST);
   PUT("entry @f(%%q: %s[%s], %%k: %s[%s], %%v: %s[%s]%s) -> (r: %s[%s%s11]) {\n", t,
       or (a->tq, "N, K"), t, or (a->tk, "M, K"), t, or (a->tv, "M, 11"), or (a->extra, ""), t,
       shape, comma);
@@ -241,7 +241,7 @@ Test(stream, pairs_in_hardware) {
   sq_arena_init(&arena, sq_alloc_libc(), &ctx->guard);
   attention a = {.name = "pairs", .type = "bf16", .where = "where j <= i; "};
   const char *text = text_of(&a);
-  sq_graph *g = sq_graph_read(ctx, &arena, a.name, text, strlen(text));
+  sq_graph *g = read_graph(&arena, a.name, text);
   plan(g);
   for (int with = 0; with < 2; with++) {
     sq_target t;

@@ -9,7 +9,7 @@ static char *wide_text(const char *type, int width, int columns, const char *whe
                        const char *post) {
   static char text[4096];
   snprintf(text, sizeof text,
-           HEAD
+           "graph t %1$s" REST
            "entry @f(%%q: %1$s[4, N, %2$d], %%k: %1$s[2, M, %2$d], %%v: %1$s[2, M, %3$d]) -> "
            "(r: %1$s[4, N, %3$d], l: %1$s[4, N]) {\n"
            "  %%r, %%p = stream {\n"
@@ -41,7 +41,7 @@ static void wide(const char *type, int width, int columns, const char *where, co
 }
 Test(stream, tensor_cores) {
   wide("bf16", 16, 24, "where j <= i + 2; ", "acc * 0.0625");
-  wide("bf16", 40, 8, "", "tanh(acc * 0.0625) + f32(j - i) * 0.03125");
+  wide("bf16", 40, 8, "", "tanh(acc * 0.0625) + bf16(j - i) * 0.03125");
   wide("f16", 64, 64, "where i - j < 9; ", "acc * 0.0625");
   wide("bf16", 12, 20, "where j <= i + 2; ", "acc * 0.0625"); // no vectors
   wide("bf16", 136, 264, "where j <= i + 2; ", "acc * 0.015625");
@@ -50,12 +50,12 @@ Test(stream, tensor_cores) {
 Test(stream, groups_of_warps) {
   wide("bf16", 64, 64, "", "acc * 0.0625");
   wide("bf16", 64, 64, "where i - j < 9, j <= i + 2; ",
-       "tanh(acc * 0.0625) + f32(j - i) * 0.03125");
+       "tanh(acc * 0.0625) + bf16(j - i) * 0.03125");
   wide("bf16", 128, 128, "where j <= i + 60; ", "acc * 0.03125");
   wide("bf16", 60, 124, "where j <= i + 60, i % 3 != j % 5; ", "acc * 0.0625"); // no vectors
   wide("f16", 128, 64, "where j <= i or j < 3; ", "acc * 0.03125");
   wide_of("bf16", 64, 128, "where j <= i + 60; ",
-          "bf16(select(0.0 < acc, f32(j) * 0.03125, f32(i) * 0.0625))",
+          "select(0.0 < acc, bf16(j) * 0.03125, bf16(i) * 0.0625)",
           SPECIAL); // infinities and no numbers count where weights are
 }
 // Keys and values by boxes of their memory, on sm_90a: how they lie, and how they are read.
@@ -69,7 +69,8 @@ static char *laid_text(const laid *l) {
   static char text[4096];
   char *p = text, *end = text + sizeof text;
 #define ADD(...) p += snprintf(p, (size_t)(end - p), __VA_ARGS__)
-  ADD(HEAD "entry @f(%%q: bf16[4, N, %d], %%k: bf16[%s], %%v: bf16[%s]) -> (r: bf16[4, N, 64]) {\n",
+  ADD("graph t bf16" REST
+      "entry @f(%%q: bf16[4, N, %d], %%k: bf16[%s], %%v: bf16[%s]) -> (r: bf16[4, N, 64]) {\n",
       l->width, l->k, l->v);
   ADD("  %%r = stream {\n    %%s = generic (%%q, %%k) [h < 4, i < N, j < M] sum [e < %d] { %%q[h, "
       "i, e] * "
