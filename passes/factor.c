@@ -7,6 +7,9 @@
 // The sum then is a contraction, and the factor is applied once. This changes rounding; an empty
 // sum is 0 before and after unless a factor is not finite. A factor that reads at a place not
 // proved inside by itself stays: the domain of the sum may be its proof.
+//
+// What only makes an array of 16 bits wider, and multiplies it with numbers, joins the sum of products
+// that reads it first: products read 16 bits as they are, in half of the memory and on units for them.
 #include "passes/factor.h"
 #include "passes/maker.h"
 #include "passes/questions.h"
@@ -15,6 +18,7 @@ typedef struct factorer {
   sq_graph *g;
   sq_func *f;
   SQ_VEC(sq_node *) all;
+  sq_node *into; // the sum that an array of 16 bits is looked at for
   bool changed;
 } factorer;
 
@@ -71,6 +75,61 @@ static bool is_number(const sq_generic *k, uint32_t id) {
   return sq_scalar_float(k, id, &v) && v != 0;
 }
 
+// ---- arrays of 16 bits -------------------------------------------------------------------------
+static bool only_widens(sq_graph *g, const sq_generic *k, uint32_t id, int depth) {
+  const sq_scalar *s = &k->s.v[id];
+  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_MUL && depth < 8)
+    return (is_number(k, s->a[0]) && only_widens(g, k, s->a[1], depth + 1)) ||
+           (is_number(k, s->a[1]) && only_widens(g, k, s->a[0], depth + 1));
+  if (s->kind == SQ_SC_EWISE && s->ew == SQ_EW_DIV && depth < 8)
+    return is_number(k, s->a[1]) && only_widens(g, k, s->a[0], depth + 1);
+  if (s->kind != SQ_SC_CAST || s->dtype != SQ_F32) return false;
+  const sq_scalar *from = &k->s.v[s->a[0]];
+  uint32_t axis[SQ_MAX_RANK];
+  return from->kind == SQ_SC_READ && (from->dtype == SQ_F16 || from->dtype == SQ_BF16) &&
+         from->n_pos == k->n_par && from->guard == SQ_NO_SCALAR &&
+         sq_read_is_plain(g, k, from, axis);
+}
+
+static bool is_widened(void *user, const sq_scalar *read, sq_value *v) {
+  (void)read;
+  const factorer *w = user;
+  sq_node *p = v->def;
+  return p && sq_node_is_elementwise(p) && sq_node_reads(w->into, v) &&
+         p->block == w->into->block && only_widens(w->g, p->g, sq_scalar_root(p->g), 0) &&
+         sq_node_can_sink(p, w->into);
+}
+
+static void read_narrow(factorer *w, sq_node *n) {
+  sq_graph *g = w->g;
+  if (n->op != SQ_OP_GENERIC || n->g->keyed || !n->g->n_red || n->g->monoid != SQ_SUM) return;
+  const sq_scalar *body = &n->g->s.v[n->g->body];
+  if (body->kind != SQ_SC_EWISE || (body->ew != SQ_EW_MUL && body->ew != SQ_EW_DIV)) return;
+  bool any = false;
+  w->into = n;
+  for (uint32_t k = sq_operands_begin(n); k < sq_operands_end(n) && !any; k++)
+    any = is_widened(w, NULL, n->in[k]);
+  if (!any) return;
+  sq_node before = *n;
+  sq_maker m;
+  sq_maker_start_like(&m, g, n);
+  m.inlines = is_widened;
+  m.user = w;
+  uint32_t n_axes = n->g->n_par + n->g->n_red;
+  uint32_t *axis = SQ_ARRAY(g->arena, uint32_t, n_axes + 1);
+  for (uint32_t a = 0; a < n_axes; a++) axis[a] = sq_maker_index(&m, a);
+  sq_graft how = {.from = &before, .axis = axis, .acc = SQ_NO_SCALAR, .guard = SQ_NO_SCALAR};
+  sq_maker_copy_parts(&m, &how, sq_maker_map(&m, &before));
+  sq_maker_end(&m, n);
+  for (uint32_t k = sq_operands_begin(&before); k < sq_operands_end(&before); k++) {
+    const sq_node *p = before.in[k]->def;
+    if (p && !sq_node_reads(n, before.in[k]))
+      sq_pass_joined(g, w->f, "factor", p, "joins the product that reads it, in 16 bits");
+  }
+  w->changed = true;
+}
+
+// ---- sums --------------------------------------------------------------------------------------
 static bool never_empty(const sq_graph *g, const sq_generic *k) {
   for (uint32_t a = k->n_par; a < k->n_par + k->n_red; a++)
     if (sq_dim_low(g->dims, k->axis[a].extent) < 1) return false;
@@ -203,15 +262,16 @@ static void list(sq_node *n, void *user) {
 }
 
 bool sq_pass_factor(sq_graph *g, const sq_pass_options *o) {
-  (void)o;
   factorer w = {.g = g};
   for (uint32_t k = 0; k < g->func.n; k++) {
     w.f = g->func.v[k];
     w.all.n = 0;
     sq_walk(w.f->body, list, &w);
+    for (uint32_t j = 0; j < w.all.n; j++) read_narrow(&w, w.all.v[j]);
     for (uint32_t j = 0; j < w.all.n; j++) w.changed |= sq_factor_matrix(g, w.f, w.all.v[j]);
     sq_walk(g->func.v[k]->body, do_node, &w);
     sq_walk(g->func.v[k]->body, mask_factors, &w);
   }
+  if (w.changed) sq_pass_dce(g, o); // arrays that nothing reads any more
   return w.changed;
 }

@@ -14,8 +14,8 @@
 // An epilogue is the only user of the sum, element by element. A producer joins its consumer when
 // it has no other, or is cheap and joins all; never where it would be computed again for an axis
 // that it does not have unless it is cheap, and never into a matrix product, whose operands stay
-// plain, unless all it does is to make 16 bits wider. It joins the turns of a scan that alone reads
-// it, each element once, where it has more axes than all that it is made from:
+// plain. It joins the turns of a scan that alone reads it, each element once, where it has more axes
+// than all that it is made from:
 //
 //   %f = generic (%d, %a) [t < N, c < 8, s < 4] { exp(%d[t, c] * %a[c, s]) }
 //   scan extent N ... { (%t, %h) %n = generic (%f, %h, %t) [c < 8, s < 4] { %f[t, c, s] * %h[c, s] } ... }
@@ -236,19 +236,6 @@ static bool is_factor(sq_graph *g, const sq_node *n, const sq_value *v) {
   return false;
 }
 
-// Is it an array of 16 bits made wider, element by element? Matrix products read that as it is, in half of the memory
-// and on units for it.
-static bool widens(sq_graph *g, const sq_node *p) {
-  const sq_generic *k = p->g;
-  const sq_scalar *to = &k->s.v[sq_scalar_root(p->g)];
-  if (to->kind != SQ_SC_CAST || to->dtype != SQ_F32) return false;
-  const sq_scalar *from = &k->s.v[to->a[0]];
-  uint32_t axis[SQ_MAX_RANK];
-  return from->kind == SQ_SC_READ && (from->dtype == SQ_F16 || from->dtype == SQ_BF16) &&
-         from->n_pos == k->n_par && from->guard == SQ_NO_SCALAR &&
-         sq_read_is_plain(g, k, from, axis);
-}
-
 static uint32_t count_reads(const sq_node *n, const sq_value *v) {
   uint32_t reads = 0;
   for (uint32_t j = 0; j < n->g->s.n; j++)
@@ -292,8 +279,8 @@ typedef struct others {
 static void ask_user(sq_node *n, void *user) {
   others *o = user;
   for (uint32_t k = 0; k < n->n_in; k++)
-    if (n->in[k] == o->v && (!takes_producers(n) || is_target(n, o->v) ||
-                             (is_factor(o->w->g, n, o->v) && !widens(o->w->g, o->v->def))))
+    if (n->in[k] == o->v &&
+        (!takes_producers(n) || is_target(n, o->v) || is_factor(o->w->g, n, o->v)))
       o->all_take = false;
 }
 
@@ -339,7 +326,7 @@ static bool wanted(void *user, const sq_scalar *read, sq_value *v) {
   fuser *w = user;
   sq_node *p = v->def, *n = w->into;
   if (v->id >= w->n_known || !sq_node_reads(n, v) || is_target(n, v) || p->block->func != w->f ||
-      (is_factor(w->g, n, v) && !widens(w->g, p)))
+      is_factor(w->g, n, v))
     return false;
   uint32_t cost = sq_scalar_cost(p->g, sq_scalar_root(p->g));
   bool same_block = p->block == n->block;

@@ -52,7 +52,7 @@ const char *sq_c_model(sq_arena *a, const char *name) {
 }
 
 const char *sq_c_descriptor(sq_arena *a, const char *name) {
-  static const char *const taken[] = {"check", "entry",          "free",   "linked",
+  static const char *const taken[] = {"check", "entry",          "free",   "linked", "loading",
                                       "open",  "random_weights", "unused", "weights"};
   const char *s = sq_c_name(a, name);
   bool ours = is_one_of(s, taken, sizeof taken / sizeof *taken); // functions of seqm.h
